@@ -1,0 +1,1 @@
+"""DICOM in and out, the ledger, the decisions and the administrators' window."""

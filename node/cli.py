@@ -1,0 +1,71 @@
+"""The front door: `qct-node COMMAND`; each command's module is imported only when the command runs."""
+
+import importlib
+import sys
+from typing import Any
+
+import click
+
+# name -> "module:function". By name, so that the front door imports neither torch nor Celery, nor ties the houses together.
+COMMANDS = {
+    "up": "node.commands.services:up",
+    "serve": "node.commands.services:serve",
+    "supervise": "node.commands.services:supervise",
+    "web": "node.commands.services:web",
+    "worker": "worker.commands:worker",
+    "segment": "segmenter.commands:segment",
+    "phantom": "segmenter.commands:phantom",
+    "train": "segmenter.commands:train",
+    "send": "node.commands.tools:send",
+    "echo": "node.commands.tools:echo",
+    "jobs": "node.commands.jobs:jobs",
+    "show": "node.commands.jobs:show",
+    "retry": "node.commands.jobs:retry",
+    "hold": "node.commands.jobs:hold",
+    "release": "node.commands.jobs:release",
+    "cancel": "node.commands.jobs:cancel",
+    "status": "node.commands.health:status",
+    "check": "node.commands.health:check",
+}
+
+
+class LazyGroup(click.Group):
+    """A click group whose commands are looked up by name in `COMMANDS`."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the command names in the order of the contract."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return one command, or None for an unknown name."""
+        target = COMMANDS.get(cmd_name)
+        if target is None:
+            return None
+        module, function = target.split(":")
+        command: click.Command = getattr(importlib.import_module(module), function)
+        return command
+
+
+@click.group(cls=LazyGroup)
+@click.option("--config", type=click.Path(dir_okay=False), envvar="QCT_NODE_CONFIG", help="Settings file (TOML).")
+@click.version_option(package_name="qct-node")
+@click.pass_context
+def cli(ctx: click.Context, config: str | None) -> None:
+    """PACS-integrated DICOM node that segments the proximal femur in QCT. For investigational use."""
+    ctx.obj = {"config": config}
+
+
+def main(args: list[str] | None = None) -> Any:
+    """Run the command line; a known error becomes one plain sentence on stderr and exit code 1."""
+    try:
+        return cli.main(args=args, prog_name="qct-node", standalone_mode=False)
+    except click.exceptions.Exit as stop:
+        sys.exit(stop.exit_code)
+    except click.UsageError as error:
+        error.show()
+        sys.exit(2)
+    except click.ClickException as error:
+        click.echo(error.format_message(), err=True)
+        sys.exit(1)
+    except click.Abort:
+        sys.exit(1)

@@ -1,0 +1,1 @@
+"""DICOM files in, DICOM objects out: geometry, V-Net, femora, SEG; training and synthetic patients."""

@@ -1,0 +1,1 @@
+"""The only place where the queue meets the segmenter: claim, run, record, release."""
