@@ -1,0 +1,42 @@
+# `make demo` shows the whole way of a study; `make test` runs every test; `make check` is the quick look before a commit.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+# The user's own DICOM folder: make demo STUDY=/path/to/folder
+STUDY ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench clean
+
+help:  ## list the targets
+	@sed -n 's/^\([a-z]*\):.*  ## \(.*\)/make \1\t\2/p' Makefile | expand -t 14
+
+demo: $(INSTALLED)  ## a synthetic patient (or STUDY=DIR) through archive, node and V-Net, and back as DICOM-SEG
+	@$(BIN)/python deploy/demo/demo.py $(if $(STUDY),--study "$(STUDY)")
+
+test: $(INSTALLED)  ## every test: units, real associations, real broker, whole node, real browser
+	$(BIN)/python -m pytest
+
+check: $(INSTALLED)  ## format, lint, types, import contracts and unit tests in under a minute
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -q tests/unit
+
+bench: $(INSTALLED)  ## the benchmarks
+	$(BIN)/python -m pytest -o addopts="--import-mode=importlib" --timeout=0 -s tests/bench
+
+clean:  ## remove caches and what the demo wrote; the virtual environment and qct-data stay
+	rm -rf demo-out dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find node segmenter worker tests deploy -name __pycache__ -type d -exec rm -rf {} +
+
+$(INSTALLED): requirements.lock pyproject.toml
+	@command -v $(PYTHON) >/dev/null && $(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \
+		{ echo "Python 3.11 is needed and '$(PYTHON)' is not it; install it or name it: make demo PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing into $(VENV) (a few minutes the first time)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	@touch $@
