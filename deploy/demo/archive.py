@@ -71,7 +71,7 @@ def keep(path: Path, content: bytes) -> bool:
     except FileExistsError:
         if path.read_bytes() == content:
             return False
-        raise Refusal(
+        raise RefusalError(
             DUPLICATE_SOP_INSTANCE, "other bytes are archived under this SOP instance UID"
         ) from None
     finally:
@@ -98,7 +98,7 @@ def store(event: evt.Event, root: Path) -> int:
         study, series, instance = (str(header.get(name, "")) for name in UID_NAMES)
         path = path_of(root, (study, series, instance))
         if instance != event.request.AffectedSOPInstanceUID:
-            raise Refusal(
+            raise RefusalError(
                 DATA_SET_DOES_NOT_MATCH, "the command and the data set name different SOP instances"
             )
         new = keep(path, content)
