@@ -24,6 +24,7 @@ class Reason(StrEnum):
     MISSING_GEOMETRY = "missing-geometry"
     DUPLICATE_POSITION = "duplicate-position"
     GAP = "gap"
+    UNEVEN_STEPS = "uneven-steps"
     GANTRY_TILT = "gantry-tilt"
     MISSING_RESCALE = "missing-rescale"
     NOT_HU = "not-hu"

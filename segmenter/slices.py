@@ -1,0 +1,162 @@
+"""The header of one image plane: an original CT image, or one frame of an enhanced multi-frame CT."""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from pydicom.errors import InvalidDicomError
+from pydicom.uid import CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage
+
+from segmenter.errors import Reason, SegmenterError, Verdict
+
+MULTI_FRAME = frozenset({EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage})
+CT_CLASSES = MULTI_FRAME | {CTImageStorage}
+REQUIRED = (
+    "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID", "Rows", "Columns",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Slice:
+    """Where one plane of pixels lies and what its numbers mean.
+
+    frame: 1-based frame number in a multi-frame object, None in a single-frame one. spacing, orientation,
+    position: the source's own decimal strings (row and column spacing in mm; PS3.3 C.7.6.2.1.1), so that
+    results can repeat them exactly. slope, intercept: stored value -> HU.
+    """
+
+    path: Path
+    frame: int | None
+    sop_class_uid: str
+    sop_instance_uid: str
+    series_uid: str
+    frame_of_reference_uid: str
+    rows: int
+    columns: int
+    spacing: tuple[str, ...]
+    orientation: tuple[str, ...]
+    position: tuple[str, ...]
+    slope: float
+    intercept: float
+    localiser: bool
+
+    @property
+    def point(self) -> NDArray[np.float64]:
+        """Centre of the first voxel, LPS mm."""
+        return np.array(self.position, float)
+
+    @property
+    def axes(self) -> NDArray[np.float64]:
+        """Directions `(2, 3)`: along a row (columns grow), along a column (rows grow)."""
+        return np.array(self.orientation, float).reshape(2, 3)
+
+
+def read_header(path: Path) -> Dataset:
+    """Read a file's data set up to the pixels; refuse as unreadable what is not DICOM or breaks off."""
+    try:
+        return dcmread(path, stop_before_pixels=True)
+    except (InvalidDicomError, OSError, EOFError, ValueError, KeyError) as error:
+        raise SegmenterError(
+            Reason.UNREADABLE,
+            f"a file cannot be read as DICOM ({type(error).__name__}): send the series again",
+        ) from error
+
+
+def read_slices(path: Path) -> list[Slice]:
+    """Return the planes of one CT file, refusing what is no CT, has no place in the patient, or no HU."""
+    header = read_header(path)
+    sop_class = str(header.get("SOPClassUID", ""))
+    if sop_class not in CT_CLASSES:
+        raise SegmenterError(
+            Reason.NOT_CT,
+            "only CT images can be segmented, "
+            f"not modality {header.get('Modality')} of SOP class {sop_class or '?'}",
+            Verdict.DECLINED,
+        )
+    try:
+        if sop_class in MULTI_FRAME:
+            return [_slice(path, header, groups, number) for number, groups in _frames(header)]
+        return [_slice(path, header, [header], None)]
+    except (ValueError, TypeError, IndexError, AttributeError) as error:
+        raise SegmenterError(
+            Reason.UNREADABLE, f"{_name(header)} has a value that breaks its own type: {type(error).__name__}"
+        ) from error
+
+
+def _frames(header: Dataset) -> Iterator[tuple[int, list[Dataset]]]:
+    """Yield each frame's number and its functional group items, own before shared (PS3.3 C.7.6.16)."""
+    own = list(header.get("PerFrameFunctionalGroupsSequence") or [])
+    shared = list(header.get("SharedFunctionalGroupsSequence") or [])
+    if not own or len(own) != int(header.get("NumberOfFrames") or 0):
+        raise SegmenterError(
+            Reason.MISSING_GEOMETRY,
+            f"{_name(header)} describes {len(own)} frames and says it has {header.get('NumberOfFrames')}",
+        )
+    for number, frame in enumerate(own, start=1):
+        macros = [element for group in (frame, *shared) for element in group if element.VR == "SQ"]
+        yield number, [item for macro in macros for item in macro.value] + [header]
+
+
+def _slice(path: Path, header: Dataset, groups: list[Dataset], frame: int | None) -> Slice:
+    """Collect one plane's facts; `groups` are the data sets to look a keyword up in, nearest first."""
+
+    def find(keyword: str) -> Any:
+        return next((item[keyword].value for item in groups if item.get(keyword) not in (None, "")), None)
+
+    def texts(keyword: str, count: int) -> tuple[str, ...]:
+        values = tuple(str(value).strip() for value in find(keyword) or ())
+        if len(values) != count or not all(math.isfinite(float(value)) for value in values):
+            raise SegmenterError(
+                Reason.MISSING_GEOMETRY, f"{_name(header)} has {len(values)} of {count} numbers in {keyword}"
+            )
+        return values
+
+    missing = [keyword for keyword in REQUIRED if not header.get(keyword)]
+    if missing:
+        raise SegmenterError(Reason.MISSING_GEOMETRY, f"{_name(header)} lacks {', '.join(missing)}")
+    localiser = "LOCALIZER" in f"{header.get('ImageType')} {find('FrameType')}"
+    slope, intercept = (1.0, 0.0) if localiser else _rescale(header, find)
+    return Slice(
+        path=path,
+        frame=frame,
+        sop_class_uid=str(header.SOPClassUID),
+        sop_instance_uid=str(header.SOPInstanceUID),
+        series_uid=str(header.SeriesInstanceUID),
+        frame_of_reference_uid=str(header.FrameOfReferenceUID),
+        rows=int(header.Rows),
+        columns=int(header.Columns),
+        spacing=texts("PixelSpacing", 2),
+        orientation=texts("ImageOrientationPatient", 6),
+        position=texts("ImagePositionPatient", 3),
+        slope=slope,
+        intercept=intercept,
+        localiser=localiser,
+    )
+
+
+def _rescale(header: Dataset, find: Callable[[str], Any]) -> tuple[float, float]:
+    """Return slope and intercept of the Modality LUT (PS3.3 C.11.1.1.2), which must lead to HU."""
+    slope, intercept, kind = (find(k) for k in ("RescaleSlope", "RescaleIntercept", "RescaleType"))
+    if slope is None or intercept is None or float(slope) == 0:
+        raise SegmenterError(
+            Reason.MISSING_RESCALE,
+            f"{_name(header)} lacks a rescale slope or intercept: its numbers cannot be turned into HU",
+        )
+    if kind is not None and str(kind) != "HU":
+        raise SegmenterError(Reason.NOT_HU, f"{_name(header)} holds RescaleType {kind}, needed is HU")
+    if int(header.get("SamplesPerPixel") or 1) != 1:
+        raise SegmenterError(
+            Reason.NOT_HU, f"{_name(header)} is a colour picture, needed is one sample of HU per pixel"
+        )
+    return float(slope), float(intercept)
+
+
+def _name(header: Dataset) -> str:
+    """Name an image in a message without saying whose it is."""
+    return f"image {header.get('SOPInstanceUID') or 'without SOP Instance UID'}"
