@@ -1,0 +1,16 @@
+"""Logging of a running part: one plain UTC line per record on stderr."""
+
+import logging
+import sys
+import time
+
+
+def configure_logging(level: int = logging.INFO) -> None:
+    """Send all records to stderr; libraries that would tell more than an administrator needs speak from WARNING on."""
+    formatter = logging.Formatter("%(asctime)sZ %(levelname)s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%S")
+    formatter.converter = time.gmtime
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(formatter)
+    logging.basicConfig(level=level, handlers=[handler], force=True)
+    for name in ("pynetdicom", "pydicom", "kombu", "alembic", "uvicorn.access", "PIL", "httpx"):
+        logging.getLogger(name).setLevel(logging.WARNING)
