@@ -1,0 +1,141 @@
+"""The Celery app (JSON only, queues `segment` and `deliver`) and the dispatcher that publishes ids into it.
+
+A message carries one id and nothing else. The ledger is the truth: a message lost, doubled or late does no
+harm.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from celery import Celery
+
+from node.errors import NodeError
+from node.settings import Settings
+
+SEGMENT_TASK = "qct.segment"
+DELIVER_TASK = "qct.deliver"
+SEGMENT_QUEUE = "segment"
+DELIVER_QUEUE = "deliver"
+EMBEDDED = "embedded"
+
+App = TypeVar("App", bound=Celery)
+
+
+class BrokerDownError(NodeError):
+    """A message could not be published; the ledger keeps the work, and it is sent again later."""
+
+
+def make_app(settings: Settings, app_class: type[App] = Celery) -> App:
+    """Return the Celery app for these settings; tasks are bound by `worker.app`."""
+    app: App = app_class("qct")
+    app.conf.update(_common(settings))
+    app.conf.update(_embedded(settings) if settings.node.broker_url == EMBEDDED else _remote(settings))
+    return app
+
+
+def _common(settings: Settings) -> dict[str, Any]:
+    return {
+        "accept_content": ["json"],
+        "task_serializer": "json",
+        "result_serializer": "json",
+        "event_serializer": "json",
+        "task_ignore_result": True,
+        "task_store_errors_even_if_ignored": False,
+        "task_acks_late": True,
+        "task_reject_on_worker_lost": True,
+        "task_queues": {
+            name: {"exchange": name, "routing_key": name} for name in (SEGMENT_QUEUE, DELIVER_QUEUE)
+        },
+        "task_create_missing_queues": False,
+        "task_default_queue": SEGMENT_QUEUE,
+        "task_routes": {SEGMENT_TASK: {"queue": SEGMENT_QUEUE}, DELIVER_TASK: {"queue": DELIVER_QUEUE}},
+        "task_soft_time_limit": settings.jobs.soft_time_limit_seconds,
+        "task_time_limit": settings.jobs.hard_time_limit_seconds,
+        "worker_prefetch_multiplier": 1,
+        # CUDA cannot be used after fork: each child is a fresh interpreter.
+        "worker_pool_start_method": "spawn",
+        # A child loads torch and the model before it reports that it is up.
+        "worker_proc_alive_timeout": 180.0,
+        "worker_lost_wait": 1.0,
+        "worker_send_task_events": False,
+        "worker_hijack_root_logger": False,
+        "worker_cancel_long_running_tasks_on_connection_loss": False,
+        "broker_connection_retry_on_startup": True,
+        "broker_connection_max_retries": None,
+    }
+
+
+def _embedded(settings: Settings) -> dict[str, Any]:
+    folder = settings.data / "broker"
+    waiting, control = folder / "waiting", folder / "control"
+    for path in (waiting, control):
+        path.mkdir(parents=True, exist_ok=True)
+    return {
+        "broker_url": "localhost",
+        "broker_transport": "node.embedded.Transport",
+        "worker_enable_remote_control": False,
+        "broker_transport_options": {
+            "data_folder_in": str(waiting),
+            "data_folder_out": str(waiting),
+            "control_folder": str(control),
+            "polling_interval": 0.2,
+        },
+    }
+
+
+def _remote(settings: Settings) -> dict[str, Any]:
+    config: dict[str, Any] = {"broker_url": settings.node.broker_url, "broker_connection_timeout": 3.0}
+    if settings.node.broker_url.startswith(("redis", "rediss", "sentinel")):
+        config["broker_transport_options"] = {
+            # Longer than any job may run; whoever dies earlier is noticed by the lease in the ledger.
+            "visibility_timeout": settings.jobs.hard_time_limit_seconds + 300,
+            "unacked_restore_interval": 10,
+            "unacked_restore_throttle": 1,
+            "socket_connect_timeout": 3.0,
+            "socket_timeout": 5.0,
+            "socket_keepalive": True,
+            "health_check_interval": 15,
+        }
+    return config
+
+
+class Dispatcher:
+    """Publishes ids, each in bounded time; after a failure the broker is left alone for `pause` seconds.
+
+    A dead broker must not hang its caller: the connection is new for every message (nothing stale is reused)
+    and tried once; while the broker is known to be down, publishing raises BrokerDownError at once.
+    """
+
+    def __init__(
+        self, app: Celery, *, pause: float = 5.0, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._app = app
+        self._pause = pause
+        self._clock = clock
+        self._down_until = 0.0
+
+    def segment(self, job_id: str) -> None:
+        """Wake a segmenting worker for this job; raises BrokerDownError."""
+        self._publish(SEGMENT_TASK, job_id)
+
+    def deliver(self, delivery_id: int | str) -> None:
+        """Wake a delivering worker for this outbox row; raises BrokerDownError."""
+        self._publish(DELIVER_TASK, delivery_id)
+
+    def _publish(self, task: str, ident: int | str) -> None:
+        if self._clock() < self._down_until:
+            raise BrokerDownError(
+                "The broker did not answer a moment ago; it is tried again shortly.", retry=True
+            )
+        # Without max_retries kombu tries to connect for ever, whatever the publish itself says.
+        options = {**self._app.conf.broker_transport_options, "max_retries": 1, "interval_start": 0.1}
+        connection = self._app.connection_for_write(transport_options=options)
+        try:
+            self._app.send_task(task, args=[ident], connection=connection, retry=False, ignore_result=True)
+        except (*connection.connection_errors, *connection.channel_errors, OSError) as error:
+            self._down_until = self._clock() + self._pause
+            kind = type(error).__name__
+            raise BrokerDownError(f"The broker took no message ({kind}): {error}", retry=True) from error
+        finally:
+            connection.release()

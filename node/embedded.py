@@ -1,0 +1,54 @@
+"""The embedded broker: kombu's filesystem transport with puts and gets that are single renames.
+
+kombu writes a message under its final name, so a reader can take it half written, and moves what it takes
+through the system's temporary folder. Here a message appears complete or not at all, and stays on its file
+system. It still forgets what a killed worker had taken; the ledger remembers, and the supervisor sends again
+(docs/decisions/001-embedded-broker.md).
+"""
+
+import json
+import time
+import uuid
+from pathlib import Path
+from queue import Empty
+from typing import Any
+
+from kombu.transport import filesystem
+
+
+class Channel(filesystem.Channel):
+    """One folder holds the waiting messages of all queues, as `NANOSECONDS_ID.QUEUE.msg`."""
+
+    def _put(self, queue: str, message: Any, **_: Any) -> None:
+        name = f"{time.time_ns():020d}_{uuid.uuid4().hex}.{queue}.msg"
+        unfinished = self._folder / f".{name}"
+        unfinished.write_text(json.dumps(message), encoding="utf-8")
+        unfinished.rename(self._folder / name)
+
+    def _get(self, queue: str, timeout: float | None = None) -> Any:
+        for path in sorted(self._waiting(queue)):
+            taken = path.with_name(f".{path.name}.taken")
+            try:
+                path.rename(taken)
+            except FileNotFoundError:  # another worker was quicker
+                continue
+            payload = taken.read_text(encoding="utf-8")
+            taken.unlink()
+            return json.loads(payload)
+        raise Empty
+
+    def _size(self, queue: str) -> int:
+        return sum(1 for _ in self._waiting(queue))
+
+    def _waiting(self, queue: str) -> list[Path]:
+        return list(self._folder.glob(f"[0-9]*.{queue}.msg"))
+
+    @property
+    def _folder(self) -> Path:
+        return Path(self.data_folder_in)
+
+
+class Transport(filesystem.Transport):
+    """What the Celery setting `broker_transport` names."""
+
+    Channel = Channel

@@ -1,0 +1,204 @@
+"""Child processes of `qct-node up`: started, watched, restarted with a growing pause, and stopped together.
+
+A part never outlives the process that started it: the kernel kills it when its parent dies (prctl(2),
+PR_SET_PDEATHSIG), and Celery does the same for the worker's own children. So `kill -9` leaves no port taken.
+"""
+
+import ctypes
+import fcntl
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+from node.errors import NodeError
+
+PARENT_VARIABLE = "QCT_PARENT_PID"
+PR_SET_PDEATHSIG = 1
+FIRST_PAUSE = 0.5
+LONGEST_PAUSE = 30.0
+STEADY_AFTER = 60.0  # s; a part that ran so long starts again without pause
+
+log = logging.getLogger(__name__)
+
+
+class DataLock:
+    """The kernel's lock on a data folder: one node per folder, and nothing to clear away after a crash."""
+
+    def __init__(self, data: Path) -> None:
+        self._path = data / "node.lock"
+        self._file: IO[str] | None = None
+
+    def acquire(self) -> None:
+        """Take the lock or raise NodeError naming the process that holds it."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        file = self._path.open("a+", encoding="ascii")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            holder = file.read(20).strip() or "unknown"
+            file.close()
+            raise NodeError(
+                f"Another node (process {holder}) already works on {self._path.parent}; "
+                "stop it or choose another folder with --data."
+            ) from None
+        file.truncate(0)
+        file.write(f"{os.getpid()}\n")
+        file.flush()
+        self._file = file
+
+    def release(self) -> None:
+        """Give the folder free; also done by the kernel when the process ends."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+def choose_port(host: str, port: int, what: str) -> int:
+    """Return a port that can be bound now (0 = any free one); raises NodeError when it is taken."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with closing(socket.socket(family, socket.SOCK_STREAM)) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise NodeError(f"{what}: cannot listen on {host}:{port} ({error.strerror or error}).") from error
+        chosen: int = probe.getsockname()[1]
+        return chosen
+
+
+def die_with_parent() -> None:
+    """Have the kernel kill this process, if it is a part, when the one that started it dies."""
+    expected = os.environ.get(PARENT_VARIABLE)
+    if expected is None or not sys.platform.startswith("linux"):
+        return
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != int(expected):  # it died before we could ask
+        sys.exit(1)
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part of the node: its name in the log and its command line."""
+
+    name: str
+    command: tuple[str, ...]
+
+
+@dataclass
+class Child:
+    """A part as it runs now, and when it may start again."""
+
+    part: Part
+    process: subprocess.Popen[str] | None = None
+    started: float = 0.0
+    start_at: float = 0.0
+    pause: float = FIRST_PAUSE
+    quick_ends: int = 0
+    pump: threading.Thread | None = field(default=None, repr=False)
+
+
+class Family:
+    """The running parts. Call `watch` and `stop` from one lasting thread: a part dies with its starter."""
+
+    def __init__(
+        self,
+        parts: Sequence[Part],
+        environment: Mapping[str, str],
+        on_line: Callable[[str, str], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._children = [Child(part) for part in parts]
+        self._environment = {**environment, PARENT_VARIABLE: str(os.getpid()), "PYTHONUNBUFFERED": "1"}
+        self._on_line = on_line
+        self._clock = clock
+
+    def watch(self) -> None:
+        """Start what is not running and may start again; note what has ended."""
+        for child in self._children:
+            if child.process is not None and child.process.poll() is not None:
+                self._ended(child, child.process.returncode)
+            if child.process is None and self._clock() >= child.start_at:
+                self._start(child)
+
+    def failing(self, limit: int = 3) -> str | None:
+        """Return the name of a part that ended `limit` times in a row soon after its start, or None."""
+        return next((child.part.name for child in self._children if child.quick_ends >= limit), None)
+
+    def pids(self) -> dict[str, int]:
+        """Return the process id of each running part by name."""
+        return {child.part.name: child.process.pid for child in self._children if child.process is not None}
+
+    def stop(self, patience: float) -> None:
+        """Ask every part to stop, wait up to `patience` seconds, then kill what is left, with children."""
+        running = [child.process for child in self._children if child.process is not None]
+        for process in running:
+            process.terminate()
+        deadline = self._clock() + patience
+        for process in running:
+            try:
+                process.wait(max(0.0, deadline - self._clock()))
+            except subprocess.TimeoutExpired:
+                log.warning("process %d did not stop within %.0f s and is killed", process.pid, patience)
+            _kill_group(process.pid)
+            process.wait()
+        for child in self._children:
+            child.process = None
+            if child.pump is not None:
+                child.pump.join(2.0)
+
+    def _start(self, child: Child) -> None:
+        child.process = subprocess.Popen(
+            child.part.command,
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            process_group=0,  # Ctrl-C on the terminal reaches `up` alone, which then stops its parts in order
+        )
+        child.started = self._clock()
+        child.pump = threading.Thread(
+            target=self._pump, args=(child.part.name, child.process.stdout), daemon=True
+        )
+        child.pump.start()
+
+    def _pump(self, name: str, stream: IO[str]) -> None:
+        with stream:
+            for line in stream:
+                self._on_line(name, line.rstrip("\n"))
+
+    def _ended(self, child: Child, code: int) -> None:
+        assert child.process is not None
+        _kill_group(child.process.pid)
+        lived = self._clock() - child.started
+        steady = lived >= STEADY_AFTER
+        child.pause = FIRST_PAUSE if steady else min(child.pause * 2, LONGEST_PAUSE)
+        child.quick_ends = 0 if steady else child.quick_ends + 1
+        child.start_at = self._clock() + child.pause
+        child.process = None
+        log.warning(
+            "%s ended with code %d after %.0f s; it starts again in %.1f s",
+            child.part.name,
+            code,
+            lived,
+            child.pause,
+        )
+
+
+def _kill_group(group: int) -> None:
+    try:
+        os.killpg(group, signal.SIGKILL)
+    except ProcessLookupError:
+        return
