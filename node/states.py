@@ -1,0 +1,87 @@
+"""The states of jobs and deliveries, the reasons the node itself gives, and which transition is allowed."""
+
+from enum import StrEnum
+
+
+class JobState(StrEnum):
+    """Where one series revision is on its way."""
+
+    RECEIVED = "received"  # slices are arriving
+    COMPLETE = "complete"  # quiet and geometrically whole
+    QUEUED = "queued"  # accepted by a route, waiting for a worker
+    RUNNING = "running"  # claimed by a worker
+    DELIVERING = "delivering"  # results are kept, some are not yet at their destination
+    DELIVERED = "delivered"  # every destination has every result
+    COMMITTED = "committed"  # the destinations have promised to keep them (storage commitment)
+    DECLINED = "declined"  # not for us
+    HELD = "held"  # a person must look
+    FAILED = "failed"  # we could not do our work; may be tried again
+    CANCELLED = "cancelled"  # stopped by a person, or superseded by a later revision
+
+
+class DeliveryState(StrEnum):
+    """Where one result is on its way to one destination."""
+
+    WAITING = "waiting"
+    SENDING = "sending"
+    DELIVERED = "delivered"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class Reason(StrEnum):
+    """Why the node declined, held, failed or cancelled; the segmenter adds reasons of its own."""
+
+    NOT_CT = "not-ct"
+    LOCALISER = "localiser"
+    NOT_A_HIP = "not-a-hip"
+    MIXED_ORIENTATION = "mixed-orientation"
+    MIXED_GRID = "mixed-grid"
+    MIXED_FRAME_OF_REFERENCE = "mixed-frame-of-reference"
+    MISSING_GEOMETRY = "missing-geometry"
+    DUPLICATE_POSITION = "duplicate-position"
+    GAP = "gap"
+    TOO_SHORT = "too-short"
+    NO_ROUTE = "no-route"
+    ROUTE_DECLINES = "route-declines"
+    ROUTE_HOLDS = "route-holds"
+    PERSON_HOLDS = "person-holds"
+    PERSON_CANCELS = "person-cancels"
+    SUPERSEDED = "superseded"
+    NO_DESTINATION = "no-destination"
+    WORKER_DIED = "worker-died"
+    UNEXPECTED = "unexpected"
+    DELIVERY_REFUSED = "delivery-refused"
+    BROKEN_OBJECT = "broken-object"
+    INVALID_UID = "invalid-uid"
+    UID_MISMATCH = "uid-mismatch"
+    DIFFERENT_CONTENT = "different-content"
+    EMPTY_ASSOCIATION = "empty-association"
+    REJECTED_PEER = "rejected-peer"
+
+
+S = JobState
+
+# Retry leads from failed to queued (segment again) or delivering (send again); from declined and cancelled a
+# person may ask for a new decision, which starts at received. A held job goes back to where it was held.
+JOB_TRANSITIONS: dict[JobState, frozenset[JobState]] = {
+    S.RECEIVED: frozenset({S.COMPLETE, S.DECLINED, S.HELD, S.CANCELLED}),
+    S.COMPLETE: frozenset({S.QUEUED, S.DECLINED, S.HELD, S.CANCELLED}),
+    S.QUEUED: frozenset({S.RUNNING, S.HELD, S.CANCELLED}),
+    S.RUNNING: frozenset({S.QUEUED, S.DELIVERING, S.DELIVERED, S.DECLINED, S.HELD, S.FAILED, S.CANCELLED}),
+    S.DELIVERING: frozenset({S.DELIVERED, S.FAILED, S.CANCELLED}),
+    S.DELIVERED: frozenset({S.COMMITTED}),
+    S.COMMITTED: frozenset(),
+    S.DECLINED: frozenset({S.RECEIVED}),
+    S.HELD: frozenset({S.RECEIVED, S.COMPLETE, S.QUEUED, S.CANCELLED}),
+    S.FAILED: frozenset({S.QUEUED, S.DELIVERING, S.CANCELLED}),
+    S.CANCELLED: frozenset({S.RECEIVED}),
+}
+
+UNFINISHED = frozenset({S.RECEIVED, S.COMPLETE, S.QUEUED, S.RUNNING, S.HELD})
+"""States in which a job has no result yet; a later revision of its series supersedes it."""
+
+
+def may_become(state: JobState, target: JobState) -> bool:
+    """Tell whether a job in `state` may go to `target`."""
+    return target in JOB_TRANSITIONS[state]
