@@ -1,0 +1,26 @@
+"""The two grids the networks see; training and inference must agree on them to the last voxel."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segmenter.geometry import Geometry
+
+COARSE_MM = 4.0  # whole scan: where are the hips, and whose side is it
+FINE_MM = 1.5  # one hip: its surface
+FINE_MARGIN_MM = 21.0  # soft tissue kept around the coarse femur
+HU_LOW, HU_HIGH = -200.0, 1300.0
+OUTSIDE_HU = -1024.0
+
+
+def box_geometry(low: NDArray[np.float64], high: NDArray[np.float64], step: float) -> Geometry:
+    """Return the axial LPS grid with spacing `step` mm that covers the box `low`..`high` (LPS mm)."""
+    shape = tuple(int(n) for n in (np.ceil((high - low) / step) + 1)[::-1])
+    return Geometry.axial((shape[0], shape[1], shape[2]), (step, step, step), (low[0], low[1], low[2]))
+
+
+def normalise(hu: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Map HU to about -1..1, the range between fat and dense cortex; what lies beyond is cut."""
+    scaled: NDArray[np.float32] = (
+        (np.clip(hu, HU_LOW, HU_HIGH) - HU_LOW) * (2 / (HU_HIGH - HU_LOW)) - 1
+    ).astype(np.float32)
+    return scaled

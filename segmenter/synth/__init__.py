@@ -1,0 +1,1 @@
+"""Synthetic QCT patients: anatomy from a compact atlas, tissues as HU, a scanner that blurs and adds noise."""

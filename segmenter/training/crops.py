@@ -1,0 +1,87 @@
+"""Training examples: crops of the pool's volumes, scanned by a random protocol, cut by a random field of view."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import IterableDataset
+
+from segmenter.grids import COARSE_MM, FINE_MM, OUTSIDE_HU, normalise
+from segmenter.synth.scanner import Protocol, field_of_view, scan
+
+Example = tuple[NDArray[np.float32], NDArray[np.uint8]]
+
+
+@dataclass(frozen=True)
+class StageOptions:
+    """One stage's examples: which files of the pool, their grid, the crop's shape in voxels `(z, y, x)`."""
+
+    files: tuple[str, ...]
+    step_mm: float
+    crop: tuple[int, int, int]
+
+
+STAGES = {
+    "coarse": StageOptions(("coarse",), COARSE_MM, (80, 64, 96)),
+    "fine": StageOptions(("left", "right"), FINE_MM, (80, 80, 80)),
+}
+
+
+class Crops(IterableDataset[tuple[Tensor, Tensor]]):
+    """An endless stream of `(1, z, y, x)` images and `(z, y, x)` labels; example n depends on the seed and n only."""
+
+    def __init__(self, patients: list[Path], options: StageOptions, seed: int, start: int = 0) -> None:
+        self.patients, self.options, self.seed, self.start = patients, options, seed, start
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        worker = torch.utils.data.get_worker_info()
+        number, stride = (self.start + worker.id, worker.num_workers) if worker else (self.start, 1)
+        while True:
+            rng = np.random.default_rng([self.seed, number])
+            patient = self.patients[rng.integers(len(self.patients))]
+            image, label = example(patient / f"{rng.choice(self.options.files)}.npz", self.options, rng)
+            yield torch.from_numpy(normalise(image)[None]), torch.from_numpy(label)
+            number += stride
+
+
+def example(path: Path, options: StageOptions, rng: np.random.Generator) -> Example:
+    """Return one scanned crop as HU and its label."""
+    with np.load(path) as content:
+        hu, label = random_crop(content["hu"], content["label"], options.crop, rng)
+    spacing = (options.step_mm,) * 3
+    image = scan(hu.astype(np.float32), spacing, Protocol.sample(rng), rng)
+    if rng.random() < 0.35:
+        image, label = cut(image, label, rng)
+    return image, label
+
+
+def random_crop(hu: NDArray[np.int16], label: NDArray[np.uint8], shape: tuple[int, int, int], rng: np.random.Generator) -> tuple[NDArray[np.int16], NDArray[np.uint8]]:
+    """Return a crop whose centre lies near the upper femur more often than elsewhere; beyond the volume there is air."""
+    size = np.array(shape)
+    if rng.random() < 0.8:
+        inside = np.argwhere(label)
+        top = inside[inside[:, 0] > inside[:, 0].max() - rng.uniform(0.2, 1.0) * np.ptp(inside[:, 0])]
+        centre = top[rng.integers(len(top))] + rng.integers(-12, 13, 3)
+    else:
+        centre = rng.integers(0, hu.shape)
+    start = np.clip(centre - size // 2, -size // 4, np.maximum(np.array(hu.shape) - 3 * size // 4, 0))
+    padding = [(int(max(-a, 0)), int(max(a + s - n, 0))) for a, s, n in zip(start, size, hu.shape, strict=True)]
+    box = tuple(slice(max(a, 0), min(a + s, n)) for a, s, n in zip(start, size, hu.shape, strict=True))
+    outside = np.int16(OUTSIDE_HU)
+    return np.pad(hu[box], padding, constant_values=outside), np.pad(label[box], padding)
+
+
+def cut(image: NDArray[np.float32], label: NDArray[np.uint8], rng: np.random.Generator) -> Example:
+    """End the scan somewhere: blank image and label outside a random box, on one to six sides."""
+    size = np.array(image.shape)
+    low = np.where(rng.random(3) < 0.4, rng.uniform(0, 0.4, 3) * size, 0).astype(int)
+    high = np.where(rng.random(3) < 0.4, rng.uniform(0.6, 1, 3) * size, size).astype(int)
+    field_of_view(image, low, high)
+    kept = np.zeros_like(label)
+    box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+    kept[box] = label[box]
+    return image, kept

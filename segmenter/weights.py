@@ -1,0 +1,113 @@
+"""Weights on disk: safetensors in half precision beside a manifest that names the model and the SHA-256 of every file."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from segmenter.errors import Reason, SegmenterError, Verdict
+from segmenter.network import VNet, VNetConfig
+
+MANIFEST = "model.json"
+STAGES = ("coarse", "fine")
+
+
+@dataclass(frozen=True, eq=False)
+class Models:
+    """Both networks, ready to run. digest: SHA-256 over the digests of the weight files, hex."""
+
+    name: str
+    version: str
+    digest: str
+    coarse: VNet
+    fine: VNet
+    device: torch.device
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """Return the device to compute on: a GPU if there is one, unless `name` says otherwise."""
+    if name != "auto":
+        return torch.device(name)
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def save_weights(network: VNet, path: Path) -> None:
+    """Write the network's weights as fp16 with its configuration in the header."""
+    tensors = {key: value.half().contiguous() for key, value in network.state_dict().items() if value.is_floating_point()}
+    save_file(tensors, path, metadata={"config": json.dumps(network.config.as_dict())})
+
+
+def write_manifest(folder: Path, name: str, version: str) -> None:
+    """Describe the weight files of `folder`, so that a changed or half-copied file is noticed when they are loaded."""
+    files = {stage: {"file": f"{stage}.safetensors", "sha256": file_digest(folder / f"{stage}.safetensors")} for stage in STAGES}
+    content = {"name": name, "version": version, "files": files, "note": "for investigational use"}
+    (folder / MANIFEST).write_text(json.dumps(content, indent=2) + "\n")
+
+
+def load_models(path: Path | None = None, device: str = "auto") -> Models:
+    """Load both networks from a model folder (None: the one shipped), after checking every file's SHA-256.
+
+    Raises SegmenterError(MODEL) when a file is missing, damaged or not the one the manifest names.
+    """
+    folder = path or Path(str(resources.files("segmenter"))) / "data" / "model"
+    manifest = read_manifest(folder)
+    target = choose_device(device)
+    networks = {stage: _load_network(folder, stage, manifest["files"][stage], target) for stage in STAGES}
+    return Models(manifest["name"], manifest["version"], model_digest(manifest), networks["coarse"], networks["fine"], target)
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Return the manifest of a model folder."""
+    try:
+        manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text())
+        for key in ("name", "version"):
+            manifest[key] = str(manifest[key])
+        for stage in STAGES:
+            manifest["files"][stage]["sha256"], manifest["files"][stage]["file"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _model_error(f"{folder / MANIFEST} is missing or not a model manifest") from error
+    return manifest
+
+
+def model_digest(manifest: dict[str, Any]) -> str:
+    """Return the one digest that stands for the model: SHA-256 over its files' digests."""
+    return hashlib.sha256("".join(manifest["files"][stage]["sha256"] for stage in STAGES).encode()).hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file, hex."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def read_weights(path: Path) -> VNet:
+    """Return one network as stored, in float32 on the CPU, in evaluation mode."""
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt") as content:
+        stored = json.loads(content.metadata()["config"])
+    network = VNet(VNetConfig(**{**stored, "convs": tuple(stored["convs"])}))
+    state = {key: value.float() for key, value in load_file(path).items()}
+    missing, unexpected = network.load_state_dict(state, strict=False)
+    if unexpected or any(not key.endswith("num_batches_tracked") for key in missing):
+        raise _model_error(f"{path.name} does not fit the network it describes")
+    return network.eval()
+
+
+def _load_network(folder: Path, stage: str, entry: dict[str, str], device: torch.device) -> VNet:
+    path = folder / entry["file"]
+    if not path.is_file():
+        raise _model_error(f"weight file {path} is missing")
+    found = file_digest(path)
+    if found != entry["sha256"]:
+        raise _model_error(f"weight file {path} has SHA-256 {found[:12]}..., the manifest says {entry['sha256'][:12]}...: install it again")
+    return read_weights(path).to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload,no-any-return]
+
+
+def _model_error(message: str) -> SegmenterError:
+    return SegmenterError(Reason.MODEL, message, Verdict.FAILED)
