@@ -6,6 +6,7 @@ system. It still forgets what a killed worker had taken; the ledger remembers, a
 (docs/decisions/001-embedded-broker.md).
 """
 
+import contextlib
 import json
 import time
 import uuid
@@ -19,10 +20,10 @@ from kombu.transport import filesystem
 class Channel(filesystem.Channel):
     """One folder holds the waiting messages of all queues, as `NANOSECONDS_ID.QUEUE.msg`."""
 
-    def _put(self, queue: str, message: Any, **_: Any) -> None:
+    def _put(self, queue: str, payload: Any, **_: Any) -> None:  # type: ignore[override]  # kombu's own names differ
         name = f"{time.time_ns():020d}_{uuid.uuid4().hex}.{queue}.msg"
         unfinished = self._folder / f".{name}"
-        unfinished.write_text(json.dumps(message), encoding="utf-8")
+        unfinished.write_text(json.dumps(payload), encoding="utf-8")
         unfinished.rename(self._folder / name)
 
     def _get(self, queue: str, timeout: float | None = None) -> Any:
@@ -49,6 +50,22 @@ class Channel(filesystem.Channel):
 
 
 class Transport(filesystem.Transport):
-    """What the Celery setting `broker_transport` names."""
+    """What the Celery setting `broker_transport` names.
+
+    It works in the event loop, as the Redis transport does, because only there Celery gives each child a pipe
+    of its own. The pool for blocking transports shares one locked pipe, and a child killed while it waits
+    keeps the lock: the worker never runs anything again.
+    """
 
     Channel = Channel
+    implements = filesystem.Transport.implements.extend(asynchronous=True)
+
+    def register_with_event_loop(self, connection: Any, loop: Any) -> None:
+        """Look for messages every `polling_interval` seconds; a busy worker (prefetch 1) does not look."""
+        loop.call_repeatedly(self.polling_interval, self._look)
+
+    def _look(self) -> None:
+        cycle: Any = self.cycle
+        with contextlib.suppress(Empty):
+            while True:
+                cycle.get(self._deliver)
