@@ -86,9 +86,7 @@ def _require_one(planes: Iterable[Slice], key: Callable[[Slice], object], reason
 
 
 def _require_one_grid(images: Sequence[Slice]) -> None:
-    _require_one(
-        images, lambda s: s.frame_of_reference_uid, Reason.MIXED_FRAME_OF_REFERENCE, "frames of reference"
-    )
+    _require_one(images, lambda s: s.frame_of_reference_uid, Reason.MIXED_FRAME_OF_REFERENCE, "frames of reference")
     _require_one(
         images, lambda s: f"{s.rows}x{s.columns} at {'x'.join(f'{float(v):.6g}' for v in s.spacing)} mm",
         Reason.MIXED_GRID, "pixel grids",
@@ -105,9 +103,7 @@ def _require_one_grid(images: Sequence[Slice]) -> None:
             "ImageOrientationPatient is not two perpendicular directions of length one",
         )
     if min(float(v) for v in images[0].spacing) <= 0:
-        raise SegmenterError(
-            Reason.MISSING_GEOMETRY, f"PixelSpacing must be above 0, it is {images[0].spacing}"
-        )
+        raise SegmenterError(Reason.MISSING_GEOMETRY, f"PixelSpacing must be above 0, it is {images[0].spacing}")
 
 
 def _normal(plane: Slice) -> NDArray[np.float64]:
@@ -116,9 +112,7 @@ def _normal(plane: Slice) -> NDArray[np.float64]:
     return unit
 
 
-def _without_copies(
-    ordered: Sequence[Slice], normal: NDArray[np.float64], warnings: list[str]
-) -> list[Slice]:
+def _without_copies(ordered: Sequence[Slice], normal: NDArray[np.float64], warnings: list[str]) -> list[Slice]:
     """Keep one of several slices at one position when their pixels are the same; refuse when they differ."""
     kept: list[Slice] = []
     for plane in ordered:
@@ -157,27 +151,14 @@ def _geometry(slices: Sequence[Slice], normal: NDArray[np.float64]) -> Geometry:
             f"the series has {len(slices)} slices, needed are {MIN_SLICES}",
             Verdict.DECLINED,
         )
-    _require_even_steps(slices, depths, normal)
-    plane, (row_mm, column_mm) = slices[0], (float(v) for v in slices[0].spacing)
-    drift = points - points[0] - np.outer(depths - depths[0], normal)
-    worst = int(np.argmax(np.linalg.norm(drift, axis=1)))
-    # Up to half a pixel the untilted grid is still the nearest one.
-    if (off := float(np.linalg.norm(drift[worst]))) > max(0.5 * min(row_mm, column_mm), 0.1):
-        tilt = np.degrees(np.arctan2(off, abs(depths[worst] - depths[0])))
-        raise SegmenterError(
-            Reason.GANTRY_TILT,
-            f"the slices are stacked {tilt:.1f} degrees off their normal (gantry tilt): "
-            "reconstruct the series without tilt",
-        )
+    step, start = _even_steps(slices, depths, normal)
+    _refuse_tilt(slices[0], points, normal)
+    along_row, along_column = slices[0].axes
+    row_mm, column_mm = (float(value) for value in slices[0].spacing)
     affine = np.eye(4)
-    step = (depths[-1] - depths[0]) / (len(slices) - 1)
-    affine[:3, 0], affine[:3, 1], affine[:3, 2] = (
-        normal * step,
-        plane.axes[1] * row_mm,
-        plane.axes[0] * column_mm,
-    )
-    affine[:3, 3] = points[0]
-    geometry = Geometry((len(slices), plane.rows, plane.columns), affine)
+    affine[:3, :3] = np.stack([normal * step, along_column * row_mm, along_row * column_mm], axis=1)
+    affine[:3, 3] = points[0] + normal * (start - depths[0])
+    geometry = Geometry((len(slices), slices[0].rows, slices[0].columns), affine)
     extent = np.array(geometry.shape) * geometry.spacing
     if extent.min() < MIN_EXTENT_MM:
         raise SegmenterError(
@@ -189,9 +170,10 @@ def _geometry(slices: Sequence[Slice], normal: NDArray[np.float64]) -> Geometry:
     return geometry
 
 
-def _require_even_steps(
+def _even_steps(
     slices: Sequence[Slice], depths: NDArray[np.float64], normal: NDArray[np.float64]
-) -> None:
+) -> tuple[float, float]:
+    """Return the regular step and the first depth, mm; fitted, because each position is rounded by itself."""
     steps = np.diff(depths)
     usual = float(np.median(steps))
     for (before, after), step in zip(pairwise(slices), steps, strict=True):
@@ -201,10 +183,25 @@ def _require_even_steps(
                 f"a slice is missing between {_place(before, normal)} and {_place(after, normal)} mm: "
                 f"steps of {usual:.2f} mm, here {step:.2f} mm",
             )
-    even = np.linspace(depths[0], depths[-1], len(depths))
-    if np.abs(depths - even).max() > STEP_TOLERANCE * usual:
+    index = np.arange(len(depths))
+    step, start = (float(value) for value in np.polyfit(index, depths, 1))
+    if np.abs(depths - (start + step * index)).max() > STEP_TOLERANCE * step:
         raise SegmenterError(
             Reason.UNEVEN_STEPS,
-            f"the steps between slices run from {steps.min():.2f} to {steps.max():.2f} mm: "
-            "reconstruct with one step",
+            f"the steps between slices run from {steps.min():.2f} to {steps.max():.2f} mm: reconstruct with one step",
+        )
+    return step, start
+
+
+def _refuse_tilt(first: Slice, points: NDArray[np.float64], normal: NDArray[np.float64]) -> None:
+    """Refuse slices that are not stacked along their normal; `points` are their positions `(n, 3)`."""
+    depths = (points - points[0]) @ normal
+    drift = np.linalg.norm(points - points[0] - np.outer(depths, normal), axis=1)
+    worst = int(np.argmax(drift))
+    # Up to half a pixel the untilted grid is still the nearest one.
+    if drift[worst] > max(0.5 * min(float(value) for value in first.spacing), 0.1):
+        raise SegmenterError(
+            Reason.GANTRY_TILT,
+            f"the slices are stacked {np.degrees(np.arctan2(drift[worst], depths[worst])):.1f} degrees off their "
+            "normal (gantry tilt): reconstruct the series without tilt",
         )
