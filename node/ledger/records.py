@@ -1,0 +1,213 @@
+"""What goes into the ledger and comes out of it: frozen records, no SQL."""
+
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from node.states import DeliveryState, JobState
+
+
+@dataclass(frozen=True)
+class Header:
+    """What the node reads of an arriving data set; an absent attribute is empty or None.
+
+    position: Image Position (Patient), LPS mm. orientation: the six cosines. spacing: Pixel Spacing, (row, column) mm.
+    rescale: whether Rescale Slope and Intercept are there. No patient data beyond the accession number.
+    """
+
+    study_uid: str
+    series_uid: str
+    sop_uid: str
+    sop_class_uid: str
+    modality: str = ""
+    accession: str = ""
+    study_description: str = ""
+    series_description: str = ""
+    body_part: str = ""
+    image_type: tuple[str, ...] = ()
+    frame_of_reference: str = ""
+    rows: int | None = None
+    columns: int | None = None
+    frames: int = 1
+    position: tuple[float, float, float] | None = None
+    orientation: tuple[float, ...] | None = None
+    spacing: tuple[float, float] | None = None
+    rescale: bool = False
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """One object whose bytes are safely on disk."""
+
+    header: Header
+    transfer_syntax: str
+    path: Path
+    sha256: str
+    size: int
+    calling_ae: str
+    host: str
+
+
+class Outcome(StrEnum):
+    """What `Ledger.record_instance` found."""
+
+    NEW = "new"
+    DUPLICATE = "duplicate"  # the same bytes are here already
+    CONFLICT = "conflict"  # other bytes are here under this SOP Instance UID
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Something that arrived and belongs to no series: a broken object, an association that carried nothing."""
+
+    calling_ae: str
+    host: str
+    code: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What completeness or routing says about a job: its next state and, if that is not good news, why.
+
+    destinations: names of peers; None as long as no route has been chosen.
+    """
+
+    state: JobState
+    code: str = ""
+    reason: str = ""
+    destinations: tuple[str, ...] | None = None
+    priority: int = 0
+
+
+@dataclass(frozen=True)
+class Result:
+    """A file a worker made. With SOP UIDs it is a DICOM object and is delivered; without, it only stays here."""
+
+    kind: str
+    path: Path
+    sha256: str
+    size: int
+    sop_class_uid: str = ""
+    sop_uid: str = ""
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """One result on its way to one peer (a row of the outbox)."""
+
+    id: int
+    job_id: str
+    peer: str
+    state: DeliveryState
+    result: Result
+    attempts: int
+    reason: str
+    next_at: datetime
+    delivered_at: datetime | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        row = _row(self)
+        result = row.pop("result")
+        row.pop("job_id")
+        return row | {"kind": result["kind"], "sop_uid": result["sop_uid"]}
+
+
+@dataclass(frozen=True)
+class Job:
+    """One series revision on its way, as the ledger knows it now. Times are UTC.
+
+    instances: objects of the series up to this revision (for a refusal: how often it happened). stage_seconds: what the
+    worker reported. created: the time written into result objects; the same on every attempt.
+    """
+
+    id: str
+    state: JobState
+    code: str
+    reason: str
+    study_uid: str | None
+    series_uid: str | None
+    revision: int
+    modality: str
+    description: str
+    study_description: str
+    body_part: str
+    accession: str
+    calling_ae: str
+    host: str
+    instances: int
+    received_at: datetime
+    last_slice_at: datetime
+    complete_at: datetime | None
+    queued_at: datetime | None
+    started_at: datetime | None
+    finished_at: datetime | None
+    attempts: int
+    priority: int
+    destinations: tuple[str, ...] | None
+    worker: str
+    stage: str
+    lease_until: datetime | None
+    stage_seconds: dict[str, float] = field(default_factory=dict)
+    results: tuple[Result, ...] = ()
+    deliveries: tuple[Delivery, ...] = ()
+
+    @property
+    def created(self) -> datetime:
+        """The time for result objects: when the series was found complete, to the second."""
+        return (self.complete_at or self.received_at).replace(microsecond=0)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON form used by `jobs --json`, `show --json` and the web page."""
+        row = _row(self)
+        row["reason_code"] = row.pop("code")
+        row["stages"] = row.pop("stage_seconds")
+        row["outputs"] = [str(result.path) for result in self.results]
+        row["deliveries"] = [delivery.to_dict() for delivery in self.deliveries]
+        return row
+
+
+@dataclass(frozen=True)
+class Event:
+    """One line of a job's history."""
+
+    at: datetime
+    state: str
+    text: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        return _row(self)
+
+
+@dataclass(frozen=True)
+class Process:
+    """A running part of the node, as it last reported itself; kind: scp, supervisor, worker-segment, ..."""
+
+    name: str
+    kind: str
+    host: str
+    pid: int
+    started_at: datetime
+    last_seen: datetime
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        return _row(self)
+
+
+def _row(record: Any) -> dict[str, Any]:
+    return {key: _plain(value) for key, value in asdict(record).items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, datetime):
+        return value.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return str(value) if isinstance(value, Path) else value

@@ -1,0 +1,161 @@
+"""Opening the ledger's database: engine, pragmas, migrations, transactions and the state machine's one gate."""
+
+import fcntl
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Self
+
+from sqlalchemy import Connection, Engine, create_engine, event, insert, inspect, select, text, update
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import SQLAlchemyError
+
+from node.errors import LedgerError, NotAllowedError, UnknownJobError
+from node.ledger.tables import HEAD, events, jobs
+from node.states import JobState, may_become
+
+Clock = Callable[[], datetime]
+
+BUSY_SECONDS = 30
+MIGRATION_LOCK = 0x71637400  # PostgreSQL's advisory lock number; any constant of our own will do
+
+
+def utc_now() -> datetime:
+    """Return the present time, aware, UTC."""
+    return datetime.now(UTC)
+
+
+class Store:
+    """The open database. Paths are kept relative to `data`, so that the folder may move."""
+
+    def __init__(self, engine: Engine, data: Path, clock: Clock) -> None:
+        self._engine = engine
+        self._reading = engine.execution_options(ledger_reads=True)
+        self.data = data
+        self.now = clock
+
+    @classmethod
+    def open(cls, url: str, data: Path, clock: Clock = utc_now) -> Self:
+        """Open the ledger at an SQLAlchemy URL and bring it up to date; several processes may do so at once.
+
+        Raises LedgerError when the database cannot be reached or was written by a newer version.
+        """
+        try:
+            engine = _engine(url)
+            with _migration_lock(engine):
+                _migrate(engine)
+        except (SQLAlchemyError, OSError) as error:
+            cause = getattr(error, "orig", None) or error
+            shown = make_url(url).render_as_string(hide_password=True) if "://" in url else "its database_url"
+            raise LedgerError(f"the ledger {shown} cannot be opened: {cause}", retry=True) from error
+        return cls(engine, data, clock)
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self._engine.dispose()
+
+    @contextmanager
+    def _write(self) -> Iterator[Connection]:
+        with self._engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def _read(self) -> Iterator[Connection]:
+        with self._reading.connect() as connection:
+            yield connection
+
+    def _move(self, connection: Connection, job_id: str, target: JobState, **values: Any) -> JobState:
+        """Bring a job into a state, with `values`, and note it; return the state it was in.
+
+        Raises UnknownJobError, NotAllowedError.
+        """
+        # The row is locked (SQLite: the whole database, by BEGIN IMMEDIATE), so that nobody moves it in between.
+        found = connection.execute(select(jobs.c.state).where(jobs.c.id == job_id).with_for_update()).scalar()
+        if found is None:
+            raise UnknownJobError(job_id)
+        state = JobState(found)
+        if not may_become(state, target):
+            raise NotAllowedError(f"job {job_id} is {state}; it cannot become {target}")
+        values = {"state": target} | values
+        connection.execute(update(jobs).where(jobs.c.id == job_id).values(values))
+        self._note(connection, job_id, target, str(values.get("reason", "")))
+        return state
+
+    def _note(self, connection: Connection, job_id: str, state: str, sentence: str) -> None:
+        connection.execute(insert(events).values(job_id=job_id, at=self.now(), state=state, text=sentence))
+
+    def _relative(self, path: Path) -> str:
+        return path.relative_to(self.data).as_posix() if path.is_relative_to(self.data) else str(path)
+
+
+def _engine(url: str) -> Engine:
+    parsed = make_url(url)
+    if parsed.get_backend_name() != "sqlite":
+        return create_engine(parsed, pool_pre_ping=True, pool_size=10, max_overflow=50)
+    if parsed.database and parsed.database != ":memory:":
+        Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(parsed, connect_args={"timeout": BUSY_SECONDS}, pool_size=10, max_overflow=200)
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None  # the driver must not begin transactions by itself; _begin_sqlite does
+    for pragma in ("synchronous=FULL", "foreign_keys=ON"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    # IMMEDIATE: a transaction that reads and then writes would otherwise fail when another writes in between.
+    reads = connection.get_execution_options().get("ledger_reads")
+    connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
+
+
+@contextmanager
+def _migration_lock(engine: Engine) -> Iterator[None]:
+    """Let one process at a time migrate; the kernel or PostgreSQL frees the lock when its holder dies."""
+    if engine.dialect.name == "postgresql":
+        with engine.connect() as connection:
+            connection.execute(text("SELECT pg_advisory_lock(:n)"), {"n": MIGRATION_LOCK})
+            yield
+            connection.execute(text("SELECT pg_advisory_unlock(:n)"), {"n": MIGRATION_LOCK})
+        return
+    database = engine.url.database
+    assert database, "the ledger is a file, never in memory"
+    with Path(f"{database}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _migrate(engine: Engine) -> None:
+    if engine.dialect.name == "sqlite":
+        with engine.connect() as connection:
+            driver = connection.connection.driver_connection
+            assert driver is not None
+            driver.execute("PRAGMA journal_mode=WAL")
+    if _revision(engine) == HEAD:
+        return
+    from alembic import command
+    from alembic.config import Config
+    from alembic.util import CommandError
+
+    config = Config()
+    config.set_main_option("script_location", "node.ledger:migrations")
+    try:
+        with engine.begin() as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+    except CommandError as error:
+        raise LedgerError(
+            f"the ledger has the layout {_revision(engine)}, which this version ({HEAD}) does not know: "
+            "it was written by a newer qct-node"
+        ) from error
+
+
+def _revision(engine: Engine) -> str | None:
+    with engine.connect() as connection:
+        if not inspect(connection).has_table("alembic_version"):
+            return None
+        return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()

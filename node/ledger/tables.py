@@ -1,0 +1,162 @@
+"""The tables of the ledger (SQLAlchemy Core). A change here needs a migration and a new HEAD."""
+
+from datetime import UTC, datetime
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Column,
+    DateTime,
+    Dialect,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
+
+HEAD = "0001"
+"""The newest migration; an open ledger at this revision needs no Alembic."""
+
+
+class Moment(TypeDecorator[datetime]):
+    """A point in time: aware UTC outside, naive UTC in the database (SQLite keeps no zone)."""
+
+    impl = DateTime
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Turn an aware time into naive UTC."""
+        return None if value is None else value.astimezone(UTC).replace(tzinfo=None)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Mark what comes back as UTC."""
+        return None if value is None else value.replace(tzinfo=UTC)
+
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+series = Table(
+    "series",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("study_uid", String(64), nullable=False),
+    Column("series_uid", String(64), nullable=False),
+    Column("modality", String(16), nullable=False),
+    Column("accession", String(64), nullable=False),
+    Column("study_description", String(64), nullable=False),
+    Column("series_description", String(64), nullable=False),
+    Column("body_part", String(64), nullable=False),
+    UniqueConstraint("study_uid", "series_uid"),
+)
+
+instances = Table(
+    "instances",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("series_id", ForeignKey("series.id"), nullable=False, index=True),
+    Column("revision", Integer, nullable=False),
+    Column("sop_uid", String(64), nullable=False, unique=True),
+    Column("transfer_syntax", String(64), nullable=False),
+    Column("path", Text, nullable=False),
+    Column("sha256", String(64), nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("received_at", Moment, nullable=False),
+    Column("header", JSON, nullable=False),
+)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", String(16), primary_key=True),
+    Column("series_id", ForeignKey("series.id"), nullable=True),
+    Column("revision", Integer, nullable=False, default=1),
+    Column("state", String(16), nullable=False),
+    Column("resume_state", String(16), nullable=False, default=""),  # where a held job goes when it is released
+    Column("code", String(32), nullable=False, default=""),
+    Column("reason", Text, nullable=False, default=""),
+    Column("calling_ae", String(16), nullable=False),
+    Column("host", String(64), nullable=False),
+    Column("instances", Integer, nullable=False),
+    Column("received_at", Moment, nullable=False),
+    Column("last_slice_at", Moment, nullable=False),
+    Column("complete_at", Moment),
+    Column("queued_at", Moment),
+    Column("last_dispatched_at", Moment),
+    Column("started_at", Moment),
+    Column("finished_at", Moment),
+    Column("attempts", Integer, nullable=False, default=0),
+    Column("priority", Integer, nullable=False, default=0),
+    Column("destinations", JSON(none_as_null=True)),
+    Column("worker", String(128), nullable=False, default=""),
+    Column("stage", String(32), nullable=False, default=""),
+    Column("lease_until", Moment),
+    Column("report", JSON(none_as_null=True)),
+    UniqueConstraint("series_id", "revision"),
+    Index(None, "state", "last_slice_at"),
+    Index(None, "last_slice_at"),
+)
+
+results = Table(
+    "results",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("job_id", ForeignKey("jobs.id"), nullable=False, index=True),
+    Column("kind", String(32), nullable=False),
+    Column("path", Text, nullable=False),
+    Column("sha256", String(64), nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("sop_class_uid", String(64), nullable=False),
+    Column("sop_uid", String(64), nullable=False),
+)
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("job_id", ForeignKey("jobs.id"), nullable=False, index=True),
+    Column("result_id", ForeignKey("results.id"), nullable=False),
+    Column("peer", String(64), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("attempts", Integer, nullable=False, default=0),
+    Column("reason", Text, nullable=False, default=""),
+    Column("next_at", Moment, nullable=False),
+    Column("last_dispatched_at", Moment),
+    Column("owner", String(128), nullable=False, default=""),
+    Column("lease_until", Moment),
+    Column("delivered_at", Moment),
+    UniqueConstraint("result_id", "peer"),
+    Index(None, "state", "next_at"),
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("job_id", ForeignKey("jobs.id"), nullable=False, index=True),
+    Column("at", Moment, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("text", Text, nullable=False),
+)
+
+processes = Table(
+    "processes",
+    metadata,
+    Column("name", String(128), primary_key=True),
+    Column("kind", String(32), nullable=False),
+    Column("host", String(128), nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("started_at", Moment, nullable=False),
+    Column("last_seen", Moment, nullable=False),
+)

@@ -1,0 +1,153 @@
+"""The worker's side: dispatch, claim with a lease, heartbeat, finish, stop, give back, reap."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, delete, insert, or_, select, update
+
+from node.ledger.records import Decision, Job, Result
+from node.ledger.tables import deliveries, jobs, results
+from node.ledger.views import Views
+from node.states import DeliveryState, JobState, Reason
+
+
+def free(reason: str = "", code: str = "") -> dict[str, Any]:
+    """Return the columns of a job no worker holds."""
+    return {"worker": "", "stage": "", "lease_until": None, "reason": reason, "code": code}
+
+
+class Work(Views):
+    """The ledger's side of running jobs."""
+
+    def queued(self, redispatch_seconds: float) -> list[str]:
+        """Return the ids of queued jobs not announced to the workers within this time, the most urgent first."""
+        before = self.now() - timedelta(seconds=redispatch_seconds)
+        due = or_(jobs.c.last_dispatched_at.is_(None), jobs.c.last_dispatched_at <= before)
+        wanted = select(jobs.c.id).where(jobs.c.state == JobState.QUEUED, due)
+        with self._read() as connection:
+            return list(
+                connection.execute(wanted.order_by(jobs.c.priority.desc(), jobs.c.queued_at, jobs.c.id)).scalars()
+            )
+
+    def mark_dispatched(self, job_id: str) -> None:
+        """Note that the workers were told of a queued job just now."""
+        with self._write() as connection:
+            connection.execute(update(jobs).where(jobs.c.id == job_id).values(last_dispatched_at=self.now()))
+
+    def claim_job(self, job_id: str, worker: str, lease_seconds: float) -> Job | None:
+        """Make a queued job the worker's own for the time of a lease, and count the attempt.
+
+        Returns None when somebody else has it or it is not to be run any more.
+        """
+        now = self.now()
+        values = {
+            "state": JobState.RUNNING,
+            "worker": worker,
+            "stage": "",
+            "lease_until": now + timedelta(seconds=lease_seconds),
+            "attempts": jobs.c.attempts + 1,
+            "started_at": now,
+            "reason": "",
+            "code": "",
+        }
+        with self._write() as connection:
+            wanted = (jobs.c.id == job_id) & (jobs.c.state == JobState.QUEUED)
+            if not connection.execute(update(jobs).where(wanted).values(values)).rowcount:
+                return None
+            self._note(connection, job_id, JobState.RUNNING, f"claimed by {worker}")
+        return self.job(job_id)
+
+    def beat(self, job_id: str, worker: str, lease_seconds: float, stage: str) -> bool:
+        """Prolong the lease and note the stage; False means: the claim is lost or the job cancelled, so stop."""
+        values = {"lease_until": self.now() + timedelta(seconds=lease_seconds), "stage": stage}
+        with self._write() as connection:
+            return bool(connection.execute(update(jobs).where(_mine(job_id, worker)).values(values)).rowcount)
+
+    def finish_job(self, job_id: str, worker: str, made: Sequence[Result], report: dict[str, Any]) -> bool:
+        """Record the results, their deliveries and the new state in one transaction; False if the claim is lost.
+
+        report: the segmenter's; its `timings` (stage -> seconds) are shown with the job.
+        """
+        now = self.now()
+        with self._write() as connection:
+            job = connection.execute(select(jobs).where(_mine(job_id, worker)).with_for_update()).first()
+            if job is None:
+                return False
+            # An earlier run of the same job left the same results; its rows make place for this one's.
+            connection.execute(delete(deliveries).where(deliveries.c.job_id == job_id))
+            connection.execute(delete(results).where(results.c.job_id == job_id))
+            peers = job.destinations or ()
+            for result in made:
+                self._add_result(connection, job_id, result, peers)
+            sending = bool(peers) and any(result.sop_uid for result in made)
+            values = free() if sending else free("no destination is set: the results stay here", Reason.NO_DESTINATION)
+            values |= {"report": report} if sending else {"report": report, "finished_at": now}
+            self._move(connection, job_id, JobState.DELIVERING if sending else JobState.DELIVERED, **values)
+            return True
+
+    def _add_result(self, connection: Connection, job_id: str, result: Result, peers: Sequence[str]) -> None:
+        values = vars(result) | {"path": self._relative(result.path), "job_id": job_id}
+        row_id = connection.execute(insert(results).values(values)).inserted_primary_key
+        assert row_id is not None
+        for peer in peers if result.sop_uid else ():
+            connection.execute(
+                insert(deliveries).values(
+                    job_id=job_id,
+                    result_id=row_id[0],
+                    peer=peer,
+                    state=DeliveryState.WAITING,
+                    next_at=self.now(),
+                )
+            )
+
+    def stop_job(self, job_id: str, worker: str, decision: Decision) -> bool:
+        """End the worker's claim without a result: declined, held, failed, or queued for another attempt.
+
+        Returns False if the claim was lost already.
+        """
+        values = free(decision.reason, decision.code)
+        if decision.state is JobState.QUEUED:
+            values["last_dispatched_at"] = None
+        if decision.state is JobState.HELD:
+            values["resume_state"] = JobState.QUEUED
+        if decision.state in {JobState.DECLINED, JobState.FAILED}:
+            values["finished_at"] = self.now()
+        return self._end_claim(job_id, worker, decision.state, values)
+
+    def give_back(self, job_id: str, worker: str) -> bool:
+        """Return a job to the queue on a clean shutdown; the attempt does not count."""
+        values = free() | {"attempts": jobs.c.attempts - 1, "last_dispatched_at": None, "started_at": None}
+        return self._end_claim(job_id, worker, JobState.QUEUED, values)
+
+    def _end_claim(self, job_id: str, worker: str, state: JobState, values: dict[str, Any]) -> bool:
+        with self._write() as connection:
+            if connection.execute(select(jobs.c.id).where(_mine(job_id, worker)).with_for_update()).first() is None:
+                return False
+            self._move(connection, job_id, state, **values)
+            return True
+
+    def reap_expired(self, max_attempts: int) -> list[str]:
+        """Take jobs from workers whose lease ran out: back to the queue, or failed after so many attempts.
+
+        Returns the ids.
+        """
+        now = self.now()
+        expired = (jobs.c.state == JobState.RUNNING) & (jobs.c.lease_until < now)
+        with self._write() as connection:
+            rows = connection.execute(select(jobs).where(expired).with_for_update()).all()
+            for job in rows:
+                if job.attempts >= max_attempts:
+                    sentence = f"its worker died {job.attempts} times, last in stage {job.stage or 'start'}"
+                    values = free(sentence, Reason.WORKER_DIED) | {"finished_at": now}
+                    self._move(connection, job.id, JobState.FAILED, **values)
+                else:
+                    sentence = f"its worker {job.worker} was not heard of any more"
+                    values = free(sentence, Reason.WORKER_DIED) | {"last_dispatched_at": None}
+                    self._move(connection, job.id, JobState.QUEUED, **values)
+        return [job.id for job in rows]
+
+
+def _mine(job_id: str, worker: str) -> ColumnElement[bool]:
+    """Return the condition that the worker still holds the job, even if its lease has just run out."""
+    return (jobs.c.id == job_id) & (jobs.c.worker == worker) & (jobs.c.state == JobState.RUNNING)
