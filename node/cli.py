@@ -6,7 +6,8 @@ from typing import Any
 
 import click
 
-# name -> "module:function". By name, so that the front door imports neither torch nor Celery, nor ties the houses together.
+# name -> "module:function". By name, so that the front door imports neither torch nor Celery
+# and does not tie the houses together.
 COMMANDS = {
     "up": "node.commands.services:up",
     "serve": "node.commands.services:serve",

@@ -48,9 +48,7 @@ class ResultIdentity:
         )  # fmt: skip
 
 
-def new_object(
-    series: Series, identity: ResultIdentity, sop_class: str, modality: str, description: str
-) -> SOPClass:
+def new_object(series: Series, identity: ResultIdentity, sop_class: str, modality: str, description: str) -> SOPClass:
     """Return an object with patient, study, series, equipment and SOP modules, in a series of its own."""
     kind = f"{modality} {sop_class}"
     created = _in_source_zone(identity.created, series.header)

@@ -49,9 +49,7 @@ def write_seg(series: Series, masks: Mapping[Side, Mask], identity: ResultIdenti
     seg.PerFrameFunctionalGroupsSequence = list(_frame_groups(series, frames))
     seg.NumberOfFrames = len(frames)
     pixels = np.concatenate([masks[sides[number - 1]][index].ravel() for number, index in frames])
-    packed = np.packbits(
-        pixels, bitorder="little"
-    ).tobytes()  # PS3.5 8.1.1: one bit per pixel, frames not padded
+    packed = np.packbits(pixels, bitorder="little").tobytes()  # PS3.5 8.1.1: one bit per pixel, frames not padded
     seg.PixelData = packed + b"\0" * (len(packed) % 2)
     seg["PixelData"].VR = "OB"
     seg.save_as(path, enforce_file_format=True)
@@ -67,9 +65,7 @@ def _require_masks(series: Series, masks: Mapping[Side, Mask]) -> None:
     if not faults and len(masks) == 2 and np.logical_and(*masks.values()).any():
         faults.append("left and right overlap")
     if faults:
-        raise SegmenterError(
-            Reason.READBACK, f"masks must be whole and apart: {'; '.join(faults)}", Verdict.FAILED
-        )
+        raise SegmenterError(Reason.READBACK, f"masks must be whole and apart: {'; '.join(faults)}", Verdict.FAILED)
 
 
 def _slab(mask: Mask) -> range:

@@ -37,9 +37,7 @@ class Reason(StrEnum):
 class SegmenterError(Exception):
     """A named refusal; the message is one sentence a person can act on, without patient data."""
 
-    def __init__(
-        self, reason: Reason, message: str, verdict: Verdict = Verdict.HELD, *, retry: bool = False
-    ) -> None:
+    def __init__(self, reason: Reason, message: str, verdict: Verdict = Verdict.HELD, *, retry: bool = False) -> None:
         super().__init__(message)
         self.reason = reason
         self.verdict = verdict

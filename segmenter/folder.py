@@ -5,10 +5,9 @@ from pathlib import Path
 
 from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
 
 from segmenter.errors import Reason, SegmenterError, Verdict
-from segmenter.slices import CT_CLASSES
+from segmenter.slices import CT_CLASSES, UNREADABLE
 
 TAGS = ["SOPClassUID", "SeriesInstanceUID", "SeriesNumber", "ImageType", "Modality"]
 
@@ -23,7 +22,7 @@ def find_series(folder: Path) -> list[Path]:
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         try:
             header = dcmread(path, stop_before_pixels=True, specific_tags=TAGS)
-        except (InvalidDicomError, OSError, EOFError, ValueError, KeyError):
+        except UNREADABLE:
             continue
         if header.get("SOPClassUID") in CT_CLASSES:
             found[str(header.get("SeriesInstanceUID"))].append((path, header))
@@ -34,8 +33,7 @@ def find_series(folder: Path) -> list[Path]:
         raise SegmenterError(reason, f"the folder holds {what}", Verdict.DECLINED)
     if len(series) > 1:
         names = [
-            f"{uid} (number {items[0][1].get('SeriesNumber')}, {len(items)} images)"
-            for uid, items in series.items()
+            f"{uid} (number {items[0][1].get('SeriesNumber')}, {len(items)} images)" for uid, items in series.items()
         ]
         raise SegmenterError(
             Reason.MIXED_SERIES,

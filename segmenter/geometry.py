@@ -22,9 +22,12 @@ class Geometry:
 
     @classmethod
     def axial(
-        cls, shape: tuple[int, int, int], spacing: tuple[float, float, float], origin: tuple[float, float, float]
+        cls,
+        shape: tuple[int, int, int],
+        spacing: tuple[float, float, float],
+        origin: tuple[float, float, float],
     ) -> "Geometry":
-        """Return an untilted grid: array axes z, y, x run along +Z, +Y, +X; spacing `(z, y, x)` mm, origin LPS `(x, y, z)` mm."""
+        """Return an untilted grid along +Z, +Y, +X; spacing `(z, y, x)` mm, origin LPS `(x, y, z)` mm."""
         affine = np.zeros((4, 4))
         affine[2, 0], affine[1, 1], affine[0, 2] = spacing
         affine[:, 3] = (*origin, 1.0)
@@ -39,7 +42,8 @@ class Geometry:
     @cached_property
     def inverse(self) -> Matrix:
         """4x4 matrix from homogeneous LPS mm to voxel indices `(k, j, i, 1)`."""
-        return np.linalg.inv(self.affine)
+        result: Matrix = np.linalg.inv(self.affine).astype(np.float64)
+        return result
 
     @property
     def voxel_volume_mm3(self) -> float:

@@ -20,7 +20,7 @@ def box_geometry(low: NDArray[np.float64], high: NDArray[np.float64], step: floa
 
 def normalise(hu: NDArray[np.float32]) -> NDArray[np.float32]:
     """Map HU to about -1..1, the range between fat and dense cortex; what lies beyond is cut."""
-    scaled: NDArray[np.float32] = (
-        (np.clip(hu, HU_LOW, HU_HIGH) - HU_LOW) * (2 / (HU_HIGH - HU_LOW)) - 1
-    ).astype(np.float32)
+    scaled: NDArray[np.float32] = ((np.clip(hu, HU_LOW, HU_HIGH) - HU_LOW) * (2 / (HU_HIGH - HU_LOW)) - 1).astype(
+        np.float32
+    )
     return scaled

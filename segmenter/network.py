@@ -2,11 +2,12 @@
 
 After Milletari et al., V-Net (arXiv 1606.04797), in the form Zhao et al. use for the proximal femur (arXiv 2006.05513).
 Each level halves the grid and doubles the channels; PReLU throughout; a residual sum closes every stage; a 1x1x1
-convolution with softmax is the head. Batch normalisation, which the first paper does not have, follows every convolution:
-CT numbers are calibrated, so statistics of the whole training set suit them better than those of one volume.
+convolution with softmax is the head. Batch normalisation, which the first paper does not have, follows every
+convolution: CT numbers are calibrated, so the statistics of a training set suit them better than those of one volume.
 """
 
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class VNetConfig:
-    """Shape of the network. `convs`: convolutions per stage, from the full grid down; its length is the number of levels."""
+    """Shape of the network. `convs`: convolutions per stage, from the full grid down; one entry per level."""
 
     classes: int = 2
     width: int = 16
@@ -46,11 +47,12 @@ class Stage(nn.Module):
     def __init__(self, channels_in: int, channels: int, convs: int, kernel: int) -> None:
         super().__init__()
         widths = [channels_in] + [channels] * convs
-        self.convs = nn.Sequential(*(convolution(a, b, kernel) for a, b in zip(widths, widths[1:], strict=False)))
+        self.convs = nn.Sequential(*(convolution(a, b, kernel) for a, b in pairwise(widths)))
 
     def forward(self, x: Tensor, residual: Tensor) -> Tensor:
         """Return `convs(x) + residual`, `(n, channels, z, y, x)`."""
-        return self.convs(x) + residual
+        result: Tensor = self.convs(x) + residual
+        return result
 
 
 class Down(nn.Module):
@@ -59,18 +61,21 @@ class Down(nn.Module):
     def __init__(self, channels: int, convs: int, kernel: int) -> None:
         super().__init__()
         self.reduce = nn.Sequential(
-            nn.Conv3d(channels, 2 * channels, 2, stride=2, bias=False), nn.BatchNorm3d(2 * channels), nn.PReLU(2 * channels)
+            nn.Conv3d(channels, 2 * channels, 2, stride=2, bias=False),
+            nn.BatchNorm3d(2 * channels),
+            nn.PReLU(2 * channels),
         )
         self.stage = Stage(2 * channels, 2 * channels, convs, kernel)
 
     def forward(self, x: Tensor) -> Tensor:
         """`(n, c, z, y, x)` -> `(n, 2c, z/2, y/2, x/2)`."""
         x = self.reduce(x)
-        return self.stage(x, x)
+        result: Tensor = self.stage(x, x)
+        return result
 
 
 class Up(nn.Module):
-    """Twice the grid, half the channels: a transposed convolution, then a stage that also sees the encoder's features."""
+    """Twice the grid, half the channels: a transposed convolution, then a stage that also sees the skip."""
 
     def __init__(self, channels: int, convs: int, kernel: int) -> None:
         super().__init__()
@@ -83,11 +88,12 @@ class Up(nn.Module):
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
         """`(n, c, z, y, x)` and the skip `(n, c/2, 2z, 2y, 2x)` -> `(n, c/2, 2z, 2y, 2x)`."""
         x = self.expand(x)
-        return self.stage(torch.cat([x, skip], dim=1), x)
+        result: Tensor = self.stage(torch.cat([x, skip], dim=1), x)
+        return result
 
 
 class VNet(nn.Module):
-    """`(n, 1, z, y, x)` normalised HU -> `(n, classes, z, y, x)` logits; `softmax` over dimension 1 gives probabilities."""
+    """`(n, 1, z, y, x)` normalised HU -> `(n, classes, z, y, x)` logits, for `softmax` over dimension 1."""
 
     def __init__(self, config: VNetConfig) -> None:
         super().__init__()

@@ -103,9 +103,7 @@ def _panel(
     grey = np.clip((hu - WINDOW_HU[0]) / (WINDOW_HU[1] - WINDOW_HU[0]), 0, 1) * 255
     rgb = np.repeat(grey.astype(np.uint8)[..., None], 3, axis=-1)
     for femur in femurs:
-        share = map_coordinates(
-            femur.mask.view(np.uint8), index, np.float32, order=1, mode="constant", cval=0
-        )
+        share = map_coordinates(femur.mask.view(np.uint8), index, np.float32, order=1, mode="constant", cval=0)
         rgb[_contour(share >= 0.5)] = LABELS[femur.side].rgb
     panel = Image.fromarray(rgb)
     _annotate(panel, view, scale)

@@ -70,9 +70,7 @@ def network(model: Path | None = None, device: str = "auto") -> Method:
     return Method(models.name, models.version, models.digest, find)
 
 
-def segment(
-    request: SegmentRequest, on_stage: OnStage = lambda stage: None, method: Method | None = None
-) -> Report:
+def segment(request: SegmentRequest, on_stage: OnStage = lambda stage: None, method: Method | None = None) -> Report:
     """Segment one series; write `seg.dcm`, `overlay.png` and `report.json`; return the report.
 
     on_stage: called with each of STAGES as it begins. method: None loads the network that the request names.

@@ -42,9 +42,7 @@ def check_seg(path: Path, series: Series, masks: Mapping[Side, Mask]) -> None:
         raise _failed(f"it holds the sides {sorted(found)}, the masks are {sorted(masks)}")
     for side, mask in masks.items():
         if wrong := int(np.count_nonzero(found[side] != mask)):
-            raise _failed(
-                f"{wrong} voxels of the {side} femur differ from the mask of {int(mask.sum())} voxels"
-            )
+            raise _failed(f"{wrong} voxels of the {side} femur differ from the mask of {int(mask.sum())} voxels")
 
 
 def _holds(rule: "Rule", seg: Dataset, series: Series) -> bool:
@@ -63,9 +61,7 @@ def _rebuild(seg: Dataset, series: Series) -> dict[Side, Mask]:
     """Return each side's mask on the source grid, every frame placed by its own ImagePositionPatient."""
     sides = {
         int(segment.SegmentNumber): LATERALITY[
-            segment.SegmentedPropertyTypeCodeSequence[0]
-            .SegmentedPropertyTypeModifierCodeSequence[0]
-            .CodeValue
+            segment.SegmentedPropertyTypeCodeSequence[0].SegmentedPropertyTypeModifierCodeSequence[0].CodeValue
         ]
         for segment in seg.SegmentSequence
     }

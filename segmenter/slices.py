@@ -1,6 +1,8 @@
 """The header of one image plane: an original CT image, or one frame of an enhanced multi-frame CT."""
 
 import math
+import struct
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +19,8 @@ from segmenter.errors import Reason, SegmenterError, Verdict
 
 MULTI_FRAME = frozenset({EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage})
 CT_CLASSES = MULTI_FRAME | {CTImageStorage}
+# What pydicom raises for files that are not DICOM, or break off, deflated ones included.
+UNREADABLE = (InvalidDicomError, OSError, EOFError, ValueError, KeyError, struct.error, zlib.error)
 REQUIRED = (
     "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID", "Rows", "Columns",
 )  # fmt: skip
@@ -61,7 +65,7 @@ def read_header(path: Path) -> Dataset:
     """Read a file's data set up to the pixels; refuse as unreadable what is not DICOM or breaks off."""
     try:
         return dcmread(path, stop_before_pixels=True)
-    except (InvalidDicomError, OSError, EOFError, ValueError, KeyError) as error:
+    except UNREADABLE as error:
         raise SegmenterError(
             Reason.UNREADABLE,
             f"a file cannot be read as DICOM ({type(error).__name__}): send the series again",
@@ -75,8 +79,7 @@ def read_slices(path: Path) -> list[Slice]:
     if sop_class not in CT_CLASSES:
         raise SegmenterError(
             Reason.NOT_CT,
-            "only CT images can be segmented, "
-            f"not modality {header.get('Modality')} of SOP class {sop_class or '?'}",
+            f"only CT images can be segmented, not modality {header.get('Modality')} of SOP class {sop_class or '?'}",
             Verdict.DECLINED,
         )
     try:

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import dcmread
 from pydicom.dataset import Dataset
+from pydicom.encaps import generate_frames
 from pydicom.pixels.utils import pixel_array
 
 from segmenter.errors import Reason, SegmenterError
@@ -14,6 +15,8 @@ from segmenter.series import Series
 from segmenter.slices import Slice
 
 OUTSIDE_HU = -1024  # what lies outside the scanned field; nothing is less dense than air
+JPEG_FAMILY = "1.2.840.10008.1.2.4."
+END_OF_IMAGE = b"\xff\xd9"  # EOI of JPEG and JPEG-LS, EOC of JPEG 2000
 # What pydicom and its decoder plugins raise for pixels missing, cut off, broken or in an unknown syntax.
 DECODER_ERRORS = (
     ValueError, TypeError, LookupError, AttributeError, RuntimeError, OSError, EOFError, zlib.error,
@@ -46,6 +49,7 @@ def _decode(plane: Slice) -> tuple[Dataset, NDArray[np.integer]]:
     """Return a file's data set and its stored values `(frames, rows, columns)`."""
     try:
         image = dcmread(plane.path)
+        _require_whole(image)
         stored = pixel_array(image)
     except DECODER_ERRORS as error:
         raise SegmenterError(
@@ -61,6 +65,16 @@ def _decode(plane: Slice) -> tuple[Dataset, NDArray[np.integer]]:
             f"the pixels of image {plane.sop_instance_uid} are {frames.shape}, described are {wanted}",
         )
     return image, frames
+
+
+def _require_whole(image: Dataset) -> None:
+    """Refuse a JPEG, JPEG-LS or JPEG 2000 stream that breaks off: some decoders fill the rest and say nothing."""
+    if not image.file_meta.TransferSyntaxUID.startswith(JPEG_FAMILY):
+        return
+    count = int(image.get("NumberOfFrames") or 1)
+    for stream in generate_frames(image.PixelData, number_of_frames=count):
+        if not stream.rstrip(b"\0").endswith(END_OF_IMAGE):
+            raise ValueError("the compressed stream has no end")
 
 
 def _padding(image: Dataset, dtype: np.dtype[np.integer]) -> tuple[int, int] | None:

@@ -1,4 +1,4 @@
-"""Weights on disk: safetensors in half precision beside a manifest that names the model and the SHA-256 of every file."""
+"""Weights on disk: safetensors in half precision beside a manifest with the SHA-256 of every file."""
 
 import hashlib
 import json
@@ -7,10 +7,13 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 
 from segmenter.errors import Reason, SegmenterError, Verdict
+from segmenter.grids import normalise
 from segmenter.network import VNet, VNetConfig
 
 MANIFEST = "model.json"
@@ -38,13 +41,18 @@ def choose_device(name: str = "auto") -> torch.device:
 
 def save_weights(network: VNet, path: Path) -> None:
     """Write the network's weights as fp16 with its configuration in the header."""
-    tensors = {key: value.half().contiguous() for key, value in network.state_dict().items() if value.is_floating_point()}
+    tensors = {
+        key: value.half().contiguous() for key, value in network.state_dict().items() if value.is_floating_point()
+    }
     save_file(tensors, path, metadata={"config": json.dumps(network.config.as_dict())})
 
 
 def write_manifest(folder: Path, name: str, version: str) -> None:
     """Describe the weight files of `folder`, so that a changed or half-copied file is noticed when they are loaded."""
-    files = {stage: {"file": f"{stage}.safetensors", "sha256": file_digest(folder / f"{stage}.safetensors")} for stage in STAGES}
+    files = {
+        stage: {"file": f"{stage}.safetensors", "sha256": file_digest(folder / f"{stage}.safetensors")}
+        for stage in STAGES
+    }
     content = {"name": name, "version": version, "files": files, "note": "for investigational use"}
     (folder / MANIFEST).write_text(json.dumps(content, indent=2) + "\n")
 
@@ -58,7 +66,14 @@ def load_models(path: Path | None = None, device: str = "auto") -> Models:
     manifest = read_manifest(folder)
     target = choose_device(device)
     networks = {stage: _load_network(folder, stage, manifest["files"][stage], target) for stage in STAGES}
-    return Models(manifest["name"], manifest["version"], model_digest(manifest), networks["coarse"], networks["fine"], target)
+    return Models(
+        manifest["name"],
+        manifest["version"],
+        model_digest(manifest),
+        networks["coarse"],
+        networks["fine"],
+        target,
+    )
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -105,9 +120,25 @@ def _load_network(folder: Path, stage: str, entry: dict[str, str], device: torch
         raise _model_error(f"weight file {path} is missing")
     found = file_digest(path)
     if found != entry["sha256"]:
-        raise _model_error(f"weight file {path} has SHA-256 {found[:12]}..., the manifest says {entry['sha256'][:12]}...: install it again")
+        raise _model_error(
+            f"weight file {path} is not the one {MANIFEST} names (SHA-256 {found[:12]}...): install the model again"
+        )
     return read_weights(path).to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload,no-any-return]
 
 
 def _model_error(message: str) -> SegmenterError:
     return SegmenterError(Reason.MODEL, message, Verdict.FAILED)
+
+
+def probabilities(network: VNet, window: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return class probabilities `(classes, z, y, x)` of one window of HU `(z, y, x)`, run whole, without tiles."""
+    multiple = network.config.multiple
+    padding = [(0, -n % multiple) for n in window.shape]
+    padded = np.pad(normalise(window), padding, constant_values=-1.0)
+    device = next(network.parameters()).device
+    image = torch.from_numpy(padded[None, None]).to(device, memory_format=torch.channels_last_3d)
+    with torch.inference_mode():
+        result = network(image)[0].float().softmax(dim=0).cpu().numpy()
+    z, y, x = window.shape
+    cut: NDArray[np.float32] = result[:, :z, :y, :x]
+    return cut

@@ -1,4 +1,4 @@
-"""The compact anatomy that synthetic patients grow from: tissue maps of four pelves and a shape model of the proximal femur."""
+"""The compact anatomy that synthetic patients grow from: tissue maps of four pelves, a shape model of the femur."""
 
 from dataclasses import dataclass
 from enum import IntEnum
@@ -25,7 +25,7 @@ class Tissue(IntEnum):
 
 @dataclass(frozen=True, eq=False)
 class Pose:
-    """Where the left femur model sits in a hip: `rotation` vector (rad) about `pivot`, then scale, then `shift` (mm)."""
+    """Where the left model sits in a hip: `rotation` vector (rad) about `pivot`, then scale, then `shift` (mm)."""
 
     rotation: FloatArray
     shift: FloatArray
@@ -41,7 +41,7 @@ class Pose:
 
 @dataclass(frozen=True, eq=False)
 class Body:
-    """One pelvis: tissue classes `(z, y, x)` on a 3 x 2 x 2 mm LPS grid; the right femur's pose is given in the mirror (x -> -x)."""
+    """One pelvis: tissue classes `(z, y, x)` on a 3 x 2 x 2 mm LPS grid; the right femur's pose is mirrored (-x)."""
 
     name: str
     tissue: NDArray[np.uint8]
@@ -53,7 +53,7 @@ class Body:
 
 @dataclass(frozen=True, eq=False)
 class FemurShape:
-    """Shape model of the left proximal femur: mean `(v, 3)` LPS mm, modes `(m, v, 3)` mm per standard deviation, faces `(f, 3)`."""
+    """Shape of the left femur: mean `(v, 3)` LPS mm, modes `(m, v, 3)` mm per standard deviation, faces `(f, 3)`."""
 
     mean: FloatArray
     modes: FloatArray

@@ -2,8 +2,8 @@
 
 Usage: python -m segmenter.synth.build_atlas SHARED_DATA OUT.npz
 
-Sources and licences are in `segmenter/data/LICENSES.md`. The label maps become five tissue classes on a 2 x 2 x 3 mm grid with
-the femora taken out; the shape model is cut to the proximal femur and posed into every hip it was fitted to.
+Sources and licences are in `segmenter/data/LICENSES.md`. The label maps become five tissue classes on a 2 x 2 x 3 mm
+grid with the femora taken out; the shape model is cut to the proximal femur and posed into every hip it was fitted to.
 """
 
 import sys
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import SimpleITK as sitk
+import SimpleITK as sitk  # noqa: N813
 from numpy.typing import NDArray
 from scipy import ndimage, optimize
 from scipy.spatial import ConvexHull, Delaunay
@@ -26,7 +26,7 @@ PELVIS, FEMUR, SACRUM, SPINE, FIRST_MUSCLE = 1, 2, 3, 4, 5
 
 
 def read_shape_model(folder: Path) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """Return mean vertices `(v, 3)` LPS mm, modes scaled to one standard deviation `(m, v, 3)` and faces `(f, 3)`, proximal part."""
+    """Return mean vertices `(v, 3)` LPS mm, modes per standard deviation `(m, v, 3)` and faces, proximal part."""
     model = np.load(folder / "femur.pc.npz", allow_pickle=True, encoding="latin1")
     mean = model["mean"].reshape(-1, 3)
     deviation = model["projectedWeights"].std(axis=1, ddof=1)[:MODES]
@@ -53,7 +53,7 @@ def fit_femur(
     spacing: tuple[float, ...],
     model: tuple[Any, Any, Any],
 ) -> tuple[NDArray[Any], float]:
-    """Fit pose, scale and modes of the (left) model to one femur's distance map; return parameters and median error in mm."""
+    """Fit pose, scale and modes of the left model to a femur's distance map; return them and the median error, mm."""
     mean, modes, _ = model
     top = mean[:, 2].max()
     proximal = np.flatnonzero(mean[:, 2] > top - 200)[::4]
@@ -149,9 +149,7 @@ def main() -> None:
         "femur_faces": faces.astype(np.uint16),
     }
     for name in SUBJECTS:
-        for key, value in read_subject(
-            source / "labelmaps/pelvic-annotation" / f"Pelvic-Ref-{name}", model
-        ).items():
+        for key, value in read_subject(source / "labelmaps/pelvic-annotation" / f"Pelvic-Ref-{name}", model).items():
             content[f"body_{name}_{key}"] = value
     np.savez_compressed(out, **content)  # type: ignore[arg-type]
 

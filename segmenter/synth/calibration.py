@@ -30,9 +30,7 @@ class CalibrationPhantom:
     with_rods: bool
 
     @classmethod
-    def sample(
-        cls, rng: np.random.Generator, *, top_mm: float, low_mm: float, high_mm: float
-    ) -> "CalibrationPhantom":
+    def sample(cls, rng: np.random.Generator, *, top_mm: float, low_mm: float, high_mm: float) -> "CalibrationPhantom":
         """Draw a scanner's calibration line and the phantom's place under the patient."""
         return cls(
             top_mm,
@@ -78,13 +76,11 @@ class CalibrationPhantom:
         if self.with_rods:
             hu[air & slab] = 5 + self.intercept_hu
             for rod in self.rods():
-                hu[air & slab & ((x - rod["x_mm"]) ** 2 + (y - rod["y_mm"]) ** 2 < ROD_RADIUS_MM**2)] = rod[
-                    "hu"
-                ]
+                hu[air & slab & ((x - rod["x_mm"]) ** 2 + (y - rod["y_mm"]) ** 2 < ROD_RADIUS_MM**2)] = rod["hu"]
 
 
 def lateral(geometry: Geometry) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return LPS x and y of every voxel in mm, broadcastable to `(z, y, x)`."""
     k, j, i = np.ogrid[tuple(slice(n) for n in geometry.shape)]
     a = geometry.affine
-    return tuple((a[r, 0] * k + a[r, 1] * j + a[r, 2] * i + a[r, 3]).astype(np.float32) for r in (0, 1))  # type: ignore[return-value]
+    return tuple((a[r, 0] * k + a[r, 1] * j + a[r, 2] * i + a[r, 3]).astype(np.float32) for r in (0, 1))

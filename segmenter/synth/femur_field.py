@@ -12,12 +12,8 @@ from scipy.spatial.transform import Rotation
 from segmenter.geometry import Geometry
 from segmenter.synth.atlas import FemurShape, FloatArray, Pose, load_atlas
 
-FIELD_STEP_MM = (
-    2.0  # a signed distance is smooth: trilinear values between 2 mm nodes are good to about 0.05 mm
-)
-NEAR_MM = (
-    4.0  # below this the distance to the tangent plane is better than the distance to the nearest vertex
-)
+FIELD_STEP_MM = 2.0  # a signed distance is smooth: trilinear values between 2 mm nodes are good to about 0.05 mm
+NEAR_MM = 4.0  # below this the distance to the tangent plane is better than the distance to the nearest vertex
 FAR_MM = 30.0
 
 
@@ -45,9 +41,7 @@ def head_vertices() -> NDArray[np.int64]:
     for _ in range(10):
         offset = mean - centre
         shell = np.abs(np.linalg.norm(offset, axis=1) - radius) < 2.0
-        shell &= (
-            offset @ np.array([-0.7, 0.0, 0.7]) > -0.2 * radius
-        )  # not where the neck begins, lateral and below
+        shell &= offset @ np.array([-0.7, 0.0, 0.7]) > -0.2 * radius  # not where the neck begins, lateral and below
         centre, radius = fit_sphere(mean[shell])
     return np.flatnonzero(shell)
 
@@ -98,15 +92,13 @@ def femur_field(vertices: FloatArray, shape: FemurShape, lowest_mm: float) -> Fe
     low[2] = min(low[2], lowest_mm)
     nodes = np.ceil((high - low) / FIELD_STEP_MM).astype(int)[::-1] + 1
     geometry = Geometry.axial(tuple(nodes.tolist()), (FIELD_STEP_MM,) * 3, tuple(low.tolist()))
-    points = geometry.to_patient(
-        np.stack(np.meshgrid(*map(np.arange, nodes), indexing="ij"), axis=-1).reshape(-1, 3)
-    )
+    points = geometry.to_patient(np.stack(np.meshgrid(*map(np.arange, nodes), indexing="ij"), axis=-1).reshape(-1, 3))
     below = points[:, 2] < vertices[:, 2].min() + 6.0
     probe = points.copy()
     probe[below, 2] = vertices[:, 2].min() + 6.0
     gap, nearest = cKDTree(vertices).query(probe, distance_upper_bound=FAR_MM, workers=1)
     found = np.isfinite(gap)
-    nearest[~found] = 0
+    nearest = np.where(found, nearest, 0)
     along = np.einsum("ij,ij->i", probe - vertices[nearest], vertex_normals(vertices, shape.faces)[nearest])
     distance = np.where(np.abs(gap) < NEAR_MM, along, np.sign(along) * gap)
     distance[~found] = FAR_MM

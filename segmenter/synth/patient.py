@@ -10,6 +10,7 @@ from scipy import ndimage
 
 from segmenter.femur import Side
 from segmenter.geometry import Geometry
+from segmenter.resample import resample
 from segmenter.synth.atlas import Body, FloatArray, Tissue, load_atlas
 from segmenter.synth.calibration import CalibrationPhantom
 from segmenter.synth.femur_field import FemurField, femur_field, place
@@ -69,24 +70,15 @@ class Layer:
 
     def on(self, geometry: Geometry) -> FloatVolume:
         """Return the field on another grid, float32 `(z, y, x)`."""
-        matrix = np.linalg.inv(self.affine) @ geometry.affine
-        result: FloatVolume = ndimage.affine_transform(
-            self.values,
-            matrix[:3, :3],
-            matrix[:3, 3],
-            output_shape=geometry.shape,
-            order=1,
-            mode="nearest" if self.outside is None else "constant",
-            cval=self.outside or 0.0,
-            output=np.float32,
-        )
-        return result
+        return resample(self.values, Geometry(self.values.shape, self.affine), geometry, self.outside)
 
 
 @dataclass(frozen=True, eq=False)
 class Rendering:
-    """hu: noise-free float32 `(z, y, x)`. distance: per side, signed distance to the femur's surface in mm, negative inside.
-    depth: per side, mm below the top of the head."""
+    """A patient on a grid, all `(z, y, x)`.
+
+    hu: noise-free. distance: per side, to the femur's surface in mm, negative inside. depth: mm below the top of the head.
+    """
 
     hu: FloatVolume
     distance: Mapping[Side, FloatVolume]
@@ -110,9 +102,7 @@ class Patient:
         ramp = float(np.cbrt(geometry.voxel_volume_mm3))
         coarse, fine = (layer.on(geometry) for layer in self.noise)
         hu = self._soft_tissue(geometry, ramp, coarse, fine)
-        distance = {
-            s: Layer(f.distance, f.geometry.affine, 30.0).on(geometry) for s, f in self.femora.items()
-        }
+        distance = {s: Layer(f.distance, f.geometry.affine, 30.0).on(geometry) for s, f in self.femora.items()}
         depth = {s: Layer(f.depth, f.geometry.affine).on(geometry) for s, f in self.femora.items()}
         nearest = np.minimum.reduce(list(distance.values()))
         self._hip_bones(geometry, hu, nearest, ramp, fine)
@@ -122,16 +112,14 @@ class Patient:
             self.table.draw(hu, geometry)
         return Rendering(hu, distance, depth)
 
-    def _soft_tissue(
-        self, geometry: Geometry, ramp: float, coarse: FloatVolume, fine: FloatVolume
-    ) -> FloatVolume:
+    def _soft_tissue(self, geometry: Geometry, ramp: float, coarse: FloatVolume, fine: FloatVolume) -> FloatVolume:
         t = self.tissues
         hu = np.full(geometry.shape, AIR_HU, np.float32)
         skin = self.soft[Tissue.AIR].on(geometry)
         blend(hu, t.fat + 12 * coarse, skin, ramp)
-        marbled = t.muscle + np.where(coarse > 1.2, t.fat - t.muscle, 0.0) + 10 * fine
+        marbled = (t.muscle + np.where(coarse > 1.2, t.fat - t.muscle, 0.0) + 10 * fine).astype(np.float32)
         blend(hu, marbled, self.soft[Tissue.MUSCLE].on(geometry), ramp)
-        mixed = np.select([coarse > 1.6, coarse < -0.2], [-850.0, t.fat], t.organ) + 8 * fine
+        mixed = (np.select([coarse > 1.6, coarse < -0.2], [-850.0, t.fat], t.organ) + 8 * fine).astype(np.float32)
         blend(hu, mixed, self.soft[Tissue.CAVITY].on(geometry), ramp)
         blend(hu, np.float32(t.muscle - 20), np.where(skin < 0, -skin - 2.0, 30.0), ramp, where=skin < 3)
         return hu
@@ -202,9 +190,7 @@ def signed_distance(inside: NDArray[np.bool_], spacing: tuple[float, float, floa
     outer = ndimage.distance_transform_edt(~inside, sampling=spacing)
     inner = ndimage.distance_transform_edt(inside, sampling=spacing)
     half = 0.5 * min(spacing)  # distances are between voxel centres; the border lies half a voxel nearer
-    smooth: FloatVolume = ndimage.gaussian_filter(np.where(inside, half - inner, outer - half), 0.6).astype(
-        np.float32
-    )
+    smooth: FloatVolume = ndimage.gaussian_filter(np.where(inside, half - inner, outer - half), 0.6).astype(np.float32)
     return smooth
 
 
@@ -217,12 +203,10 @@ def noise_layer(rng: np.random.Generator, pitch_mm: float, low: FloatArray, high
 
 
 def sample_patient(rng: np.random.Generator, body: Body | None = None, *, with_table: bool = True) -> Patient:
-    """Draw one patient: a pelvis of the atlas, stretched and perhaps mirrored, two new femora in its hips, tissues, a table."""
+    """Draw one patient: a pelvis of the atlas, stretched and perhaps mirrored, two new femora, tissues, a table."""
     atlas = load_atlas()
     body = body or atlas.bodies[rng.integers(len(atlas.bodies))]
-    stretch = rng.uniform(0.9, 1.1) * np.array(
-        [*rng.uniform(0.94, 1.06, 2), rng.uniform(0.95, 1.05)]
-    )  # x, y, z
+    stretch = rng.uniform(0.9, 1.1) * np.array([*rng.uniform(0.94, 1.06, 2), rng.uniform(0.95, 1.05)])  # x, y, z
     mirror = np.array([rng.choice([-1.0, 1.0]), 1.0, 1.0])
     middle = body.origin + np.array(body.spacing[::-1]) * np.array(body.tissue.shape[::-1]) / 2
     to_patient = np.eye(4)
@@ -241,16 +225,14 @@ def sample_patient(rng: np.random.Generator, body: Body | None = None, *, with_t
     table = None
     if with_table:
         skin = soft[Tissue.AIR]
-        back = float((skin.affine[1] @ np.array([0, np.where(skin.values < 0)[1].max(), 0, 1])))
-        table = CalibrationPhantom.sample(
-            rng, top_mm=back + 4.0, low_mm=float(low[2]), high_mm=float(high[2])
-        )
+        back = float(skin.affine[1] @ np.array([0, np.where(skin.values < 0)[1].max(), 0, 1]))
+        table = CalibrationPhantom.sample(rng, top_mm=back + 4.0, low_mm=float(low[2]), high_mm=float(high[2]))
     return Patient(Tissues.sample(rng), soft, femora, noise, low, high, table)
 
 
 @cache
 def tissue_distances(name: str) -> dict[Tissue, FloatVolume]:
-    """Return signed distances in mm of every tissue of one body of the atlas; the key AIR holds the distance to the skin."""
+    """Return signed distances (mm) of every tissue of one body; the key AIR holds the distance to the skin."""
     body = next(b for b in load_atlas().bodies if b.name == name)
     maps = {Tissue.AIR: signed_distance(body.tissue != Tissue.AIR, body.spacing)}
     for tissue in (Tissue.MUSCLE, Tissue.CAVITY, Tissue.HIP_BONE, Tissue.SPINE):
@@ -261,7 +243,7 @@ def tissue_distances(name: str) -> dict[Tissue, FloatVolume]:
 def sample_femora(
     rng: np.random.Generator, body: Body, to_patient: FloatArray, lowest_mm: float
 ) -> dict[Side, FemurField]:
-    """Return one new femur per side, alike but not equal, in the pose of the body's own hips with the legs moved a little."""
+    """Return one new femur per side, alike but not equal, in the body's own hips with the legs moved a little."""
     shape = load_atlas().femur
     common = rng.normal(0, 0.9, len(shape.modes))
     mirrored = to_patient[0, 0] < 0

@@ -13,7 +13,7 @@ FloatVolume = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Protocol:
-    """One scan: blur and slice in mm, noise in HU (standard deviation in one slice), scale of the HU axis, offset in HU."""
+    """One scan: blur and slice in mm, noise in HU (standard deviation in a slice), scale and offset of the HU axis."""
 
     blur_mm: float
     sharpen: float
@@ -42,7 +42,9 @@ class Protocol:
         )
 
 
-def scan(hu: FloatVolume, spacing: tuple[float, float, float], protocol: Protocol, rng: np.random.Generator) -> FloatVolume:
+def scan(
+    hu: FloatVolume, spacing: tuple[float, float, float], protocol: Protocol, rng: np.random.Generator
+) -> FloatVolume:
     """Return `hu` `(z, y, x)` as the scanner would show it, resampled to the same grid; spacing `(z, y, x)` mm."""
     z, y, x = spacing
     image: FloatVolume = ndimage.gaussian_filter(hu, (0, protocol.blur_mm / y, protocol.blur_mm / x))
@@ -58,7 +60,9 @@ def scan(hu: FloatVolume, spacing: tuple[float, float, float], protocol: Protoco
     return interpolate(slices * protocol.scale + protocol.offset_hu, position)
 
 
-def noise(shape: tuple[int, ...], spacing: tuple[float, float, float], protocol: Protocol, rng: np.random.Generator) -> FloatVolume:
+def noise(
+    shape: tuple[int, ...], spacing: tuple[float, float, float], protocol: Protocol, rng: np.random.Generator
+) -> FloatVolume:
     """Return correlated noise per slice, HU; streaks run along x, from hip to hip, stronger in some slices."""
     grain = (0, protocol.grain_mm / spacing[1], protocol.grain_mm / spacing[2])
     values: FloatVolume = ndimage.gaussian_filter(rng.standard_normal(shape, np.float32), grain)

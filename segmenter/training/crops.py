@@ -59,8 +59,10 @@ def example(path: Path, options: StageOptions, rng: np.random.Generator) -> Exam
     return image, label
 
 
-def random_crop(hu: NDArray[np.int16], label: NDArray[np.uint8], shape: tuple[int, int, int], rng: np.random.Generator) -> tuple[NDArray[np.int16], NDArray[np.uint8]]:
-    """Return a crop whose centre lies near the upper femur more often than elsewhere; beyond the volume there is air."""
+def random_crop(
+    hu: NDArray[np.int16], label: NDArray[np.uint8], shape: tuple[int, int, int], rng: np.random.Generator
+) -> tuple[NDArray[np.int16], NDArray[np.uint8]]:
+    """Return a crop centred near the upper femur more often than elsewhere; beyond the volume there is air."""
     size = np.array(shape)
     if rng.random() < 0.8:
         inside = np.argwhere(label)

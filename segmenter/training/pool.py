@@ -1,4 +1,4 @@
-"""The pool: noise-free synthetic patients rendered once on the two training grids, so that each epoch only crops and blurs.
+"""The pool: noise-free synthetic patients rendered once on both training grids; each epoch only crops and blurs.
 
 One folder per patient: `coarse.npz` (whole body, 4 mm, classes of `CoarseClass`), `left.npz` and `right.npz` (one hip,
 1.5 mm, right hips mirrored to look left); each holds `hu` int16 and `label` uint8, `(z, y, x)`.

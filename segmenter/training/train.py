@@ -1,4 +1,4 @@
-"""The training loop of one stage; the same code made the shipped weights (see the model card for seeds and settings)."""
+"""The training loop of one stage; it made the shipped weights (the model card has seeds and settings)."""
 
 import csv
 import json
@@ -53,7 +53,7 @@ class Progress:
 
 
 class Trainer:
-    """One run in one folder: checkpoints, `log.csv`, and at the end `<stage>.safetensors`. A broken run is taken up where it stood."""
+    """One run in one folder: checkpoints, `log.csv`, at the end the weights. A broken run is taken up again."""
 
     def __init__(self, options: TrainOptions, patients: list[Path], out: Path) -> None:
         out.mkdir(parents=True, exist_ok=True)
@@ -73,8 +73,17 @@ class Trainer:
         """Train to the last step and write the weights; returns their path."""
         o = self.options
         crops = Crops(self.training, STAGES[o.stage], o.seed, start=self.step * o.batch)
-        loader = DataLoader(crops, batch_size=o.batch, num_workers=1, prefetch_factor=4, multiprocessing_context="spawn")
-        held = [batch for batch, _ in zip(DataLoader(Crops(self.validation, STAGES[o.stage], 0), batch_size=1), range(VALIDATION_CROPS), strict=False)]
+        loader = DataLoader(
+            crops, batch_size=o.batch, num_workers=1, prefetch_factor=4, multiprocessing_context="spawn"
+        )
+        held = [
+            batch
+            for batch, _ in zip(
+                DataLoader(Crops(self.validation, STAGES[o.stage], 0), batch_size=1),
+                range(VALIDATION_CROPS),
+                strict=False,
+            )
+        ]
         begin = time.monotonic()
         for image, label in loader:
             if self.step >= o.steps:
@@ -134,7 +143,11 @@ class Trainer:
             csv.writer(stream).writerow([self.step, f"{loss:.5f}", "" if validation is None else f"{validation:.5f}"])
 
     def _checkpoint(self) -> None:
-        state = {"network": self.network.state_dict(), "optimiser": self.optimiser.state_dict(), "step": self.step}
+        state = {
+            "network": self.network.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "step": self.step,
+        }
         temporary = self.out / "checkpoint.part"
         torch.save(state, temporary)
         temporary.replace(self.out / "checkpoint.pt")
