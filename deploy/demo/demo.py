@@ -1,0 +1,194 @@
+"""`make demo`: a patient goes through archive, node, queue and V-Net, and comes back to the archive as DICOM-SEG.
+
+Everything is real: processes, associations, queue, network. Only the archive is small and, unless STUDY is given, the
+patient synthetic. Each run writes into a folder of its own under demo-out/ and nowhere else.
+"""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import click
+from follow import Job, follow
+from pydicom import dcmread
+from pydicom.uid import SegmentationStorage
+from result import show
+from rich.console import Console
+
+ARCHIVE = Path(__file__).resolve().parent / "archive.py"
+QCT_NODE = Path(sys.executable).with_name("qct-node")
+SETTINGS = """\
+[node]
+ae_title = "QCTDEMO"
+dicom_port = 0
+http_port = 0
+data = "{data}"
+[intake]
+quiet_seconds = 2
+[[peers]]
+name = "demo-archive"
+ae_title = "ARCHIVE"
+host = "127.0.0.1"
+port = {port}
+"""
+START_S = 180.0
+STOP_S = 60.0
+
+
+class DemoError(Exception):
+    """Something did not go through; the message is one sentence for the person at the keyboard."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """Where the running node listens."""
+
+    dicom: str
+    aet: str
+    web: str
+
+
+@contextmanager
+def running(name: str, command: list[str], log: Path, env: dict[str, str] | None = None) -> Iterator[str]:
+    """Run a server for as long as the block runs; yields its ready line, DemoError when none comes in time."""
+    with log.open("w") as stderr:
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=stderr, text=True, env=env, process_group=0
+        )
+    overdue = threading.Timer(START_S, process.kill)
+    overdue.start()
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline().strip()
+        overdue.cancel()
+        if not line.startswith("ready: "):
+            raise DemoError(f"The {name} did not start: {last_line(log)} (log: {log})")
+        yield line
+    finally:
+        overdue.cancel()
+        process.terminate()
+        try:
+            process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def last_line(log: Path) -> str:
+    """Return the last line of a log that says something."""
+    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    return lines[-1] if lines else "it said nothing"
+
+
+def matched(pattern: str, line: str) -> tuple[str, ...]:
+    """Return the groups of a ready line; DemoError when it is not one."""
+    match = re.fullmatch(pattern, line)
+    if match is None:
+        raise DemoError(f"Not the ready line that was expected: {line}")
+    return match.groups()
+
+
+def command(*arguments: str | Path) -> None:
+    """Run one `qct-node` command to its end, its progress visible; DemoError when it fails."""
+    code = subprocess.run([QCT_NODE, *arguments], check=False).returncode
+    if code:
+        raise DemoError(f"`qct-node {arguments[0]}` ended with exit code {code}.")
+
+
+def jobs_of(node: Node) -> list[Job]:
+    """Return all jobs of the node, from its JSON interface."""
+    try:
+        with urlopen(f"{node.web}/api/jobs", timeout=10) as answer:  # noqa: S310 - our own node
+            rows: list[Job] = json.load(answer)
+    except (URLError, TimeoutError) as error:
+        raise DemoError(f"The node's web page at {node.web} does not answer: {error}") from None
+    return rows
+
+
+def segmentations(archive: Path) -> list[Path]:
+    """Return the DICOM-SEG objects that lie in the archive."""
+    return [
+        path
+        for path in sorted(archive.rglob("*.dcm"))
+        if dcmread(path, specific_tags=["SOPClassUID"]).SOPClassUID == SegmentationStorage
+    ]
+
+
+def truth_of(study: Path | None, patient: Path) -> dict[str, Path]:
+    """Return the truth masks: side -> file; side "" holds both femora; empty when there is no truth."""
+    if study is None:
+        return {side: patient / "truth" / f"{side}.nii.gz" for side in ("left", "right")}
+    beside = (study / "femur_mask.nii.gz", study.parent / "femur_mask.nii.gz")
+    return next(({"": path} for path in beside if path.is_file()), {})
+
+
+def verdict(jobs: list[Job], found: list[Path]) -> None:
+    """Raise DemoError with the reason when a study failed, waits for a person, or nothing was segmented."""
+    order = ("failed", "held", "declined", "cancelled")
+    stopped = sorted((job for job in jobs if job["state"] in order), key=lambda job: order.index(job["state"]))
+    delivered = len(jobs) > len(stopped)
+    if stopped and (not delivered or stopped[0]["state"] in ("failed", "held")):
+        raise DemoError(f"The study was {stopped[0]['state']}: {stopped[0]['reason']}")
+    if not found:
+        raise DemoError("The node says it has delivered, but the archive holds no segmentation.")
+
+
+def run(study: Path | None, out: Path, timeout_s: float, console: Console) -> None:
+    """Take one patient the whole way and print what came back."""
+    patient, archive, data = out / "patient", out / "archive", out / "node"
+    dicom = study or patient / "dicom"
+    if study is None:
+        command("phantom", "--out", patient)
+    with ExitStack() as stack:
+        line = stack.enter_context(
+            running("archive", [sys.executable, str(ARCHIVE), "--data", str(archive)], out / "archive.log")
+        )
+        (port,) = matched(r"ready: archive [^ ]+:(\d+) aet ARCHIVE", line)
+        settings = out / "qct-node.toml"
+        settings.write_text(SETTINGS.format(data=data, port=port))
+        env = {**os.environ, "QCT_NODE_CONFIG": str(settings)}
+        line = stack.enter_context(running("node", [str(QCT_NODE), "up"], out / "node.log", env))
+        node = Node(*matched(r"ready: dicom ([^ ]+:\d+) aet (\w+), web (http://[^ ]+:\d+)", line))
+        console.print(f"the queue page: {node.web}", highlight=False)
+        started = time.monotonic()
+        command("send", dicom, "--to", node.dicom, "--aet", node.aet)
+        sent_s = time.monotonic() - started
+        try:
+            jobs = follow(lambda: jobs_of(node), console, timeout_s)
+        except TimeoutError as error:
+            raise DemoError(f"The study was {error}; see {out / 'node.log'}") from None
+        total_s = time.monotonic() - started
+    found = segmentations(archive)
+    verdict(jobs, found)
+    show(console, jobs, found, truth_of(study, patient), {"sent": sent_s, "whole way": total_s})
+
+
+@click.command()
+@click.option("--study", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Your DICOM folder.")
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), default=Path("demo-out"), show_default=True)
+@click.option("--timeout", default=1500.0, show_default=True, help="Seconds until a study counts as stuck.")
+def main(study: Path | None, out: Path, timeout: float) -> None:
+    """Show the whole way of a study."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the servers are stopped
+    folder = out.resolve() / datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
+    folder.mkdir(parents=True)
+    try:
+        run(study and study.resolve(), folder, timeout, Console())
+    except DemoError as error:
+        raise click.ClickException(str(error)) from None
+
+
+if __name__ == "__main__":
+    main()

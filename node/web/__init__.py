@@ -1,0 +1,1 @@
+"""The administrators' window: queue page, health and JSON, all of it read-only."""

@@ -1,0 +1,177 @@
+"""The Starlette app of the administrators' window: queue, one job, its pictures, `/healthz` and `/api/jobs`.
+
+Read-only, and without sign-in: it shows no patient names and hands out no DICOM objects (those carry patient data).
+"""
+
+import platform
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.base import BaseHTTPMiddleware
+from starlette.requests import Request
+from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from node.errors import UnknownJobError
+from node.ledger import Ledger
+from node.ledger.records import Job
+from node.settings import Settings
+from node.states import JobState
+from node.web import words
+from node.web.health import Health, assess
+
+SHOWN = 200  # jobs on the page; older ones are found by search or in the JSON
+LISTED = 5000  # jobs in /api/jobs
+SEARCH_MAX = 64
+SERVED = {".png": "image/png", ".json": "application/json"}
+EVERYWHERE = {"", "0.0.0.0", "::"}  # noqa: S104 - listening everywhere is no address to send to
+
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; "
+    "connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+
+
+class Window:
+    """The endpoints; sync functions, which Starlette runs in threads so that the ledger may block."""
+
+    def __init__(self, settings: Settings, ledger: Ledger) -> None:
+        self._settings = settings
+        self._ledger = ledger
+        self._pages = Environment(
+            loader=PackageLoader("node.web"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._pages.filters |= {name: getattr(words, name) for name in ("tone", "span", "age", "clock", "size")}
+        self._pages.globals |= {"states": list(JobState), "meanings": words.MEANINGS, "node": self._node()}
+
+    def queue(self, request: Request) -> Response:
+        """Show every study, the newest first; `state` and `q` narrow it down."""
+        state, search = _state(request), request.query_params.get("q", "").strip()[:SEARCH_MAX]
+        jobs = self._ledger.jobs(state=state, limit=SHOWN, search=search)
+        counts = self._ledger.counts()
+        context = {"jobs": jobs, "counts": counts, "total": sum(counts.values()), "state": state, "search": search}
+        return self._page(request, "queue.html", context | {"shown_at_most": SHOWN})
+
+    def job(self, request: Request) -> Response:
+        """Show one job with its history, results and deliveries."""
+        job = self._job(request)
+        pictures = [r for r in job.results if r.path.suffix == ".png" and r.path.is_file()]
+        served = {r.path.name for r in job.results if r.path.suffix in SERVED}
+        context = {"job": job, "events": self._ledger.events(job.id), "pictures": pictures, "served": served}
+        return self._page(request, "job.html", context)
+
+    def file(self, request: Request) -> Response:
+        """Hand out a picture or report of a job: only what the ledger names, never a path from the request."""
+        job, name = self._job(request), request.path_params["name"]
+        for result in job.results:
+            if result.path.name == name and result.path.suffix in SERVED and result.path.is_file():
+                return FileResponse(result.path, media_type=SERVED[result.path.suffix])
+        raise HTTPException(404, f"job {job.id} has no such picture or report")
+
+    def api_jobs(self, request: Request) -> Response:
+        """Return the jobs as `qct-node jobs --json` does; `state` and `q` narrow it down."""
+        search = request.query_params.get("q", "").strip()[:SEARCH_MAX]
+        jobs = self._ledger.jobs(state=_state(request), limit=LISTED, search=search)
+        return JSONResponse([job.to_dict() for job in jobs])
+
+    def api_job(self, request: Request) -> Response:
+        """Return one job and its history as `qct-node show --json` does."""
+        job = self._job(request)
+        events = [event.to_dict() for event in self._ledger.events(job.id)]
+        return JSONResponse(job.to_dict() | {"events": events})
+
+    def healthz(self, request: Request) -> Response:
+        """Answer 200 when the ledger can be read and all parts report in, else 503 and what is stale."""
+        health = self._health()
+        return JSONResponse(health.to_dict(), 503 if health.stale else 200)
+
+    def failed(self, request: Request, error: Exception) -> Response:
+        """Turn an error into a page, or JSON for scripts."""
+        status = error.status_code if isinstance(error, HTTPException) else 503
+        if isinstance(error, HTTPException):
+            sentence = error.detail
+        else:
+            sentence = "the ledger cannot be read; the node's log says why"
+        if request.url.path.startswith(("/api/", "/healthz")):
+            return JSONResponse({"status": "error", "stale": [sentence]}, status)
+        page = self._pages.get_template("error.html").render(sentence=sentence, path=request.app.url_path_for)
+        return HTMLResponse(page, status)
+
+    def _page(self, request: Request, name: str, context: dict[str, Any]) -> Response:
+        common = {"path": request.app.url_path_for, "now": self._ledger.now(), "health": self._health()}
+        return HTMLResponse(self._pages.get_template(name).render(common | context))
+
+    def _job(self, request: Request) -> Job:
+        try:
+            return self._ledger.job(request.path_params["id"])
+        except UnknownJobError as error:
+            raise HTTPException(404, str(error)) from None
+
+    def _health(self) -> Health:
+        allowed = max(15.0, 3 * self._settings.jobs.heartbeat_seconds)
+        return assess(self._ledger.processes(), self._ledger.now(), timedelta(seconds=allowed))
+
+    def _node(self) -> dict[str, Any]:
+        own = self._settings.node
+        host = platform.node() if own.dicom_host in EVERYWHERE else own.dicom_host
+        return {"ae_title": own.ae_title, "dicom_host": host, "dicom_port": own.dicom_port}
+
+
+def make_app(settings: Settings, ledger: Ledger | None = None) -> Starlette:
+    """Return the app; it opens (and at its end closes) the ledger of the settings unless one is given."""
+    opened = ledger or Ledger.of(settings)
+    window = Window(settings, opened)
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        yield
+        if ledger is None:
+            opened.close()
+
+    routes = [
+        Route("/", window.queue, name="queue"),
+        Route("/jobs/{id}", window.job, name="job"),
+        Route("/jobs/{id}/{name}", window.file, name="file"),
+        Route("/api/jobs", window.api_jobs, name="api_jobs"),
+        Route("/api/jobs/{id}", window.api_job, name="api_job"),
+        Route("/healthz", window.healthz, name="healthz"),
+        Mount("/static", StaticFiles(directory=Path(__file__).parent / "static"), name="static"),
+    ]
+    return Starlette(
+        routes=routes,
+        lifespan=lifespan,
+        middleware=[Middleware(BaseHTTPMiddleware, dispatch=_with_headers)],
+        exception_handlers={HTTPException: window.failed, Exception: window.failed},
+    )
+
+
+async def _with_headers(request: Request, proceed: Callable[[Request], Awaitable[Response]]) -> Response:
+    response = await proceed(request)
+    response.headers.update(HEADERS)
+    if not request.url.path.startswith("/static/"):
+        response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def _state(request: Request) -> JobState | None:
+    word = request.query_params.get("state", "")
+    if word and word not in list(JobState):
+        raise HTTPException(400, f"there is no such state; the states are: {', '.join(JobState)}")
+    return JobState(word) if word else None
