@@ -12,9 +12,11 @@ from pydicom import config
 from pydicom.datadict import keyword_for_tag
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
+from pydicom.errors import BytesLengthException
 from pydicom.uid import UID, ExplicitVRLittleEndian
 from pydicom.valuerep import DA, TM, validate_value
 
+from segmenter.labels import NOTICE
 from segmenter.series import Series
 from segmenter.uids import derive_uid
 
@@ -62,7 +64,7 @@ def new_object(series: Series, identity: ResultIdentity, sop_class: str, modalit
         modality=modality,
         manufacturer=PRODUCT,
         transfer_syntax_uid=ExplicitVRLittleEndian,
-        series_description=description[: MAX_LENGTH["LO"]],
+        series_description=_describe(description, identity),
         manufacturer_model_name=PRODUCT,
         software_versions=VERSION,
         device_serial_number="not applicable",  # type 1 (C.7.5.2), and software has none
@@ -79,20 +81,26 @@ def new_object(series: Series, identity: ResultIdentity, sop_class: str, modalit
     return result
 
 
+def _describe(what: str, identity: ResultIdentity) -> str:
+    """Return a Series Description that ends with model and version, the model's name cut to the room there is."""
+    room = MAX_LENGTH["LO"] - len(f"{what}, {NOTICE},  {identity.model_version}")
+    return f"{what}, {NOTICE}, {identity.model_name[:room]} {identity.model_version}"
+
+
 def copy_patient_and_study(header: Dataset, target: SOPClass) -> None:
     """Copy the patient, study and frame of reference modules; what the source lacks stays empty.
 
     A value that breaks its VR (PS3.5 6.2) is repaired: text is cut to the length allowed, anything else is
     emptied. The log names the repaired attributes, never their values.
     """
-    clean, repaired = Dataset(), []
+    clean, repaired, unreadable = Dataset(), [], []
     # pydicom's own complaint about a bad value quotes it, which could be a birth date in a log.
     with config.disable_value_validation():
         for tag in header.keys():  # noqa: SIM118 - a data set iterates its values
             try:
                 element = deepcopy(header[tag])
-            except (ValueError, TypeError, OverflowError, NotImplementedError):
-                repaired.append(tag)
+            except (ValueError, TypeError, OverflowError, NotImplementedError, BytesLengthException):
+                unreadable.append(tag)
                 continue
             if _repair(element):
                 repaired.append(tag)
@@ -104,8 +112,10 @@ def copy_patient_and_study(header: Dataset, target: SOPClass) -> None:
         target.FrameOfReferenceUID = clean.FrameOfReferenceUID
         target.PositionReferenceIndicator = clean.get("PositionReferenceIndicator")
     for tag in repaired:
-        if tag in target and header[tag].VR is not None:
+        if tag in target:
             log.warning("repaired %s, whose value breaks its VR", keyword_for_tag(tag))
+    for tag in unreadable:
+        log.warning("left out %s, whose value cannot be read", keyword_for_tag(tag) or tag)
 
 
 def _repair(element: DataElement) -> bool:

@@ -39,8 +39,7 @@ def write_seg(series: Series, masks: Mapping[Side, Mask], identity: ResultIdenti
     _require_masks(series, masks)
     sides = [side for side in Side if side in masks]
     frames = [(number, index) for number, side in enumerate(sides, 1) for index in _slab(masks[side])]
-    description = f"Proximal femur, {NOTICE}, {identity.model_name} {identity.model_version}"
-    seg = new_object(series, identity, SegmentationStorage, "SEG", description)
+    seg = new_object(series, identity, SegmentationStorage, "SEG", "Proximal femur")
     _add_image_modules(seg, series)
     seg.SegmentSequence = [_segment(number, side, series, identity) for number, side in enumerate(sides, 1)]
     seg.ReferencedSeriesSequence = [_referenced_series(series)]

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.uid import CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage
 
 from segmenter.errors import Reason, SegmenterError, Verdict
@@ -86,7 +86,7 @@ def read_slices(path: Path) -> list[Slice]:
         if sop_class in MULTI_FRAME:
             return [_slice(path, header, groups, number) for number, groups in _frames(header)]
         return [_slice(path, header, [header], None)]
-    except (ValueError, TypeError, IndexError, AttributeError) as error:
+    except (ValueError, TypeError, IndexError, AttributeError, BytesLengthException) as error:
         raise SegmenterError(
             Reason.UNREADABLE, f"{_name(header)} has a value that breaks its own type: {type(error).__name__}"
         ) from error
