@@ -1,0 +1,208 @@
+"""The Storage and Verification SCU: sends files as they are and says in plain words what the peer answered."""
+
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydicom.errors import InvalidDicomError
+from pydicom.filereader import read_file_meta_info
+from pydicom.uid import UID
+from pynetdicom import AE, _config, build_context
+from pynetdicom.association import Association
+from pynetdicom.presentation import PresentationContext
+from pynetdicom.status import code_to_category
+
+from node.errors import PeerError
+from node.settings import Peer
+
+# The bytes of a file go out as they are, never decoded and encoded again.
+_config.STORE_SEND_CHUNKED_DATASET = True
+
+VERIFICATION = UID("1.2.840.10008.1.1")
+MAX_CONTEXTS = 128  # the context id is an odd byte (PS3.8 9.3.2.2)
+OUT_OF_RESOURCES = range(0xA700, 0xA800)  # PS3.4 B.2.3
+
+# (source, reason) of an A-ASSOCIATE-RJ, PS3.8 table 9-21
+REJECTIONS = {
+    (1, 2): "it does not support the DICOM application context",
+    (1, 3): "it does not know our AE title {calling}: register it there, with this machine's address",
+    (1, 7): "its AE title is not {called}: correct the peer's ae_title",
+    (2, 2): "it does not support our protocol version",
+    (3, 1): "it is congested for the moment",
+    (3, 2): "it has no association free for the moment",
+}
+
+
+@dataclass(frozen=True)
+class Sent:
+    """What became of one file. ok: the peer has it. retry: it does not have it, but may take it later."""
+
+    path: Path
+    sop_uid: str
+    ok: bool
+    retry: bool = False
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class _Item:
+    path: Path
+    sop_uid: str
+    context: tuple[str, str]  # SOP class, transfer syntax
+
+
+OnEach = Callable[[Sent], None]
+
+
+def send_files(
+    peer: Peer,
+    files: Sequence[Path],
+    calling_ae: str,
+    on_each: OnEach | None = None,
+    timeout: float = 30,
+) -> list[Sent]:
+    """Store files at a peer, each in its own transfer syntax, over as few associations as their kinds allow.
+
+    on_each: called after each file. timeout: seconds to wait for each answer. Returns one `Sent` per file, in order.
+    Raises PeerError when there is no association to be had (with `retry` where waiting can help).
+    """
+    tell = on_each or (lambda _sent: None)
+    outcomes: dict[Path, Sent] = {}
+
+    def note(sent: Sent) -> None:
+        outcomes[sent.path] = sent
+        tell(sent)
+
+    items = []
+    for path in files:
+        item = _inspect(path)
+        if isinstance(item, Sent):
+            note(item)
+        else:
+            items.append(item)
+    for group in _groups(items):
+        kinds = dict.fromkeys(item.context for item in group)
+        contexts = [build_context(sop_class, syntax) for sop_class, syntax in kinds]
+        with _associated(peer, calling_ae, contexts, timeout) as association:
+            for item in group:
+                note(_store(association, peer, item))
+    return [outcomes[path] for path in files]
+
+
+def echo(peer: Peer, calling_ae: str, timeout: float = 10) -> None:
+    """Verify that a peer answers C-ECHO. Raises PeerError."""
+    with _associated(peer, calling_ae, [build_context(VERIFICATION)], timeout) as association:
+        if not association.accepted_contexts:
+            raise PeerError(f"{_name(peer)} does not offer C-ECHO")
+        status = association.send_c_echo()
+        if "Status" not in status:
+            raise PeerError(f"{_name(peer)} did not answer C-ECHO", retry=True)
+        if status.Status != 0:
+            raise PeerError(f"{_name(peer)} answered C-ECHO with status 0x{status.Status:04X}")
+
+
+def _inspect(path: Path) -> _Item | Sent:
+    try:
+        meta = read_file_meta_info(path)
+        return _Item(
+            path,
+            str(meta.MediaStorageSOPInstanceUID),
+            (str(meta.MediaStorageSOPClassUID), str(meta.TransferSyntaxUID)),
+        )
+    except (InvalidDicomError, AttributeError):
+        return Sent(path, "", ok=False, reason="not a DICOM file")
+    except OSError as error:
+        return Sent(path, "", ok=False, reason=f"cannot be read: {error.strerror}")
+
+
+def _groups(items: Sequence[_Item]) -> Iterator[list[_Item]]:
+    """Split the items so that no association needs more presentation contexts than there are."""
+    kinds = list(dict.fromkeys(item.context for item in items))
+    for start in range(0, len(kinds), MAX_CONTEXTS):
+        chosen = set(kinds[start : start + MAX_CONTEXTS])
+        yield [item for item in items if item.context in chosen]
+
+
+def _store(association: Association, peer: Peer, item: _Item) -> Sent:
+    if not association.is_established:
+        return Sent(item.path, item.sop_uid, ok=False, retry=True, reason="the association was lost before it")
+    sop_class, syntax = item.context
+    accepted = {(c.abstract_syntax, c.transfer_syntax[0]) for c in association.accepted_contexts}
+    if item.context not in accepted:
+        kind = f"{UID(sop_class).name} in {UID(syntax).name}"
+        return Sent(item.path, item.sop_uid, ok=False, reason=f"{_name(peer)} does not take {kind}")
+    try:
+        answer = association.send_c_store(item.path)
+    except (RuntimeError, ValueError, OSError) as error:  # lost meanwhile, not encodable, not readable
+        return Sent(item.path, item.sop_uid, ok=False, retry=True, reason=f"could not be sent: {error}")
+    if "Status" not in answer:
+        return Sent(item.path, item.sop_uid, ok=False, retry=True, reason=f"{_name(peer)} did not answer in time")
+    return _judge(item, peer, answer.Status, str(answer.get("ErrorComment", "")))
+
+
+def _judge(item: _Item, peer: Peer, status: int, comment: str) -> Sent:
+    """Sort a C-STORE status: success and warnings mean stored (PS3.4 B.2.3); out of resources passes."""
+    category = code_to_category(status)
+    if category in {"Success", "Warning"}:
+        return Sent(item.path, item.sop_uid, ok=True, reason="" if status == 0 else f"warning 0x{status:04X}")
+    said = f"{_name(peer)} answered 0x{status:04X}{f' ({comment})' if comment else ''}"
+    if status in OUT_OF_RESOURCES:
+        return Sent(item.path, item.sop_uid, ok=False, retry=True, reason=f"{said}: it is out of resources")
+    return Sent(item.path, item.sop_uid, ok=False, reason=f"{said}: it does not accept this object")
+
+
+@contextmanager
+def _associated(
+    peer: Peer, calling_ae: str, contexts: list[PresentationContext], timeout: float
+) -> Iterator[Association]:
+    """Hold an association; it is released at the end, or aborted when something goes wrong."""
+    ae = AE(ae_title=calling_ae)
+    ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = ae.connection_timeout = timeout
+    try:
+        association = ae.associate(peer.host, peer.port, contexts=contexts, ae_title=peer.ae_title, max_pdu=0)
+    except OSError as error:  # the host name, before any connection
+        raise PeerError(f"{_name(peer)} {_why_unreachable(peer)}", retry=True) from error
+    if not association.is_established:
+        raise _refusal(association, peer, calling_ae)
+    try:
+        yield association
+        if association.is_established:
+            association.release()
+    finally:
+        if association.is_established:
+            association.abort()
+
+
+def _refusal(association: Association, peer: Peer, calling_ae: str) -> PeerError:
+    answer = association.acceptor.primitive
+    if association.is_rejected and answer is not None:
+        # Result 1 is permanent, 2 transient (PS3.8 9.3.4).
+        source, why = answer.result_source or 0, answer.diagnostic or 0
+        words = REJECTIONS.get((source, why), f"source {source}, reason {why}, no further word")
+        sentence = words.format(calling=calling_ae, called=peer.ae_title)
+        return PeerError(f"{_name(peer)} rejects the association: {sentence}", retry=answer.result == 2)
+    if association.rejected_contexts and not association.accepted_contexts:
+        kinds = sorted({UID(str(c.abstract_syntax)).name for c in association.rejected_contexts})
+        return PeerError(f"{_name(peer)} takes none of what we offer: {', '.join(kinds)}")
+    return PeerError(f"{_name(peer)} {_why_unreachable(peer)}", retry=True)
+
+
+def _why_unreachable(peer: Peer) -> str:
+    """Ask TCP why there was no association; pynetdicom tells it only to its log."""
+    try:
+        with socket.create_connection((peer.host, peer.port), timeout=3):
+            return "takes the connection but does not answer the association request"
+    except ConnectionRefusedError:
+        return "refuses the connection: nothing listens there"
+    except socket.gaierror:
+        return "cannot be reached: its host name is unknown"
+    except TimeoutError:
+        return "cannot be reached: no answer to the connection"
+    except OSError as error:
+        return f"cannot be reached: {error.strerror or error}"
+
+
+def _name(peer: Peer) -> str:
+    return f"{peer.name} ({peer.ae_title} at {peer.host}:{peer.port})"
