@@ -44,14 +44,12 @@ def _common(settings: Settings) -> dict[str, Any]:
         "task_store_errors_even_if_ignored": False,
         "task_acks_late": True,
         "task_reject_on_worker_lost": True,
-        "task_queues": {
-            name: {"exchange": name, "routing_key": name} for name in (SEGMENT_QUEUE, DELIVER_QUEUE)
-        },
+        "task_queues": {name: {"exchange": name, "routing_key": name} for name in (SEGMENT_QUEUE, DELIVER_QUEUE)},
         "task_create_missing_queues": False,
         "task_default_queue": SEGMENT_QUEUE,
         "task_routes": {SEGMENT_TASK: {"queue": SEGMENT_QUEUE}, DELIVER_TASK: {"queue": DELIVER_QUEUE}},
-        "task_soft_time_limit": settings.jobs.soft_time_limit_seconds,
-        "task_time_limit": settings.jobs.hard_time_limit_seconds,
+        "task_soft_time_limit": settings.jobs.soft_time_limit,
+        "task_time_limit": settings.jobs.hard_time_limit,
         "worker_prefetch_multiplier": 1,
         # CUDA cannot be used after fork: each child is a fresh interpreter.
         "worker_pool_start_method": "spawn",
@@ -59,7 +57,7 @@ def _common(settings: Settings) -> dict[str, Any]:
         "worker_proc_alive_timeout": 180.0,
         "worker_lost_wait": 1.0,
         "worker_send_task_events": False,
-        "worker_hijack_root_logger": False,
+        "worker_redirect_stdouts": False,
         "worker_cancel_long_running_tasks_on_connection_loss": False,
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
@@ -89,7 +87,7 @@ def _remote(settings: Settings) -> dict[str, Any]:
     if settings.node.broker_url.startswith(("redis", "rediss", "sentinel")):
         config["broker_transport_options"] = {
             # Longer than any job may run; whoever dies earlier is noticed by the lease in the ledger.
-            "visibility_timeout": settings.jobs.hard_time_limit_seconds + 300,
+            "visibility_timeout": settings.jobs.hard_time_limit + 300,
             "unacked_restore_interval": 10,
             "unacked_restore_throttle": 1,
             "socket_connect_timeout": 3.0,
@@ -107,9 +105,7 @@ class Dispatcher:
     and tried once; while the broker is known to be down, publishing raises BrokerDownError at once.
     """
 
-    def __init__(
-        self, app: Celery, *, pause: float = 5.0, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, app: Celery, *, pause: float = 5.0, clock: Callable[[], float] = time.monotonic) -> None:
         self._app = app
         self._pause = pause
         self._clock = clock
@@ -125,9 +121,7 @@ class Dispatcher:
 
     def _publish(self, task: str, ident: int | str) -> None:
         if self._clock() < self._down_until:
-            raise BrokerDownError(
-                "The broker did not answer a moment ago; it is tried again shortly.", retry=True
-            )
+            raise BrokerDownError("The broker did not answer a moment ago; it is tried again shortly.", retry=True)
         # Without max_retries kombu tries to connect for ever, whatever the publish itself says.
         options = {**self._app.conf.broker_transport_options, "max_retries": 1, "interval_start": 0.1}
         connection = self._app.connection_for_write(transport_options=options)

@@ -1,0 +1,103 @@
+"""The supervisor: small ticks that bring every series from its last slice to a worker, and results to their peers.
+
+It only moves what the ledger says can move, and every move is conditional there, so two supervisors do no harm.
+"""
+
+import logging
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Protocol
+
+from node.broker import BrokerDownError
+from node.completeness import judge
+from node.errors import NotAllowedError
+from node.ledger import Ledger
+from node.ledger.records import Decision, Job
+from node.routing import route
+from node.settings import Settings
+from node.states import JobState, Reason
+
+TICK_SECONDS = 0.5
+NEVER_AGAIN = timedelta(days=36500).total_seconds()
+MISSED_REPORTS = 3  # a worker that has not reported for so many heartbeats is not counted on
+
+log = logging.getLogger(__name__)
+
+
+class Wakes(Protocol):
+    """What the supervisor needs of `node.broker.Dispatcher`."""
+
+    def segment(self, job_id: str) -> None:
+        """Wake a segmenting worker."""
+
+    def deliver(self, delivery_id: int) -> None:
+        """Wake a delivering worker."""
+
+
+class Supervisor:
+    """One tick decides about quiet series, reaps dead claims and wakes workers."""
+
+    def __init__(self, ledger: Ledger, settings: Settings, dispatcher: Wakes) -> None:
+        self._ledger = ledger
+        self._settings = settings
+        self._dispatcher = dispatcher
+        self._broker_down = False
+
+    def run(self, stop: threading.Event, every: float = TICK_SECONDS) -> None:
+        """Tick until `stop` is set; a tick that fails is logged, and the next one tries again."""
+        while not stop.wait(every):
+            try:
+                self.tick()
+            except Exception:
+                log.exception("a tick failed")
+                stop.wait(5.0)
+
+    def tick(self) -> None:
+        """Do everything that can be done now."""
+        for job in self._ledger.quiet(self._settings.intake.quiet_seconds):
+            self._decide(job, lambda job: judge(self._ledger.slices_of(job.id)))
+        for job in self._ledger.in_state(JobState.COMPLETE):
+            self._decide(job, lambda job: route(job, self._settings))
+        for job_id in self._ledger.reap_expired(self._settings.jobs.max_attempts):
+            log.warning("job %s lost its worker", job_id)
+        try:
+            self._dispatch()
+        except BrokerDownError as error:
+            if not self._broker_down:
+                log.warning("%s", error)
+            self._broker_down = True
+        else:
+            self._broker_down = False
+
+    def _decide(self, job: Job, decision_about: Callable[[Job], Decision]) -> None:
+        try:
+            decision = decision_about(job)
+        except Exception as error:
+            # One series that cannot be judged must not stop all others.
+            log.exception("job %s cannot be judged", job.id)
+            sentence = f"an unexpected error ({type(error).__name__}) stopped the decision; the log has the details"
+            decision = Decision(JobState.HELD, Reason.UNEXPECTED, sentence)
+        try:
+            if self._ledger.decide(job.id, decision, job.instances):
+                log.info("job %s: %s %s", job.id, decision.state, decision.reason)
+        except NotAllowedError:
+            log.info("job %s was moved by somebody else", job.id)
+
+    def _dispatch(self) -> None:
+        again = self._settings.jobs.redispatch_seconds
+        for job_id in self._ledger.queued(again if self._a_worker_is_idle() else NEVER_AGAIN):
+            self._dispatcher.segment(job_id)
+            self._ledger.mark_dispatched(job_id)
+        for delivery_id in self._ledger.due_deliveries(again):
+            self._dispatcher.deliver(delivery_id)
+            self._ledger.mark_delivery_dispatched(delivery_id)
+
+    def _a_worker_is_idle(self) -> bool:
+        """Tell whether a queued job should have been claimed by now, so that its message must be lost.
+
+        While all workers are busy, jobs wait their turn; to announce them again would only fill the broker.
+        """
+        horizon = self._ledger.now() - timedelta(seconds=self._settings.jobs.heartbeat_seconds * MISSED_REPORTS)
+        alive = [p for p in self._ledger.processes() if p.kind == "worker-segment" and p.last_seen >= horizon]
+        return len(alive) > self._ledger.counts()[JobState.RUNNING]

@@ -1,0 +1,149 @@
+"""A ledger with one series in it, a real broker, real workers as processes, a real peer."""
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+from pynetdicom import AE, evt
+from pynetdicom.sop_class import RawDataStorage, Verification
+
+from node.broker import Dispatcher, make_app
+from node.ledger import Ledger
+from node.ledger.records import Arrival, Decision, Header
+from node.settings import load_settings
+from node.states import JobState
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+
+
+class Peer:
+    """A real Storage SCP that keeps what it gets and answers with `status`."""
+
+    def __init__(self) -> None:
+        self.status = 0x0000
+        self.received: list[tuple[str, str]] = []
+        self.associations = 0
+        self.port = 0
+        self._server = None
+
+    def start(self) -> None:
+        ae = AE("PACS")
+        ae.add_supported_context(RawDataStorage)
+        ae.add_supported_context(Verification)
+        handlers = [(evt.EVT_C_STORE, self._store), (evt.EVT_ACCEPTED, self._accepted)]
+        self._server = ae.start_server(("127.0.0.1", self.port), block=False, evt_handlers=handlers)
+        self.port = self._server.server_address[1]
+
+    def stop(self) -> None:
+        if self._server is not None:
+            self._server.shutdown()
+            self._server = None
+
+    def _accepted(self, _event) -> None:
+        self.associations += 1
+
+    def _store(self, event) -> int:
+        if self.status == 0x0000:
+            data = event.request.DataSet.getvalue()
+            self.received.append((event.request.AffectedSOPInstanceUID, hashlib.sha256(data).hexdigest()))
+        return self.status
+
+
+@pytest.fixture
+def peer():
+    server = Peer()
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(params=["embedded", "redis"])
+def broker(request):
+    """The broker's URL and, for Redis, the server; every test that asks for it runs over both."""
+    if request.param == "embedded":
+        return "embedded", None
+    server = request.getfixturevalue("redis_server")
+    return server.url, server
+
+
+class Site:
+    """One node's data folder with its ledger, dispatcher and worker processes."""
+
+    def __init__(self, folder: Path, broker_url: str, peer_port: int) -> None:
+        self.folder = folder
+        self.file = folder / "qct-node.toml"
+        self.file.write_text(
+            f'[node]\ndata = "{folder / "data"}"\nbroker_url = "{broker_url}"\n'
+            f'[[peers]]\nname = "pacs"\nae_title = "PACS"\nhost = "127.0.0.1"\nport = {peer_port}\n'
+            "[jobs]\nlease_seconds = 3\nheartbeat_seconds = 0.5\nredispatch_seconds = 1\n"
+            "[delivery]\nbackoff_seconds = [0.5, 1]\nlease_seconds = 5\ntimeout_seconds = 3\n"
+        )
+        self.settings = load_settings(self.file)
+        self.ledger = Ledger.of(self.settings)
+        self.dispatcher = Dispatcher(make_app(self.settings), pause=0.5)
+        self._workers: list[subprocess.Popen] = []
+        self.order("quick")
+
+    def order(self, text: str) -> None:
+        (self.folder / "order").write_text(text)
+
+    def count(self, name: str) -> int:
+        path = self.folder / name
+        return len(path.read_text().splitlines()) if path.exists() else 0
+
+    def queued_job(self, destinations: tuple[str, ...] = ()) -> str:
+        """Record one slice of a new series and bring its job into the queue."""
+        header, path = self._slice()
+        data = path.read_bytes()
+        arrival = Arrival(
+            header, ExplicitVRLittleEndian, path, hashlib.sha256(data).hexdigest(), len(data), "SCANNER", "127.0.0.1"
+        )
+        self.ledger.record_instance(arrival)
+        (job,) = [job for job in self.ledger.jobs() if job.series_uid == header.series_uid]
+        self.ledger.decide(job.id, Decision(JobState.COMPLETE))
+        self.ledger.decide(job.id, Decision(JobState.QUEUED, destinations=destinations))
+        return job.id
+
+    def _slice(self) -> tuple[Header, Path]:
+        header = Header(generate_uid(), generate_uid(), generate_uid(), CTImageStorage, modality="CT")
+        ct = Dataset()
+        ct.SOPClassUID, ct.SOPInstanceUID = CTImageStorage, header.sop_uid
+        ct.StudyInstanceUID, ct.SeriesInstanceUID = header.study_uid, header.series_uid
+        ct.file_meta = FileMetaDataset()
+        ct.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        path = self.settings.data / "inbox" / f"{header.sop_uid}.dcm"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        ct.save_as(path, enforce_file_format=True)
+        return replace(header), path
+
+    def worker(self, queue: str = "segment") -> subprocess.Popen:
+        command = [sys.executable, str(HERE / "small_worker.py"), str(self.file), str(self.folder), queue]
+        environment = {**os.environ, "PYTHONPATH": f"{HERE}{os.pathsep}{ROOT}"}
+        process = subprocess.Popen(command, env=environment, process_group=0)
+        self._workers.append(process)
+        return process
+
+    def state(self, job_id: str) -> JobState:
+        return self.ledger.job(job_id).state
+
+    def close(self) -> None:
+        for process in self._workers:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        self.ledger.close()
+
+
+@pytest.fixture
+def site(tmp_path, broker, peer):
+    made = Site(tmp_path, broker[0], peer.port)
+    yield made
+    made.close()

@@ -1,0 +1,167 @@
+"""The segmenting worker over the embedded broker and over Redis, with real processes that are really killed."""
+
+import hashlib
+import os
+import signal
+import threading
+
+import pytest
+
+from node.states import JobState
+from node.supervisor import Supervisor
+
+DEAD = {JobState.FAILED, JobState.DECLINED, JobState.HELD}
+
+
+@pytest.fixture
+def supervised(site):
+    """A supervisor at work in this process."""
+    stop = threading.Event()
+    supervisor = Supervisor(site.ledger, site.settings, site.dispatcher)
+    thread = threading.Thread(target=supervisor.run, args=(stop, 0.1))
+    thread.start()
+    yield supervisor
+    stop.set()
+    thread.join()
+
+
+def running_child(site, job_id) -> int:
+    """Return the process id of the child that runs the job."""
+    return int(site.ledger.job(job_id).worker.split("-")[-2])
+
+
+def test_job_is_run_and_its_files_are_kept_with_their_digests(site, poll):
+    site.worker()
+    job_id = site.queued_job()
+    site.dispatcher.segment(job_id)
+    poll(lambda: site.state(job_id) is JobState.DELIVERED)
+    job = site.ledger.job(job_id)
+    assert job.attempts == 1
+    assert job.stage_seconds == {"segment": 0.1}
+    assert [result.kind for result in job.results] == ["seg", "report"]
+    for result in job.results:
+        assert result.path.parent == site.settings.data / "results" / job_id
+        assert hashlib.sha256(result.path.read_bytes()).hexdigest() == result.sha256
+    seg, report = job.results
+    assert seg.sop_uid
+    assert not report.sop_uid
+    assert report.path.read_text() == f'{{"outputs": ["{seg.path}"]}}'
+    assert [path.name for path in (site.settings.data / "results").iterdir()] == [job_id]
+
+
+def test_message_sent_three_times_runs_the_job_once_and_the_model_is_loaded_once(site, poll):
+    site.worker()
+    first, last = site.queued_job(), site.queued_job()
+    for job_id in (first, first, first, last):
+        site.dispatcher.segment(job_id)
+    poll(lambda: site.state(last) is JobState.DELIVERED)
+    assert site.ledger.job(first).attempts == 1
+    assert site.count("runs") == 2
+    assert site.count("loads") == 1
+
+
+@pytest.mark.parametrize(
+    ("order", "state", "code", "words"),
+    [
+        ("declined", JobState.DECLINED, "no-femur", "there is no femur in the scan"),
+        ("held", JobState.HELD, "gantry-tilt", "the gantry is tilted by 5 degrees"),
+        ("memory", JobState.FAILED, "unexpected", "more memory than the worker has"),
+        ("broken", JobState.FAILED, "unexpected", "an unexpected error (ValueError)"),
+    ],
+)
+def test_error_becomes_a_state_with_a_reason_and_the_worker_goes_on(site, poll, order, state, code, words):
+    site.worker()
+    site.order(order)
+    job_id = site.queued_job()
+    site.dispatcher.segment(job_id)
+    poll(lambda: site.state(job_id) in DEAD)
+    job = site.ledger.job(job_id)
+    assert (job.state, job.code) == (state, code)
+    assert words in job.reason
+    assert "DOE" not in job.reason
+    site.order("quick")
+    good = site.queued_job()
+    site.dispatcher.segment(good)
+    poll(lambda: site.state(good) is JobState.DELIVERED)
+    assert site.count("loads") == 1
+
+
+@pytest.mark.parametrize("victim", ["child", "worker"])
+def test_job_of_a_killed_process_runs_again_and_is_made_once(site, supervised, poll, victim):
+    worker = site.worker()
+    site.order("wait")
+    job_id = site.queued_job()
+    poll(lambda: site.ledger.job(job_id).stage == "segment")
+    if victim == "child":
+        os.kill(running_child(site, job_id), signal.SIGKILL)
+    else:
+        child = running_child(site, job_id)
+        worker.kill()
+        poll(lambda: not alive(child), what="the death of the child with its parent")
+        site.worker()
+    (site.folder / "go").touch()
+    poll(lambda: site.state(job_id) is JobState.DELIVERED)
+    assert site.ledger.job(job_id).attempts == 2
+    assert site.count("runs") == 2
+    assert [path.name for path in (site.settings.data / "results").iterdir() if path.name == job_id] == [job_id]
+
+
+def test_child_killed_while_it_waits_is_replaced(site, poll):
+    site.worker()
+    first = site.queued_job()
+    site.dispatcher.segment(first)
+    poll(lambda: site.state(first) is JobState.DELIVERED)
+    os.kill(int((site.folder / "loads").read_text()), signal.SIGKILL)
+    second = site.queued_job()
+    poll(lambda: site.count("loads") == 2)
+    site.dispatcher.segment(second)
+    poll(lambda: site.state(second) is JobState.DELIVERED)
+
+
+def test_job_that_kills_its_worker_three_times_is_failed_with_that_reason(site, supervised, poll):
+    site.worker()
+    site.order("die")
+    job_id = site.queued_job()
+    poll(lambda: site.state(job_id) in DEAD, 60)
+    job = site.ledger.job(job_id)
+    assert (job.state, job.code, job.attempts) == (JobState.FAILED, "worker-died", 3)
+    assert job.reason == "its worker died 3 times, last in stage segment"
+    assert site.count("runs") == 3
+
+
+def test_stopping_worker_gives_its_job_back_uncounted(site, poll):
+    worker = site.worker()
+    site.order("wait")
+    job_id = site.queued_job()
+    site.dispatcher.segment(job_id)
+    poll(lambda: site.ledger.job(job_id).stage == "segment")
+    worker.terminate()
+    assert worker.wait(15) == 0
+    job = site.ledger.job(job_id)
+    assert (job.state, job.attempts, job.worker) == (JobState.QUEUED, 0, "")
+    assert not list((site.settings.data / "results").iterdir())
+    assert not [p for p in site.ledger.processes() if p.kind == "worker-segment"]
+
+
+def test_cancelled_job_is_interrupted_and_records_nothing(site, poll):
+    site.worker()
+    site.order("wait")
+    job_id = site.queued_job()
+    site.dispatcher.segment(job_id)
+    poll(lambda: site.ledger.job(job_id).stage == "segment")
+    site.ledger.cancel(job_id)
+    site.order("quick")
+    following = site.queued_job()
+    site.dispatcher.segment(following)
+    poll(lambda: site.state(following) is JobState.DELIVERED)
+    job = site.ledger.job(job_id)
+    assert (job.state, job.results) == (JobState.CANCELLED, ())
+    assert site.count("loads") == 1
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True

@@ -1,0 +1,120 @@
+"""The worker's Celery app with its tasks bound, and one worker process from start to clean stop.
+
+The process that Celery calls main only talks to the broker; a child, a fresh interpreter, holds the model and runs
+the jobs, and may be killed at any time.
+"""
+
+import contextlib
+import logging
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NoReturn
+
+from billiard.process import current_process
+from celery import Celery, signals
+
+from node.broker import SEGMENT_QUEUE, make_app
+from node.ledger import Ledger
+from node.logs import configure_logging
+from node.presence import Presence
+from node.settings import Settings
+from segmenter.errors import SegmenterError
+from worker.heartbeat import INTERRUPT
+from worker.segmentation import Segmenter, VNetSegmenter
+from worker.tasks import DeliverTask, SegmentTask
+
+DELIVERY_THREADS = 4
+
+log = logging.getLogger(__name__)
+
+
+class WorkerApp(Celery):  # type: ignore[misc]
+    """A Celery app that knows how to come up again in the worker's child."""
+
+    settings: Settings
+    segmenter: Segmenter
+
+    def __reduce__(self) -> tuple[Callable[..., "WorkerApp"], tuple[Any, ...]]:
+        """Travel as settings and segmenter: tasks are bound anew at the other end."""
+        return _arrive, (self.settings.model_dump(mode="json"), self.segmenter)
+
+
+def make_worker_app(settings: Settings, segmenter: Segmenter | None = None) -> WorkerApp:
+    """Return the app with both tasks; without a segmenter it is the one the settings name."""
+    app = make_app(settings, WorkerApp)
+    app.settings = settings
+    app.segmenter = segmenter or VNetSegmenter(settings.segmenter.model, settings.segmenter.device)
+    app.register_task(SegmentTask(settings, app.segmenter))
+    app.register_task(DeliverTask(settings))
+    return app
+
+
+def run_worker(app: WorkerApp, queue: str) -> int:
+    """Work on one queue until SIGTERM; return the exit code.
+
+    `segment` has one child, killed without loss; `deliver` waits for networks in threads.
+    On SIGTERM a running segmentation is interrupted and given back to the ledger.
+    """
+    segmenting = queue == SEGMENT_QUEUE
+    signals.setup_logging.connect(_set_up_logging, weak=False)
+    worker = app.Worker(
+        hostname=f"{queue}@{socket.gethostname()}-{os.getpid()}",
+        queues=[queue],
+        pool="prefork" if segmenting else "threads",
+        concurrency=1 if segmenting else DELIVERY_THREADS,
+        without_gossip=True,
+        without_mingle=True,
+        without_heartbeat=True,
+        quiet=True,
+    )
+    ledger = Ledger.of(app.settings)
+    presence = Presence(ledger, f"worker-{queue}", app.settings.jobs.heartbeat_seconds)
+
+    def ready(**_: Any) -> None:
+        presence.start()
+
+    def stopping(**_: Any) -> None:
+        if segmenting:
+            threading.Thread(target=_interrupt, args=(worker,), daemon=True).start()
+
+    signals.worker_ready.connect(ready)
+    signals.worker_shutting_down.connect(stopping)
+    worker.start()
+    presence.stop()
+    return int(worker.exitcode or 0)
+
+
+def _interrupt(worker: Any) -> NoReturn:
+    """Tell the child, until this process ends, that its job must be given back."""
+    while True:
+        for pid in worker.pool.info["processes"]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, INTERRUPT)
+        time.sleep(0.5)
+
+
+def _arrive(settings: dict[str, Any], segmenter: Segmenter) -> WorkerApp:
+    """Come up in the child."""
+    signal.signal(INTERRUPT, signal.SIG_IGN)  # until a job runs; the default would end the process
+    signals.setup_logging.connect(_set_up_logging, weak=False)
+    signals.worker_process_init.connect(partial(_child_starts, segmenter), weak=False)
+    return make_worker_app(Settings(**settings), segmenter)
+
+
+def _child_starts(segmenter: Segmenter, **_: Any) -> None:
+    # Celery has asked the kernel to kill this process with its parent; if that died before, nobody will.
+    if os.getppid() != current_process()._parent_pid:
+        os._exit(1)
+    try:
+        segmenter.preload()
+    except SegmenterError as error:  # each job will say so, too
+        log.error("the model cannot be loaded: %s", error)
+
+
+def _set_up_logging(**_: Any) -> None:
+    configure_logging()

@@ -1,0 +1,57 @@
+"""The segmenter as the worker sees it: files and a folder in, written files and a report out."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from segmenter.pipeline import Method
+
+
+@dataclass(frozen=True)
+class Produced:
+    """The files a segmenter wrote into its folder, and its report as JSON values."""
+
+    files: tuple[Path, ...]
+    report: dict[str, Any]
+
+
+class Segmenter(Protocol):
+    """Anything that segments a series; picklable, because the worker's child is a fresh interpreter."""
+
+    def preload(self) -> None:
+        """Load the model into this process, so that no job waits for it."""
+
+    def segment(self, files: Sequence[Path], out: Path, created: datetime, on_stage: Callable[[str], None]) -> Produced:
+        """Segment one series into the folder `out`; raises SegmenterError with a verdict."""
+
+
+@dataclass(frozen=True)
+class VNetSegmenter:
+    """The shipped segmenter. model: path of the weights, empty = the package's; device: auto, cpu or cuda."""
+
+    model: str = ""
+    device: str = "auto"
+
+    def preload(self) -> None:
+        """Load the model; raises SegmenterError when it is absent or not what it should be."""
+        _method(self.model, self.device)
+
+    def segment(self, files: Sequence[Path], out: Path, created: datetime, on_stage: Callable[[str], None]) -> Produced:
+        """Run the whole pipeline on one series."""
+        from segmenter.pipeline import SegmentRequest, segment
+
+        report = segment(SegmentRequest(files, out, created), on_stage, _method(self.model, self.device))
+        return Produced(tuple(map(Path, report.outputs)), json.loads(report.to_json()))
+
+
+@cache
+def _method(model: str, device: str) -> "Method":
+    """Return the network, loaded once per process: that process owns the GPU's memory."""
+    from segmenter.pipeline import network
+
+    return network(Path(model) if model else None, device)

@@ -1,0 +1,124 @@
+"""The two tasks: `qct.segment` runs one claimed job, `qct.deliver` sends what is due to one peer.
+
+Both are the edge where any error becomes a recorded reason; a message is only a hint, the ledger decides.
+"""
+
+import logging
+import os
+import socket
+import uuid
+from functools import cached_property
+
+from billiard.exceptions import SoftTimeLimitExceeded
+from celery import Task
+
+from node.broker import DELIVER_TASK, SEGMENT_TASK
+from node.delivery import deliver
+from node.errors import LedgerError
+from node.ledger import Ledger
+from node.ledger.records import Decision, Job
+from node.settings import Settings
+from node.states import JobState, Reason
+from segmenter.errors import SegmenterError
+from worker.heartbeat import ClaimLostError, Heartbeat, StoppingError
+from worker.results import ResultFolder
+from worker.segmentation import Segmenter
+
+log = logging.getLogger(__name__)
+
+
+class LedgerTask(Task):  # type: ignore[misc]
+    """A task with settings and, opened once per process, the ledger."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """The ledger of this process."""
+        return Ledger.of(self.settings)
+
+
+class DeliverTask(LedgerTask):
+    """Sends one outbox row, with all others that are due to the same peer."""
+
+    name = DELIVER_TASK
+
+    def run(self, delivery_id: int) -> None:
+        """Deliver; what cannot be sent now is waiting again in the ledger."""
+        deliver(self.ledger, self.settings, delivery_id, claimant())
+
+
+class SegmentTask(LedgerTask):
+    """Runs the segmenter on one job: claim, segment, keep, record."""
+
+    name = SEGMENT_TASK
+
+    def __init__(self, settings: Settings, segmenter: Segmenter) -> None:
+        super().__init__(settings)
+        self.segmenter = segmenter
+
+    def run(self, job_id: str) -> None:
+        """Run the job if it can be claimed; a message about a job that somebody else has is nothing wrong."""
+        worker, jobs = claimant(), self.settings.jobs
+        if not self.ledger.claim_job(job_id, worker, jobs.lease_seconds):
+            log.info("job %s is not to be run any more", job_id)
+            return
+        job = self.ledger.job(job_id)
+        log.info("job %s: attempt %d of %d", job_id, job.attempts, jobs.max_attempts)
+        folder = ResultFolder(self.settings.data, job_id, worker.rpartition("-")[2])
+        try:
+            with Heartbeat(
+                lambda stage: self.ledger.beat(job_id, worker, jobs.lease_seconds, stage),
+                jobs.heartbeat_seconds,
+            ) as heartbeat:
+                self._segment(job, worker, folder, heartbeat)
+        except ClaimLostError:
+            log.info("job %s was taken from us; nothing is recorded", job_id)
+        except StoppingError:
+            self.ledger.give_back(job_id, worker)
+            log.info("job %s is given back: the worker stops", job_id)
+        except LedgerError:
+            raise  # nothing can be recorded now; the lease runs out and the job is tried again
+        except Exception as error:
+            decision = self._decide(error, job)
+            self.ledger.stop_job(job_id, worker, decision)
+            unexpected = decision.code == Reason.UNEXPECTED
+            log.log(
+                logging.ERROR if unexpected else logging.INFO,
+                "job %s: %s",
+                job_id,
+                decision.reason,
+                exc_info=unexpected,
+            )
+        finally:
+            folder.discard()
+
+    def _segment(self, job: Job, worker: str, folder: ResultFolder, heartbeat: Heartbeat) -> None:
+        files = self.ledger.instances_of(job.id)
+        produced = self.segmenter.segment(files, folder.unfinished, job.created, heartbeat.stage)
+        heartbeat.stage("keep")
+        report = folder.relocate(produced.report, produced.files)
+        if not self.ledger.finish_job(job.id, worker, folder.keep(produced.files), report):
+            raise ClaimLostError
+        log.info("job %s: %d files made", job.id, len(produced.files))
+
+    def _decide(self, error: Exception, job: Job) -> Decision:
+        """Return what an error means for the job."""
+        jobs = self.settings.jobs
+        if isinstance(error, SegmenterError):
+            again = error.retry and job.attempts < jobs.max_attempts
+            state = JobState.QUEUED if again else JobState(error.verdict)
+            return Decision(state, str(error.reason), str(error))
+        if isinstance(error, SoftTimeLimitExceeded):
+            sentence = f"the segmentation took longer than soft_time_limit = {jobs.soft_time_limit:g} s"
+        elif isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+            sentence = "the series needs more memory than the worker has"
+        else:
+            sentence = f"an unexpected error ({type(error).__name__}) stopped the segmentation; the log has the details"
+        return Decision(JobState.FAILED, Reason.UNEXPECTED, sentence)
+
+
+def claimant() -> str:
+    """Return a name for one claim that nobody else has: host, process and a random part."""
+    return f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
