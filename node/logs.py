@@ -6,7 +6,7 @@ import time
 
 
 def configure_logging(level: int = logging.INFO) -> None:
-    """Send all records to stderr; libraries that would tell more than an administrator needs speak from WARNING on."""
+    """Send all records to stderr; libraries which tell more than an administrator needs, from WARNING on."""
     formatter = logging.Formatter("%(asctime)sZ %(levelname)s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%S")
     formatter.converter = time.gmtime
     handler = logging.StreamHandler(sys.stderr)

@@ -1,0 +1,91 @@
+"""The commands that run: `up` (the whole node), and its parts `serve`, `supervise` and `web` one by one."""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+from node.ledger import Ledger
+from node.logs import configure_logging
+from node.presence import Presence
+from node.processes import choose_port, die_with_parent
+from node.settings import Settings, load_settings
+
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+WEB_STOP_SECONDS = 3
+
+
+@click.command()
+@click.option("--data", type=click.Path(file_okay=False, path_type=Path), help="Data folder.")
+@click.option("--dicom-port", type=click.IntRange(0, 65535), help="0 = choose a free one.")
+@click.option("--http-port", type=click.IntRange(0, 65535), help="0 = choose a free one.")
+@click.pass_context
+def up(ctx: click.Context, /, **given: Any) -> None:
+    """Run everything on one machine; prints one line when all parts answer, stops cleanly on SIGTERM."""
+    configure_logging()
+    from node.up import run_up
+
+    config = ctx.obj["config"]
+    section = {key: value for key, value in given.items() if value is not None}
+    run_up(Path(config) if config else None, load_settings(config, **({"node": section} if section else {})))
+
+
+@click.command()
+@click.pass_context
+def serve(ctx: click.Context) -> None:
+    """Receive: the Storage SCP."""
+    with _part(ctx, "scp") as (settings, ledger, stop):
+        from node.scp import serve as run
+
+        run(settings, ledger, stop)
+
+
+@click.command()
+@click.pass_context
+def supervise(ctx: click.Context) -> None:
+    """Decide, queue, dispatch: the supervisor."""
+    with _part(ctx, "supervisor") as (settings, ledger, stop):
+        from node.broker import Dispatcher, make_app
+        from node.supervisor import Supervisor
+
+        Supervisor(ledger, settings, Dispatcher(make_app(settings))).run(stop)
+
+
+@click.command()
+@click.pass_context
+def web(ctx: click.Context) -> None:
+    """Show the queue page."""
+    with _part(ctx, "web") as (settings, ledger, _):
+        import uvicorn
+
+        from node.web.app import make_app
+
+        host = settings.node.http_host
+        port = choose_port(host, settings.node.http_port, "web page")
+        app = make_app(settings, ledger)
+        # uvicorn stops by itself on SIGTERM and SIGINT.
+        uvicorn.run(
+            app,
+            host=host,
+            port=port,
+            log_config=None,
+            server_header=False,
+            timeout_graceful_shutdown=WEB_STOP_SECONDS,
+        )
+
+
+@contextmanager
+def _part(ctx: click.Context, kind: str) -> Iterator[tuple[Settings, Ledger, threading.Event]]:
+    """Set up what every part needs: settings, the ledger, its reports, and an event set on SIGTERM or SIGINT."""
+    die_with_parent()
+    configure_logging()
+    settings = load_settings(ctx.obj["config"])
+    stop = threading.Event()
+    for number in STOP_SIGNALS:
+        signal.signal(number, lambda *_: stop.set())
+    with closing(Ledger.of(settings)) as ledger, Presence(ledger, kind, settings.jobs.heartbeat_seconds):
+        yield settings, ledger, stop
