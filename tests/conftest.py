@@ -1,5 +1,6 @@
 """Fixtures for every kind of test: free ports, polling with a deadline, real outside services."""
 
+import hashlib
 import os
 import shutil
 import socket
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pynetdicom import AE, evt
+from pynetdicom.sop_class import RawDataStorage, Verification
 
 
 def require_tool(name: str) -> str:
@@ -100,3 +103,48 @@ def redis_server(tmp_path: Path, free_port: Callable[[], int]) -> Iterator[Redis
     server.start()
     yield server
     server.kill()
+
+
+class Peer:
+    """A real Storage SCP that keeps what it gets and answers with `status`."""
+
+    def __init__(self) -> None:
+        self.status = 0x0000
+        self.received: list[tuple[str, str]] = []
+        self.associations = 0
+        self.port = 0
+        self._server = None
+
+    def start(self) -> None:
+        ae = AE("PACS")
+        ae.add_supported_context(RawDataStorage)
+        ae.add_supported_context(Verification)
+        handlers = [(evt.EVT_C_STORE, self._store), (evt.EVT_ACCEPTED, self._accepted)]
+        self._server = ae.start_server(("127.0.0.1", self.port), block=False, evt_handlers=handlers)
+        self.port = self._server.server_address[1]
+
+    def require_calling_ae(self, title: str) -> None:
+        assert self._server is not None
+        self._server.ae.require_calling_aet = [title]
+
+    def stop(self) -> None:
+        if self._server is not None:
+            self._server.shutdown()
+            self._server = None
+
+    def _accepted(self, _event) -> None:
+        self.associations += 1
+
+    def _store(self, event) -> int:
+        if self.status == 0x0000:
+            data = event.request.DataSet.getvalue()
+            self.received.append((event.request.AffectedSOPInstanceUID, hashlib.sha256(data).hexdigest()))
+        return self.status
+
+
+@pytest.fixture
+def peer():
+    server = Peer()
+    server.start()
+    yield server
+    server.stop()

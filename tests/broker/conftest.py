@@ -11,8 +11,6 @@ from pathlib import Path
 import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
-from pynetdicom import AE, evt
-from pynetdicom.sop_class import RawDataStorage, Verification
 
 from node.broker import Dispatcher, make_app
 from node.ledger import Ledger
@@ -22,47 +20,6 @@ from node.states import JobState
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-
-
-class Peer:
-    """A real Storage SCP that keeps what it gets and answers with `status`."""
-
-    def __init__(self) -> None:
-        self.status = 0x0000
-        self.received: list[tuple[str, str]] = []
-        self.associations = 0
-        self.port = 0
-        self._server = None
-
-    def start(self) -> None:
-        ae = AE("PACS")
-        ae.add_supported_context(RawDataStorage)
-        ae.add_supported_context(Verification)
-        handlers = [(evt.EVT_C_STORE, self._store), (evt.EVT_ACCEPTED, self._accepted)]
-        self._server = ae.start_server(("127.0.0.1", self.port), block=False, evt_handlers=handlers)
-        self.port = self._server.server_address[1]
-
-    def stop(self) -> None:
-        if self._server is not None:
-            self._server.shutdown()
-            self._server = None
-
-    def _accepted(self, _event) -> None:
-        self.associations += 1
-
-    def _store(self, event) -> int:
-        if self.status == 0x0000:
-            data = event.request.DataSet.getvalue()
-            self.received.append((event.request.AffectedSOPInstanceUID, hashlib.sha256(data).hexdigest()))
-        return self.status
-
-
-@pytest.fixture
-def peer():
-    server = Peer()
-    server.start()
-    yield server
-    server.stop()
 
 
 @pytest.fixture(params=["embedded", "redis"])

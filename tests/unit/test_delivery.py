@@ -1,0 +1,169 @@
+"""Delivery over real associations: what is sent, what is tried again, what is failed with a reason."""
+
+import hashlib
+from datetime import timedelta
+
+import pytest
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, RawDataStorage, generate_uid
+
+from node.delivery import deliver
+from node.ledger import Ledger
+from node.ledger.records import Arrival, Decision, Header, Result
+from node.settings import load_settings
+from node.states import DeliveryState, JobState
+
+
+class Clock:
+    def __init__(self, start):
+        self.offset = timedelta()
+        self._start = start
+
+    def __call__(self):
+        return self._start() + self.offset
+
+
+@pytest.fixture
+def settings(tmp_path, peer):
+    return load_settings(
+        None,
+        node={"data": tmp_path / "data"},
+        peers=[{"name": "pacs", "ae_title": "PACS", "host": "127.0.0.1", "port": peer.port}],
+        delivery={"backoff_seconds": [5, 60], "max_attempts": 3, "timeout_seconds": 2},
+    )
+
+
+@pytest.fixture
+def ledger(settings):
+    from node.ledger.store import utc_now
+
+    opened = Ledger.of(settings, Clock(utc_now))
+    yield opened
+    opened.close()
+
+
+def write_result(path) -> Result:
+    made = Dataset()
+    made.SOPClassUID, made.SOPInstanceUID = RawDataStorage, generate_uid()
+    made.StudyInstanceUID, made.SeriesInstanceUID = generate_uid(), generate_uid()
+    made.file_meta = FileMetaDataset()
+    made.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    path.parent.mkdir(parents=True, exist_ok=True)
+    made.save_as(path, enforce_file_format=True)
+    data = path.read_bytes()
+    return Result(path.stem, path, hashlib.sha256(data).hexdigest(), len(data), RawDataStorage, made.SOPInstanceUID)
+
+
+@pytest.fixture
+def job(ledger, settings):
+    """A finished job with two results for the peer; returns its id."""
+    header = Header(generate_uid(), generate_uid(), generate_uid(), CTImageStorage, modality="CT")
+    ledger.record_instance(Arrival(header, ExplicitVRLittleEndian, settings.data / "x", "0", 1, "SCANNER", "127.0.0.1"))
+    (found,) = ledger.jobs()
+    ledger.decide(found.id, Decision(JobState.COMPLETE))
+    ledger.decide(found.id, Decision(JobState.QUEUED, destinations=("pacs",)))
+    assert ledger.claim_job(found.id, "worker", 30)
+    folder = settings.data / "results" / found.id
+    made = [write_result(folder / "seg.dcm"), write_result(folder / "sr.dcm")]
+    assert ledger.finish_job(found.id, "worker", made, {})
+    return found.id
+
+
+def rows(ledger, job_id):
+    return ledger.job(job_id).deliveries
+
+
+def test_all_results_of_a_job_go_over_one_association(ledger, settings, job, peer):
+    deliver(ledger, settings, rows(ledger, job)[0].id, "me")
+    assert ledger.job(job).state is JobState.DELIVERED
+    assert [uid for uid, _ in peer.received] == [row.result.sop_uid for row in rows(ledger, job)]
+    assert peer.associations == 1
+
+
+def test_second_message_for_the_same_delivery_sends_nothing(ledger, settings, job, peer):
+    for row in rows(ledger, job) * 2:
+        deliver(ledger, settings, row.id, "me")
+    assert len(peer.received) == 2
+
+
+def test_absent_peer_is_tried_again_with_growing_pauses_until_it_is_back(ledger, settings, job, peer):
+    peer.stop()
+    start = ledger.now
+    for pause in (5, 60):
+        before = start()
+        deliver(ledger, settings, rows(ledger, job)[0].id, "me")
+        for row in rows(ledger, job):
+            assert row.state is DeliveryState.WAITING
+            assert "nothing listens there" in row.reason
+            assert timedelta(seconds=pause) <= row.next_at - before <= timedelta(seconds=pause + 10)
+        assert ledger.job(job).state is JobState.DELIVERING
+        start.offset += timedelta(seconds=pause + 10)
+    peer.start()
+    deliver(ledger, settings, rows(ledger, job)[0].id, "me")
+    assert ledger.job(job).state is JobState.DELIVERED
+    assert len(peer.received) == 2
+
+
+def test_last_attempt_says_that_it_was_the_last(ledger, settings, job, peer):
+    peer.stop()
+    for _ in range(3):
+        deliver(ledger, settings, rows(ledger, job)[0].id, "me")
+        ledger.now.offset += timedelta(minutes=5)
+    found = ledger.job(job)
+    assert found.state is JobState.FAILED
+    assert "given up after 3 attempts" in found.reason
+
+
+@pytest.mark.parametrize(
+    ("status", "state", "words"),
+    [
+        (0xA700, JobState.DELIVERING, "0xA700: it is out of resources"),
+        (0xA900, JobState.FAILED, "0xA900: it does not accept this object"),
+        (0xC123, JobState.FAILED, "0xC123: it does not accept this object"),
+    ],
+)
+def test_status_decides_between_later_and_never(ledger, settings, job, peer, status, state, words):
+    peer.status = status
+    deliver(ledger, settings, rows(ledger, job)[0].id, "me")
+    found = ledger.job(job)
+    assert found.state is state
+    assert words in found.reason
+
+
+def test_retry_sends_what_failed_and_nothing_else(ledger, settings, job, peer):
+    first, second = rows(ledger, job)
+    second.result.path.write_bytes(second.result.path.read_bytes() + b"\0")
+    deliver(ledger, settings, first.id, "me")
+    found = ledger.job(job)
+    assert found.state is JobState.FAILED
+    assert "was changed after it was made" in found.reason
+    assert [uid for uid, _ in peer.received] == [first.result.sop_uid]
+    second.result.path.write_bytes(second.result.path.read_bytes()[:-1])
+    ledger.retry(job)
+    deliver(ledger, settings, second.id, "me")
+    assert ledger.job(job).state is JobState.DELIVERED
+    assert [uid for uid, _ in peer.received] == [first.result.sop_uid, second.result.sop_uid]
+
+
+def test_result_that_is_gone_fails_with_a_way_out(ledger, settings, job, peer):
+    first, _ = rows(ledger, job)
+    first.result.path.unlink()
+    deliver(ledger, settings, first.id, "me")
+    assert "cannot be read (No such file or directory): segment the series again" in ledger.job(job).reason
+    assert peer.received
+
+
+def test_peer_that_left_the_settings_is_named(ledger, settings, job, tmp_path, peer):
+    without = load_settings(None, node={"data": tmp_path / "data"})
+    deliver(ledger, without, rows(ledger, job)[0].id, "me")
+    found = ledger.job(job)
+    assert found.state is JobState.FAILED
+    assert "no peer pacs any more" in found.reason
+
+
+def test_rejected_calling_title_is_not_tried_again(ledger, settings, job, peer):
+    peer.require_calling_ae("OTHER")
+    deliver(ledger, settings, rows(ledger, job)[0].id, "me")
+    found = ledger.job(job)
+    assert found.state is JobState.FAILED
+    assert "does not know our AE title QCTNODE" in found.reason
