@@ -35,7 +35,7 @@ def check_seg(path: Path, series: Series, masks: Mapping[Side, Mask]) -> None:
         broken = [rule for rule, holds in RULES.items() if not _holds(holds, seg, series)]
         found = {} if broken else _rebuild(seg, series)
     except MALFORMED as error:
-        raise _failed(f"it cannot be read back ({type(error).__name__}: {error})") from error
+        raise _failed(f"it cannot be read back ({type(error).__name__})") from error
     if broken:
         raise _failed(f"it breaks {len(broken)} rules: {'; '.join(broken)}")
     if set(found) != set(masks):
@@ -154,10 +154,12 @@ def _has_no_holes(seg: Dataset, series: Series) -> bool:
 
 def _describes_segments(seg: Dataset, series: Series) -> bool:
     kinds = [segment.SegmentedPropertyTypeCodeSequence[0] for segment in seg.SegmentSequence]
-    sides = {kind.SegmentedPropertyTypeModifierCodeSequence[0].CodeValue for kind in kinds}
+    sides = [LATERALITY[kind.SegmentedPropertyTypeModifierCodeSequence[0].CodeValue] for kind in kinds]
+    labels = [segment.SegmentLabel.lower() for segment in seg.SegmentSequence]
     return (
         [int(segment.SegmentNumber) for segment in seg.SegmentSequence] == list(range(1, len(kinds) + 1))
-        and len(sides) == len(kinds)
+        and len(set(sides)) == len(sides)
+        and all(label.startswith(side) for label, side in zip(labels, sides, strict=True))
         and all(len(segment.RecommendedDisplayCIELabValue) == 3 for segment in seg.SegmentSequence)
     )
 
@@ -183,6 +185,6 @@ RULES: Mapping[str, Rule] = MappingProxyType(
         # dcmqi#430 (irregular positions: "Frame origin is outside image geometry").
         "frames by segment, then slice by slice without holes": _has_no_holes,
         # mitkDICOMSegmentationIO.cpp (name from type and modifier), OHIF (warning without a colour).
-        "segments numbered from 1, each with its own laterality and a colour": _describes_segments,
+        "segments numbered from 1, each with its own laterality, a fitting label and a colour": _describes_segments,
     }
 )
