@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("dicom_dir", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder for the results.")
-@click.option("--model", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Other weights.")
+@click.option("--model", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Folder of other weights.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
 @click.option(
     "--created", type=click.DateTime(),

@@ -45,7 +45,7 @@ class SegmentRequest:
     """One series to segment into the folder `out`.
 
     created: the time the results carry; None takes the source's own, so that the same files always give the
-    same bytes. model: weights, None for those that come with the product. settings: what else counts.
+    same bytes. model: folder of weights, None for the product's own. settings: what else counts.
     """
 
     files: Sequence[Path]
