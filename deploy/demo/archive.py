@@ -48,9 +48,7 @@ def path_of(root: Path, uids: tuple[str, str, str]) -> Path:
     """
     for uid in uids:
         if len(uid) > UID_MAX or not UID_RULE.fullmatch(uid):
-            raise RefusalError(
-                CANNOT_UNDERSTAND, "study, series or instance UID is missing or breaks PS3.5 9.1"
-            )
+            raise RefusalError(CANNOT_UNDERSTAND, "study, series or instance UID is missing or breaks PS3.5 9.1")
     study, series, instance = uids
     return root / study / series / f"{instance}.dcm"
 
@@ -71,9 +69,7 @@ def keep(path: Path, content: bytes) -> bool:
     except FileExistsError:
         if path.read_bytes() == content:
             return False
-        raise RefusalError(
-            DUPLICATE_SOP_INSTANCE, "other bytes are archived under this SOP instance UID"
-        ) from None
+        raise RefusalError(DUPLICATE_SOP_INSTANCE, "other bytes are archived under this SOP instance UID") from None
     finally:
         temporary.unlink(missing_ok=True)
     for folder in (path.parent, path.parent.parent, path.parent.parent.parent):
@@ -98,9 +94,7 @@ def store(event: evt.Event, root: Path) -> int:
         study, series, instance = (str(header.get(name, "")) for name in UID_NAMES)
         path = path_of(root, (study, series, instance))
         if instance != event.request.AffectedSOPInstanceUID:
-            raise RefusalError(
-                DATA_SET_DOES_NOT_MATCH, "the command and the data set name different SOP instances"
-            )
+            raise RefusalError(DATA_SET_DOES_NOT_MATCH, "the command and the data set name different SOP instances")
         new = keep(path, content)
     except RefusalError as refusal:
         log.warning("refused with 0x%04X: %s", refusal.status, refusal)

@@ -11,12 +11,12 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 from urllib.error import URLError
 from urllib.request import urlopen
 
@@ -34,7 +34,7 @@ SETTINGS = """\
 ae_title = "QCTDEMO"
 dicom_port = 0
 http_port = 0
-data = "{data}"
+data = {data}
 [intake]
 quiet_seconds = 2
 [[peers]]
@@ -64,9 +64,7 @@ class Node:
 def running(name: str, command: list[str], log: Path, env: dict[str, str] | None = None) -> Iterator[str]:
     """Run a server for as long as the block runs; yields its ready line, DemoError when none comes in time."""
     with log.open("w") as stderr:
-        process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=stderr, text=True, env=env, process_group=0
-        )
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True, env=env, process_group=0)
     overdue = threading.Timer(START_S, process.kill)
     overdue.start()
     try:
@@ -107,14 +105,13 @@ def command(*arguments: str | Path) -> None:
         raise DemoError(f"`qct-node {arguments[0]}` ended with exit code {code}.")
 
 
-def jobs_of(node: Node) -> list[Job]:
-    """Return all jobs of the node, from its JSON interface."""
+def ask(node: Node, path: str) -> Any:
+    """Return what the node's JSON interface says."""
     try:
-        with urlopen(f"{node.web}/api/jobs", timeout=10) as answer:  # noqa: S310 - our own node
-            rows: list[Job] = json.load(answer)
+        with urlopen(f"{node.web}{path}", timeout=10) as answer:  # noqa: S310 - our own node
+            return json.load(answer)
     except (URLError, TimeoutError) as error:
         raise DemoError(f"The node's web page at {node.web} does not answer: {error}") from None
-    return rows
 
 
 def segmentations(archive: Path) -> list[Path]:
@@ -157,22 +154,21 @@ def run(study: Path | None, out: Path, timeout_s: float, console: Console) -> No
         )
         (port,) = matched(r"ready: archive [^ ]+:(\d+) aet ARCHIVE", line)
         settings = out / "qct-node.toml"
-        settings.write_text(SETTINGS.format(data=data, port=port))
-        env = {**os.environ, "QCT_NODE_CONFIG": str(settings)}
+        settings.write_text(SETTINGS.format(data=json.dumps(str(data)), port=port))
+        own = {name: value for name, value in os.environ.items() if not name.startswith("QCT_NODE_")}
+        env = own | {"QCT_NODE_CONFIG": str(settings)}
         line = stack.enter_context(running("node", [str(QCT_NODE), "up"], out / "node.log", env))
         node = Node(*matched(r"ready: dicom ([^ ]+:\d+) aet (\w+), web (http://[^ ]+:\d+)", line))
         console.print(f"the queue page: {node.web}", highlight=False)
-        started = time.monotonic()
         command("send", dicom, "--to", node.dicom, "--aet", node.aet)
-        sent_s = time.monotonic() - started
         try:
-            jobs = follow(lambda: jobs_of(node), console, timeout_s)
+            jobs = follow(lambda: ask(node, "/api/jobs"), console, timeout_s)
         except TimeoutError as error:
             raise DemoError(f"The study was {error}; see {out / 'node.log'}") from None
-        total_s = time.monotonic() - started
+        jobs = [ask(node, f"/api/jobs/{job['id']}") for job in jobs]
     found = segmentations(archive)
     verdict(jobs, found)
-    show(console, jobs, found, truth_of(study, patient), {"sent": sent_s, "whole way": total_s})
+    show(console, jobs, found, truth_of(study, patient))
 
 
 @click.command()

@@ -33,18 +33,16 @@ def read_segments(path: Path) -> list[Segment]:
     shared = ds.SharedFunctionalGroupsSequence[0]
     measures = shared.PixelMeasuresSequence[0]
     row_mm, column_mm = map(float, measures.PixelSpacing)
-    along_row, along_column = np.reshape(
-        shared.PlaneOrientationSequence[0].ImageOrientationPatient, (2, 3)
-    ).astype(float)
+    along_row, along_column = np.reshape(shared.PlaneOrientationSequence[0].ImageOrientationPatient, (2, 3)).astype(
+        float
+    )
     points: dict[int, list[NDArray[np.float64]]] = {item.SegmentNumber: [] for item in ds.SegmentSequence}
     for frame, group in zip(frames, ds.PerFrameFunctionalGroupsSequence, strict=True):
         origin = np.array(group.PlanePositionSequence[0].ImagePositionPatient, float)
         rows, columns = np.nonzero(frame)
         number = group.SegmentIdentificationSequence[0].ReferencedSegmentNumber
         # PS3.3 C.7.6.2.1.1: a row's number counts along the column direction, and the reverse.
-        points[number].append(
-            origin + rows[:, None] * row_mm * along_column + columns[:, None] * column_mm * along_row
-        )
+        points[number].append(origin + rows[:, None] * row_mm * along_column + columns[:, None] * column_mm * along_row)
     voxel_ml = row_mm * column_mm * float(measures.SpacingBetweenSlices) / 1000.0
     return [
         Segment(str(item.SegmentLabel), _side(item), np.concatenate(points[item.SegmentNumber]), voxel_ml)

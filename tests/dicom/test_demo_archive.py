@@ -42,9 +42,7 @@ def storescu():
 def archive(tmp_path):
     """Start the archive; yield (port, folder, process) and stop it."""
     folder = tmp_path / "archive"
-    process = subprocess.Popen(
-        [sys.executable, str(ARCHIVE), "--data", str(folder)], stdout=subprocess.PIPE, text=True
-    )
+    process = subprocess.Popen([sys.executable, str(ARCHIVE), "--data", str(folder)], stdout=subprocess.PIPE, text=True)
     try:
         line = process.stdout.readline()
         port = int(re.fullmatch(r"ready: archive 127\.0\.0\.1:(\d+) aet ARCHIVE\n", line)[1])

@@ -94,9 +94,7 @@ def write_seg(path, masks):
     ds.PerFrameFunctionalGroupsSequence = [
         sequence_item(
             PlanePositionSequence=[
-                sequence_item(
-                    ImagePositionPatient=[f"{v:.9f}" for v in ORIGIN + ROTATION[:, 2] * STEP_XYZ[2] * k]
-                )
+                sequence_item(ImagePositionPatient=[f"{v:.9f}" for v in ORIGIN + ROTATION[:, 2] * STEP_XYZ[2] * k])
             ],
             SegmentIdentificationSequence=[sequence_item(ReferencedSegmentNumber=number)],
         )
@@ -140,9 +138,7 @@ def test_a_mask_without_sides_is_compared_with_all_segments(score, mask, tmp_pat
 
 def test_a_mask_on_another_grid_is_met_in_the_patient(score, mask, tmp_path):
     segments = score.read_segments(write_seg(tmp_path / "seg.dcm", mask))
-    finer = np.repeat(mask["left"], 3, axis=2)[
-        :, :, 2:
-    ]  # a third of the step, and the first two columns cut off
+    finer = np.repeat(mask["left"], 3, axis=2)[:, :, 2:]  # a third of the step, and the first two columns cut off
     step = (STEP_XYZ[0] / 3, *STEP_XYZ[1:])
     origin = ORIGIN + ROTATION[:, 0] * (step[0] * (2 - 1))
     truth = write_truth(tmp_path / "finer.nii.gz", finer, step, origin)
