@@ -9,9 +9,9 @@ from typing import Any, Self
 
 from sqlalchemy import Connection, Engine, create_engine, event, insert, inspect, select, text, update
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
-from node.errors import LedgerError, NotAllowedError, UnknownJobError
+from node.errors import Answer, LedgerError, NotAllowedError, UnknownJobError
 from node.ledger.tables import HEAD, events, jobs
 from node.states import JobState, may_become
 
@@ -57,12 +57,12 @@ class Store:
 
     @contextmanager
     def _write(self) -> Iterator[Connection]:
-        with self._engine.begin() as connection:
+        with _answering(), self._engine.begin() as connection:
             yield connection
 
     @contextmanager
     def _read(self) -> Iterator[Connection]:
-        with self._reading.connect() as connection:
+        with _answering(), self._reading.connect() as connection:
             yield connection
 
     def _move(self, connection: Connection, job_id: str, target: JobState, **values: Any) -> JobState:
@@ -87,6 +87,17 @@ class Store:
 
     def _relative(self, path: Path) -> str:
         return path.relative_to(self.data).as_posix() if path.is_relative_to(self.data) else str(path)
+
+
+@contextmanager
+def _answering() -> Iterator[None]:
+    """Turn a database that is away, locked or full into an error of ours that may be tried again."""
+    try:
+        yield
+    except OperationalError as error:
+        raise LedgerError(
+            f"the ledger does not answer: {error.orig}", retry=True, status=Answer.OUT_OF_RESOURCES
+        ) from error
 
 
 def _engine(url: str) -> Engine:
