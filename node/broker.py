@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from celery import Celery
+from kombu.exceptions import KombuError
 
 from node.errors import NodeError
 from node.settings import Settings
@@ -127,7 +128,7 @@ class Dispatcher:
         connection = self._app.connection_for_write(transport_options=options)
         try:
             self._app.send_task(task, args=[ident], connection=connection, retry=False, ignore_result=True)
-        except (*connection.connection_errors, *connection.channel_errors, OSError) as error:
+        except (KombuError, OSError, *connection.connection_errors, *connection.channel_errors) as error:
             self._down_until = self._clock() + self._pause
             kind = type(error).__name__
             raise BrokerDownError(f"The broker took no message ({kind}): {error}", retry=True) from error

@@ -8,6 +8,7 @@ system. It still forgets what a killed worker had taken; the ledger remembers, a
 
 import contextlib
 import json
+import os
 import time
 import uuid
 from pathlib import Path
@@ -20,6 +21,10 @@ from kombu.transport import filesystem
 class Channel(filesystem.Channel):
     """One folder holds the waiting messages of all queues, as `NANOSECONDS_ID.QUEUE.msg`."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)  # type: ignore[no-untyped-call]
+        self._seen: dict[str, list[str]] = {}  # names found by the last look, the newest first
+
     def _put(self, queue: str, payload: Any, **_: Any) -> None:  # type: ignore[override]  # kombu's own names differ
         name = f"{time.time_ns():020d}_{uuid.uuid4().hex}.{queue}.msg"
         unfinished = self._folder / f".{name}"
@@ -27,10 +32,13 @@ class Channel(filesystem.Channel):
         unfinished.rename(self._folder / name)
 
     def _get(self, queue: str, timeout: float | None = None) -> Any:
-        for path in sorted(self._waiting(queue)):
-            taken = path.with_name(f".{path.name}.taken")
+        seen = self._seen.get(queue) or sorted(self._waiting(queue), reverse=True)
+        self._seen[queue] = seen
+        while seen:
+            name = seen.pop()
+            taken = self._folder / f".{name}.taken"
             try:
-                path.rename(taken)
+                (self._folder / name).rename(taken)
             except FileNotFoundError:  # another worker was quicker
                 continue
             payload = taken.read_text(encoding="utf-8")
@@ -39,10 +47,12 @@ class Channel(filesystem.Channel):
         raise Empty
 
     def _size(self, queue: str) -> int:
-        return sum(1 for _ in self._waiting(queue))
+        return len(self._waiting(queue))
 
-    def _waiting(self, queue: str) -> list[Path]:
-        return list(self._folder.glob(f"[0-9]*.{queue}.msg"))
+    def _waiting(self, queue: str) -> list[str]:
+        ending = f".{queue}.msg"
+        with os.scandir(self._folder) as found:
+            return [file.name for file in found if file.name.endswith(ending) and file.name[0] != "."]
 
     @property
     def _folder(self) -> Path:

@@ -20,6 +20,7 @@ from node.states import JobState, Reason
 
 TICK_SECONDS = 0.5
 NEVER_AGAIN = timedelta(days=36500).total_seconds()
+FORGOTTEN_AFTER = timedelta(days=1)
 MISSED_REPORTS = 3  # a worker that has not reported for so many heartbeats is not counted on
 
 log = logging.getLogger(__name__)
@@ -61,6 +62,7 @@ class Supervisor:
             self._decide(job, lambda job: route(job, self._settings))
         for job_id in self._ledger.reap_expired(self._settings.jobs.max_attempts):
             log.warning("job %s lost its worker", job_id)
+        self._forget_processes()
         try:
             self._dispatch()
         except BrokerDownError as error:
@@ -92,6 +94,12 @@ class Supervisor:
         for delivery_id in self._ledger.due_deliveries(again):
             self._dispatcher.deliver(delivery_id)
             self._ledger.mark_delivery_dispatched(delivery_id)
+
+    def _forget_processes(self) -> None:
+        """Remove the reports of processes that were killed long ago; those that stop in order do it themselves."""
+        for process in self._ledger.processes():
+            if self._ledger.now() - process.last_seen > FORGOTTEN_AFTER:
+                self._ledger.gone(process.name)
 
     def _a_worker_is_idle(self) -> bool:
         """Tell whether a queued job should have been claimed by now, so that its message must be lost.

@@ -39,7 +39,7 @@ def up(ctx: click.Context, /, **given: Any) -> None:
 def serve(ctx: click.Context) -> None:
     """Receive: the Storage SCP."""
     with _part(ctx, "scp") as (settings, ledger, stop):
-        from node.scp import serve as run
+        from node.scp import run
 
         run(settings, ledger, stop)
 

@@ -104,3 +104,10 @@ def site(tmp_path, broker, peer):
     made = Site(tmp_path, broker[0], peer.port)
     yield made
     made.close()
+
+
+@pytest.fixture
+def redis_site(tmp_path, redis_server, peer):
+    made = Site(tmp_path, redis_server.url, peer.port)
+    yield made
+    made.close()
