@@ -6,6 +6,8 @@ from typing import Any
 
 import click
 
+from node.errors import NodeError
+
 # name -> "module:function". By name, so that the front door imports neither torch nor Celery
 # and does not tie the houses together.
 COMMANDS = {
@@ -67,6 +69,9 @@ def main(args: list[str] | None = None) -> Any:
         sys.exit(2)
     except click.ClickException as error:
         click.echo(error.format_message(), err=True)
+        sys.exit(1)
+    except NodeError as error:
+        click.echo(str(error), err=True)
         sys.exit(1)
     except click.Abort:
         sys.exit(1)

@@ -87,8 +87,8 @@ def _application_entity(settings: Settings) -> AE:
     ae = AE(ae_title=settings.node.ae_title)
     ae.require_called_aet = True
     if not intake.accept_unknown_peers:
-        # An empty list would let everybody in; our own title lets nobody in but ourselves.
-        ae.require_calling_aet = [peer.ae_title for peer in settings.peers] or [settings.node.ae_title]
+        # Ourselves, too: `up` and `status` verify that we answer. (An empty list would let everybody in.)
+        ae.require_calling_aet = [settings.node.ae_title, *(peer.ae_title for peer in settings.peers)]
     ae.maximum_associations = intake.maximum_associations
     ae.maximum_pdu_size = 0  # no limit: fewer, larger PDUs
     ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = intake.network_timeout_seconds

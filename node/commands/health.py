@@ -1,0 +1,134 @@
+"""The commands about the node's health: `status` (is it running well?) and `check` (is it set up well?)."""
+
+import importlib.util
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+
+import click
+
+from node.commands import as_json, opened_ledger, print_json, settings_of
+from node.errors import NodeError
+from node.ledger import Ledger
+from node.settings import Peer, Settings
+from node.web.health import assess
+
+MB = 1_000_000
+FRESH_SECONDS = 15.0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at."""
+
+    name: str
+    ok: bool
+    detail: str
+
+
+@click.command()
+@as_json
+@click.pass_context
+def status(ctx: click.Context, as_json: bool) -> None:
+    """Say whether the node runs well: its parts, its jobs, its disk. Exit 1 if something is not as it should be."""
+    settings = settings_of(ctx)
+    with opened_ledger(settings) as ledger:
+        allowed = max(FRESH_SECONDS, 3 * settings.jobs.heartbeat_seconds)
+        health = assess(ledger.processes(), ledger.now(), timedelta(seconds=allowed))
+        counts = ledger.counts()
+    disk = _disk(settings)
+    faults = [*health.stale, *([] if disk.ok else [disk.detail])]
+    if as_json:
+        jobs = {state.value: count for state, count in counts.items()}
+        print_json(health.to_dict() | {"stale": faults, "jobs": jobs, "disk": asdict(disk)})
+    else:
+        for process, age, _ in health.processes:
+            click.echo(f"{process.kind:<16} {process.host} process {process.pid}, last heard of {age:.0f} s ago")
+        click.echo("jobs: " + (", ".join(f"{n} {state}" for state, n in counts.items() if n) or "none"))
+        click.echo(f"disk: {disk.detail}")
+    if faults:
+        raise NodeError("; ".join(faults))
+
+
+@click.command()
+@as_json
+@click.pass_context
+def check(ctx: click.Context, as_json: bool) -> None:
+    """Check the set-up: settings, ledger, peers (C-ECHO), model, disk, GPU. Exit 1 if something is wrong."""
+    findings = []
+    for finding in _findings(ctx):
+        findings.append(finding)
+        if not as_json:
+            click.echo(f"{'ok   ' if finding.ok else 'WRONG'} {finding.name}: {finding.detail}")
+    wrong = [finding.name for finding in findings if not finding.ok]
+    if as_json:
+        print_json({"ok": not wrong, "checks": [asdict(finding) for finding in findings]})
+    if wrong:
+        raise NodeError(f"something is wrong with: {', '.join(wrong)}")
+
+
+def _findings(ctx: click.Context) -> Iterator[Finding]:
+    try:
+        settings = settings_of(ctx)
+    except NodeError as error:
+        yield Finding("settings", ok=False, detail=str(error))
+        return
+    yield Finding("settings", ok=True, detail=f"AE title {settings.node.ae_title}, {len(settings.peers)} peers")
+    yield _try("ledger", lambda: _ledger(settings))
+    for peer in settings.peers:
+        yield _try(f"peer {peer.name}", partial(_echo, peer, settings.node.ae_title))
+    yield _model(settings)
+    yield _disk(settings)
+    yield _gpu()
+
+
+def _try(name: str, look: Callable[[], str]) -> Finding:
+    try:
+        return Finding(name, ok=True, detail=look())
+    except NodeError as error:
+        return Finding(name, ok=False, detail=str(error))
+
+
+def _ledger(settings: Settings) -> str:
+    Ledger.of(settings).close()
+    return "can be opened"
+
+
+def _echo(peer: Peer, calling_ae: str) -> str:
+    from node.scu import echo
+
+    echo(peer, calling_ae)
+    return "answers C-ECHO"
+
+
+def _model(settings: Settings) -> Finding:
+    # The node must not import the segmenter; where its package lies is no secret.
+    spec = importlib.util.find_spec("segmenter")
+    places = (spec.submodule_search_locations if spec else None) or [""]
+    folder = Path(settings.segmenter.model) if settings.segmenter.model else Path(next(iter(places)), "data", "model")
+    weights = sorted(folder.glob("*.safetensors"))
+    if not weights:
+        return Finding("model", ok=False, detail=f"there are no weights (*.safetensors) in {folder}")
+    return Finding("model", ok=True, detail=f"{len(weights)} weight files in {folder}")
+
+
+def _disk(settings: Settings) -> Finding:
+    place = next(folder for folder in (settings.data, *settings.data.parents) if folder.exists())
+    free, floor = shutil.disk_usage(place).free // MB, settings.intake.min_free_mb
+    if free < floor:
+        return Finding("disk", ok=False, detail=f"only {free} MB are free; below {floor} MB nothing is received")
+    return Finding("disk", ok=True, detail=f"{free} MB free for {settings.data}")
+
+
+def _gpu() -> Finding:
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return Finding("gpu", ok=True, detail="none found; the CPU is used")
+    found = subprocess.run([program, "-L"], capture_output=True, text=True, check=False, timeout=30)
+    if found.returncode != 0 or not found.stdout.strip():
+        return Finding("gpu", ok=False, detail="nvidia-smi is there, but finds no GPU: look at the driver")
+    return Finding("gpu", ok=True, detail=found.stdout.splitlines()[0].split(" (UUID")[0])

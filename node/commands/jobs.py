@@ -1,0 +1,109 @@
+"""The commands about jobs: `jobs`, `show`, `retry`, `hold`, `release`, `cancel`."""
+
+from datetime import UTC, datetime
+
+import click
+
+from node.commands import as_json, opened_ledger, print_json, settings_of
+from node.ledger.records import Job
+from node.states import JobState
+
+COLUMNS = "{:<15} {:<10} {:>8} {:<4} {:>6} {:<24} {}"
+STATES = click.Choice([state.value for state in JobState])
+
+
+@click.command()
+@click.option("--state", type=STATES, help="Only jobs in this state.")
+@click.option("--limit", type=click.IntRange(1), default=500, show_default=True, help="The newest so many.")
+@as_json
+@click.pass_context
+def jobs(ctx: click.Context, state: str | None, limit: int, as_json: bool) -> None:
+    """List the jobs, the newest first."""
+    with opened_ledger(settings_of(ctx)) as ledger:
+        found = ledger.jobs(JobState(state) if state else None, limit)
+        now = ledger.now()
+    if as_json:
+        print_json([job.to_dict() for job in found])
+        return
+    click.echo(COLUMNS.format("JOB", "STATE", "AGE", "MOD", "SLICES", "SERIES", "REASON").rstrip())
+    for job in found:
+        click.echo(_line(job, now))
+
+
+@click.command()
+@click.argument("job_id", metavar="ID")
+@as_json
+@click.pass_context
+def show(ctx: click.Context, job_id: str, as_json: bool) -> None:
+    """Show one job with its history, results and deliveries."""
+    with opened_ledger(settings_of(ctx)) as ledger:
+        job = ledger.job(job_id)
+        history = ledger.events(job_id)
+    row = job.to_dict() | {"events": [event.to_dict() for event in history]}
+    if as_json:
+        print_json(row)
+        return
+    for key in ("id", "state", "reason", "study_uid", "series_uid", "revision", "calling_ae", "instances", "attempts"):
+        click.echo(f"{key:<12} {row[key]}")
+    for event in history:
+        click.echo(f"{event.at:%Y-%m-%d %H:%M:%S}  {event.state:<10} {event.text}")
+    for stage, seconds in job.stage_seconds.items():
+        click.echo(f"stage        {stage} {seconds:.1f} s")
+    for result in job.results:
+        click.echo(f"result       {result.kind} {result.path}")
+    for delivery in job.deliveries:
+        click.echo(
+            f"delivery     {delivery.result.kind} to {delivery.peer}: {delivery.state} {delivery.reason}".rstrip()
+        )
+
+
+@click.command()
+@click.argument("job_id", metavar="ID")
+@click.pass_context
+def retry(ctx: click.Context, job_id: str) -> None:
+    """Do again exactly what failed: send, segment, or (declined, cancelled) decide anew."""
+    with opened_ledger(settings_of(ctx)) as ledger:
+        click.echo(f"job {job_id} is {ledger.retry(job_id)} again")
+
+
+@click.command()
+@click.argument("job_id", metavar="ID")
+@click.pass_context
+def hold(ctx: click.Context, job_id: str) -> None:
+    """Stop a job that has no result yet, until `release`."""
+    with opened_ledger(settings_of(ctx)) as ledger:
+        ledger.hold(job_id)
+    click.echo(f"job {job_id} is held")
+
+
+@click.command()
+@click.argument("job_id", metavar="ID")
+@click.pass_context
+def release(ctx: click.Context, job_id: str) -> None:
+    """Let a held job go on from where it was held."""
+    with opened_ledger(settings_of(ctx)) as ledger:
+        click.echo(f"job {job_id} is {ledger.release(job_id)}")
+
+
+@click.command()
+@click.argument("job_id", metavar="ID")
+@click.pass_context
+def cancel(ctx: click.Context, job_id: str) -> None:
+    """Stop a job and what it still has to deliver."""
+    with opened_ledger(settings_of(ctx)) as ledger:
+        ledger.cancel(job_id)
+    click.echo(f"job {job_id} is cancelled")
+
+
+def _line(job: Job, now: datetime) -> str:
+    what = job.description or job.series_uid or f"from {job.calling_ae}"
+    row = (job.id, job.state, _age(now.astimezone(UTC), job.received_at), job.modality, job.instances, what[:24])
+    return COLUMNS.format(*row, job.reason).rstrip()
+
+
+def _age(now: datetime, then: datetime) -> str:
+    seconds = int((now - then).total_seconds())
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds // length} {unit}"
+    return f"{seconds} s"
