@@ -33,7 +33,7 @@ class Lines:
         text = describe(job)
         if self._told.get(job["id"]) != text:
             self._told[job["id"]] = text
-            self._console.print(f"{time.strftime('%H:%M:%S')} {text}", highlight=False, markup=False)
+            self._console.print(f"{time.strftime('%H:%M:%S')} {text}", highlight=False, markup=False, soft_wrap=True)
 
 
 class Bars:
