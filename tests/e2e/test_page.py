@@ -287,6 +287,16 @@ def test_it_fits_and_is_legible(browser, serve, every_state, tmp_path, width, sc
         assert [entry["message"] for entry in browser.console() if entry["level"] == "SEVERE"] == []
 
 
+@pytest.mark.parametrize("width", [1280, 390])
+def test_bad_health_fits_and_is_named(browser, serve, ledger, width):
+    for process in ledger.processes():
+        ledger.gone(process.name)
+    browser.resize(width, 844)
+    browser.open(serve())
+    assert "the segmenting worker has never reported; the delivering worker" in browser.text("#health")
+    assert browser.run("return document.documentElement.scrollWidth") <= width
+
+
 def test_a_filter_a_search_and_a_job_are_links_and_forms(browser, serve, every_state, poll):
     browser.resize(1280, 900)
     browser.open(serve())
