@@ -5,9 +5,8 @@ import os
 import signal
 import sys
 import threading
-import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from logging.handlers import RotatingFileHandler
@@ -19,13 +18,14 @@ from node.processes import DataLock, Family, Part, choose_port
 from node.scu import echo
 from node.settings import Peer, Settings
 
-PARTS = {
-    "serve": ("serve",),
-    "supervise": ("supervise",),
-    "segment": ("worker", "--queue", "segment"),
-    "deliver": ("worker", "--queue", "deliver"),
-    "web": ("web",),
-}
+COMMAND = (sys.executable, "-m", "node")
+PARTS = (
+    Part("serve", (*COMMAND, "serve")),
+    Part("supervise", (*COMMAND, "supervise")),
+    Part("segment", (*COMMAND, "worker", "--queue", "segment")),
+    Part("deliver", (*COMMAND, "worker", "--queue", "deliver")),
+    Part("web", (*COMMAND, "web")),
+)
 KINDS = {"scp", "supervisor", "worker-segment", "worker-deliver"}
 GIVE_UP_AFTER = 3  # quick ends of one part before the node has ever been ready
 STOP_SECONDS = 30.0
@@ -61,12 +61,11 @@ class Address:
         return f"http://{self.http_host}:{self.http_port}"
 
 
-def run_up(config: Path | None, settings: Settings) -> None:
+def run_up(config: Path | None, settings: Settings, parts: Sequence[Part] = PARTS) -> None:
     """Run the node until SIGTERM or SIGINT. Raises NodeError when it cannot start."""
     with _locked(settings.data), _stop_signals() as stop:
         address = Address.of(settings)
         with closing(Ledger.of(settings)) as ledger:
-            parts = [Part(name, (sys.executable, "-m", "node", *words)) for name, words in PARTS.items()]
             family = Family(parts, _environment(config, settings, address), _LogLines(settings.data))
             try:
                 _run(family, _Readiness(settings, address, ledger), stop)
@@ -111,7 +110,7 @@ class _Readiness:
         try:
             with urllib.request.urlopen(self._healthz, timeout=2) as answer:  # noqa: S310  # our own
                 return bool(answer.status == 200)
-        except (urllib.error.URLError, TimeoutError):
+        except OSError:
             return False
 
     def _scp_answers(self) -> bool:

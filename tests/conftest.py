@@ -1,11 +1,19 @@
 """Fixtures for every kind of test: free ports, polling with a deadline, real outside services."""
 
+import contextlib
 import hashlib
+import json
 import os
+import queue
+import re
 import shutil
+import signal
 import socket
 import subprocess
+import sys
+import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -14,6 +22,8 @@ from typing import Any
 import pytest
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import RawDataStorage, Verification
+
+ROOT = Path(__file__).parents[1]
 
 
 def require_tool(name: str) -> str:
@@ -106,12 +116,13 @@ def redis_server(tmp_path: Path, free_port: Callable[[], int]) -> Iterator[Redis
 
 
 class Peer:
-    """A real Storage SCP that keeps what it gets and answers with `status`."""
+    """A real Storage SCP that keeps what it gets and answers with `status`, after `hold` is set if there is one."""
 
     def __init__(self) -> None:
         self.status = 0x0000
         self.received: list[tuple[str, str]] = []
         self.associations = 0
+        self.hold: threading.Event | None = None
         self.port = 0
         self._server = None
 
@@ -139,6 +150,8 @@ class Peer:
         if self.status == 0x0000:
             data = event.request.DataSet.getvalue()
             self.received.append((event.request.AffectedSOPInstanceUID, hashlib.sha256(data).hexdigest()))
+        if self.hold is not None:
+            self.hold.wait(30)
         return self.status
 
 
@@ -148,3 +161,80 @@ def peer():
     server.start()
     yield server
     server.stop()
+
+
+class NodeProcess:
+    """A whole node as a process, from its ready line to its end."""
+
+    def __init__(self, command: list[str], folder: Path, name: str) -> None:
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "tests" / "broker")))}
+        self.log = folder / f"{name}.log"
+        self.dicom_port, self.web = 0, ""
+        with self.log.open("wb") as stderr:
+            self.process = subprocess.Popen(
+                command, env=environment, cwd=folder, stdout=subprocess.PIPE, stderr=stderr, text=True
+            )
+        self._lines: queue.Queue[str] = queue.Queue()
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def ready(self, seconds: float = 60.0) -> "NodeProcess":
+        """Wait for the ready line and take the addresses from it."""
+        line = self._lines.get(timeout=seconds)
+        found = re.fullmatch(r"ready: dicom 127\.0\.0\.1:(\d+) aet QCTNODE, web (http://127\.0\.0\.1:\d+)\n", line)
+        assert found, f"{line!r}\n{self.log.read_text()}"
+        self.dicom_port, self.web = int(found[1]), found[2]
+        return self
+
+    def stop(self, number: int = signal.SIGTERM, seconds: float = 45.0) -> tuple[int, str]:
+        """Send a signal; return the exit code and what came on stdout after the ready line."""
+        self.process.send_signal(number)
+        code = self.process.wait(seconds)
+        return code, "".join(iter(lambda: self._lines.get(timeout=5), ""))
+
+    def get(self, path: str) -> Any:
+        with urllib.request.urlopen(self.web + path, timeout=5) as answer:
+            return json.load(answer)
+
+    def descendants(self) -> set[int]:
+        """Return the process ids of all children, their children and so on."""
+        parents = {}
+        for entry in Path("/proc").iterdir():
+            with contextlib.suppress(OSError, ValueError):
+                parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+        found = {self.process.pid}
+        while more := {pid for pid, parent in parents.items() if parent in found} - found:
+            found |= more
+        return found - {self.process.pid}
+
+    @staticmethod
+    def living(pids: set[int]) -> set[int]:
+        """Return those that still run; who is dead and only waits to be counted is dead."""
+        found = set()
+        for pid in pids:
+            with contextlib.suppress(OSError):
+                state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+                found |= {pid} if state not in "ZX" else set()
+        return found
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        with self.process.stdout as stream:
+            for line in stream:
+                self._lines.put(line)
+        self._lines.put("")
+
+
+@pytest.fixture
+def start_node(tmp_path: Path) -> Iterator[Callable[..., NodeProcess]]:
+    """Start nodes by their command line; whatever still runs at the end is killed."""
+    started: list[NodeProcess] = []
+
+    def start(*command: str) -> NodeProcess:
+        started.append(NodeProcess([sys.executable, *command], tmp_path, f"node{len(started)}"))
+        return started[-1]
+
+    yield start
+    for node in started:
+        if node.process.poll() is None:
+            node.process.kill()
+        node.process.wait()

@@ -6,10 +6,12 @@ from pathlib import Path
 from small_segmenter import SmallSegmenter
 
 from node.logs import configure_logging
+from node.processes import die_with_parent
 from node.settings import load_settings
 from worker.app import make_worker_app, run_worker
 
 if __name__ == "__main__":
+    die_with_parent()
     configure_logging()
     settings_file, folder, queue = sys.argv[1:]
     sys.exit(run_worker(make_worker_app(load_settings(settings_file), SmallSegmenter(Path(folder))), queue))

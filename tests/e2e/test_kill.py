@@ -1,0 +1,137 @@
+"""A whole node that is stopped or killed in the middle of its work ends with the result at the PACS, once.
+
+The node is `up` itself with a small segmenter that waits until the test lets it go; peers and kills are real.
+"""
+
+import os
+import signal
+import threading
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from node.scu import send_files
+from node.settings import Peer
+
+SMALL_NODE = str(Path(__file__).with_name("small_node.py"))
+SETTINGS = """\
+[node]
+data = "data"
+dicom_port = 0
+http_port = 0
+broker_url = "{broker}"
+[intake]
+quiet_seconds = 0.5
+[[peers]]
+name = "pacs"
+ae_title = "PACS"
+host = "127.0.0.1"
+port = {port}
+[jobs]
+lease_seconds = 3
+heartbeat_seconds = 0.5
+redispatch_seconds = 1
+[delivery]
+backoff_seconds = [0.5]
+lease_seconds = 3
+timeout_seconds = 10
+"""
+
+
+class Hospital:
+    """A node that can be started again on the same data, the scanner that sends to it, the small segmenter's orders."""
+
+    def __init__(self, folder: Path, start, files: list[Path]) -> None:
+        self.folder = folder
+        self.order("wait")
+        self._start = start
+        self._files = files
+        self.node = self.begin()
+
+    def begin(self):
+        self.node = self._start(SMALL_NODE, str(self.folder / "qct-node.toml"), str(self.folder)).ready()
+        return self.node
+
+    def order(self, text: str) -> None:
+        (self.folder / "order").write_text(text)
+
+    def scan(self) -> None:
+        peer = Peer(name="node", ae_title="QCTNODE", host="127.0.0.1", port=self.node.dicom_port)
+        assert all(sent.ok for sent in send_files(peer, self._files, "SCANNER"))
+
+    def job(self) -> dict:
+        (job,) = self.node.get("/api/jobs") or [{"state": "", "stage": ""}]
+        return job
+
+
+@pytest.fixture
+def hospital(request, tmp_path, start_node, ct, peer):
+    broker = getattr(request, "param", "embedded")
+    if broker == "redis":
+        broker = request.getfixturevalue("redis_server").url
+    (tmp_path / "qct-node.toml").write_text(SETTINGS.format(broker=broker, port=peer.port))
+    return Hospital(tmp_path, start_node, ct.write_ct(tmp_path / "ct", ct.CtSpec()))
+
+
+def test_node_stopped_in_the_middle_of_a_job_gives_it_back_and_delivers_it_later(hospital, peer, poll):
+    hospital.scan()
+    poll(lambda: hospital.job()["stage"] == "segment", 30)
+    assert hospital.node.stop() == (0, "")
+    assert not peer.received
+    hospital.order("quick")
+    hospital.begin()
+    poll(lambda: hospital.job()["state"] == "delivered", 30)
+    assert hospital.job()["attempts"] == 1
+    assert len(peer.received) == 1
+
+
+@pytest.mark.parametrize("hospital", ["embedded", "redis"], indirect=True)
+def test_node_killed_in_the_middle_of_a_job_delivers_it_after_its_restart(hospital, peer, poll):
+    hospital.scan()
+    poll(lambda: hospital.job()["stage"] == "segment", 30)
+    family = hospital.node.descendants()
+    hospital.node.process.kill()
+    hospital.node.process.wait()
+    poll(lambda: not hospital.node.living(family), 5, "the end of all parts")
+    hospital.order("quick")
+    hospital.begin()
+    poll(lambda: hospital.job()["state"] == "delivered", 30)
+    assert hospital.job()["attempts"] == 2
+    assert len(peer.received) == 1
+
+
+def test_node_killed_in_the_middle_of_a_delivery_sends_the_same_bytes_again(hospital, peer, poll):
+    hold = threading.Event()
+    peer.hold = hold
+    hospital.order("quick")
+    hospital.scan()
+    poll(lambda: peer.received, 30, "the result at the peer")
+    hospital.node.process.kill()
+    hospital.node.process.wait()
+    hold.set()
+    hospital.begin()
+    poll(lambda: hospital.job()["state"] == "delivered", 30)
+    assert hospital.job()["attempts"] == 1
+    assert list(Counter(peer.received).values()) == [2]
+
+
+def test_killed_child_of_the_worker_costs_an_attempt_and_nothing_else(hospital, peer, poll):
+    hospital.scan()
+    poll(lambda: hospital.job()["stage"] == "segment", 30)
+    os.kill(int(hospital.job()["worker"].split("-")[-2]), signal.SIGKILL)
+    hospital.order("quick")
+    poll(lambda: hospital.job()["state"] == "delivered", 30)
+    assert hospital.job()["attempts"] == 2
+    assert len(peer.received) == 1
+
+
+def test_absent_pacs_gets_the_result_when_it_is_back(hospital, peer, poll):
+    peer.stop()
+    hospital.order("quick")
+    hospital.scan()
+    poll(lambda: "nothing listens there" in hospital.job().get("reason", ""), 30)
+    assert hospital.job()["state"] == "delivering"
+    peer.start()
+    poll(lambda: hospital.job()["state"] == "delivered", 30)
+    assert len(peer.received) == 1

@@ -1,0 +1,118 @@
+"""`qct-node up`: the ready line, a clean stop, one node per folder, taken ports, parts that die."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from node.processes import choose_port
+from node.scu import echo
+from node.settings import Peer
+
+UP = ("-m", "node", "up", "--dicom-port", "0", "--http-port", "0", "--data")
+
+
+@pytest.fixture
+def node(start_node, tmp_path):
+    return start_node(*UP, str(tmp_path / "data")).ready()
+
+
+def refused(start_node, *command: str) -> str:
+    """Run a command that must fail with exit code 1; return its last line on stderr."""
+    failing = start_node(*command)
+    assert failing.process.wait(30) == 1
+    return failing.log.read_text().splitlines()[-1]
+
+
+def test_everything_answers_once_the_ready_line_is_out(node, tmp_path):
+    echo(Peer(name="it", ae_title="QCTNODE", host="127.0.0.1", port=node.dicom_port), "TEST")
+    assert node.get("/healthz")["status"] == "ok"
+    assert node.get("/api/jobs") == []
+    assert "listening on 127.0.0.1" in (tmp_path / "data" / "logs" / "node.log").read_text()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_stop_is_clean_and_complete(node, number, poll):
+    family = node.descendants()
+    assert len(family) >= 6
+    assert node.stop(number) == (0, "")
+    poll(lambda: not node.living(family), 2, "the end of all parts")
+    assert "Traceback" not in node.log.read_text()
+    for port in (node.dicom_port, int(node.web.rpartition(":")[2])):
+        assert choose_port("127.0.0.1", port, "it") == port
+
+
+def test_killed_node_leaves_nobody_behind_and_can_start_again_at_once(node, start_node, tmp_path, poll):
+    family = node.descendants()
+    node.process.kill()
+    node.process.wait()
+    poll(lambda: not node.living(family), 5, "the end of all parts")
+    ports = ("--dicom-port", str(node.dicom_port), "--http-port", node.web.rpartition(":")[2])
+    again = start_node("-m", "node", "up", *ports, "--data", str(tmp_path / "data")).ready()
+    assert again.dicom_port == node.dicom_port
+
+
+def test_second_node_on_the_same_folder_is_refused(node, start_node, tmp_path):
+    said = refused(start_node, *UP, str(tmp_path / "data"))
+    assert f"Another node (process {node.process.pid}) already works on {tmp_path / 'data'}" in said
+    assert node.get("/healthz")["status"] == "ok"
+
+
+@pytest.mark.parametrize(("option", "what"), [("--dicom-port", "DICOM"), ("--http-port", "web page")])
+def test_taken_port_is_one_clear_sentence(start_node, tmp_path, option, what):
+    with closing(socket.socket()) as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        said = refused(start_node, *UP, str(tmp_path / "data"), option, str(port))
+    assert said == f"{what}: cannot listen on 127.0.0.1:{port} (Address already in use)."
+
+
+def test_part_that_cannot_start_ends_the_node_with_its_name(start_node, tmp_path):
+    (tmp_path / "qct-node.toml").write_text('[node]\nbroker_url = "nonsense://x"\n')
+    assert "the part `s" in refused(start_node, *UP, str(tmp_path / "data"))
+
+
+def test_settings_with_faults_are_refused_before_anything_starts(start_node, tmp_path):
+    (tmp_path / "qct-node.toml").write_text("[node]\nae_title = 'MUCH TOO LONG A TITLE'\n")
+    assert "ae_title" in refused(start_node, *UP, str(tmp_path / "data"))
+    assert not (tmp_path / "data").exists()
+
+
+def test_killed_parts_come_back(node, poll):
+    before = node.descendants()
+    commands = {pid: Path(f"/proc/{pid}/cmdline").read_text() for pid in before}
+    serve = next(pid for pid, command in commands.items() if command.endswith("serve\0"))
+    web = next(pid for pid, command in commands.items() if command.endswith("web\0"))
+    for pid in (serve, web):
+        os.kill(pid, signal.SIGKILL)
+    poll(lambda: healthy(node), 30, "a healthy node")
+    poll(lambda: answers(node), 30, "an answer to C-ECHO")
+    assert not {serve, web} & node.descendants()
+
+
+def healthy(node) -> bool:
+    try:
+        return node.get("/healthz")["status"] == "ok"
+    except OSError:
+        return False
+
+
+def answers(node) -> bool:
+    command = ["echoscu", "-to", "2", "-aec", "QCTNODE", "127.0.0.1", str(node.dicom_port)]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.parametrize("part", ["serve", "supervise", "web"])
+def test_part_runs_alone_in_the_foreground_and_stops_cleanly(start_node, tmp_path, part, poll):
+    (tmp_path / "qct-node.toml").write_text("[node]\ndicom_port = 0\nhttp_port = 0\ndata = 'data'\n")
+    alone = start_node("-m", "node", part)
+    kind = {"serve": "scp", "supervise": "supervisor", "web": "web"}[part]
+    listing = [sys.executable, "-m", "node", "status", "--json"]
+    poll(lambda: kind in subprocess.run(listing, cwd=tmp_path, capture_output=True, check=False).stdout.decode(), 30)
+    assert alone.stop() == (0, "")
