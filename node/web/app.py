@@ -110,8 +110,10 @@ class Window:
             sentence = error.detail
         else:
             sentence = "the ledger cannot be read; the node's log says why"
-        if request.url.path.startswith(("/api/", "/healthz")):
-            return JSONResponse({"status": "error", "stale": [sentence]}, status)
+        if request.url.path == "/healthz":
+            return JSONResponse(Health((sentence,)).to_dict(), status)
+        if request.url.path.startswith("/api/"):
+            return JSONResponse({"error": sentence}, status)
         page = self._pages.get_template("error.html").render(sentence=sentence, path=request.app.url_path_for)
         return HTMLResponse(page, status)
 

@@ -255,7 +255,7 @@ def test_an_unknown_job_is_404_as_page_and_as_json(client):
     assert "There is no job NOSUCH" in page.text
     answer = client.get("/api/jobs/NOSUCH")
     assert answer.status_code == 404
-    assert answer.json()["stale"] == ["there is no job NOSUCH"]
+    assert answer.json() == {"error": "there is no job NOSUCH"}
 
 
 def test_healthz_names_what_has_never_reported(client):
