@@ -9,9 +9,8 @@ from statistics import median
 
 from node.ledger.records import Decision, Header
 from node.states import JobState, Reason
+from node.uids import CT_CLASSES
 
-# CT, Enhanced CT and Legacy Converted Enhanced CT Image Storage (PS3.4 B.5)
-CT_CLASSES = frozenset({"1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2.2"})
 MIN_SLICES = 2
 MIN_LENGTH_MM = 20.0
 AXES_TOLERANCE = 1e-3  # of direction cosines

@@ -12,7 +12,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian
 from node.errors import Answer, ObjectError
 from node.ledger.records import Header
 from node.states import Reason
-from node.uids import require_uid
+from node.uids import CT_CLASSES, require_uid
 
 T = TypeVar("T")
 
@@ -50,12 +50,16 @@ def read_header(content: bytes, sop_class_uid: str, sop_uid: str) -> Header:
         if said != found:
             sentence = f"its {what} differs between the C-STORE command and the data set"
             raise ObjectError(Reason.UID_MISMATCH, sentence, Answer.MISMATCH)
-    if header.rows and dataset.file_meta.TransferSyntaxUID != DeflatedExplicitVRLittleEndian:
+    is_image = header.rows or sop_class_uid in CT_CLASSES
+    # Deflated bytes that break off do not inflate, so reading them has failed already.
+    if is_image and dataset.file_meta.TransferSyntaxUID != DeflatedExplicitVRLittleEndian:
         _require_whole_pixels(content, file.tell(), dataset)
     return header
 
 
 def _header(dataset: Dataset) -> Header:
+    if "SOPClassUID" not in dataset and "StudyInstanceUID" not in dataset:
+        raise _broken("its bytes hold none of the attributes every object has")
     return Header(
         study_uid=require_uid(str(dataset.get("StudyInstanceUID", "")), "Study Instance UID"),
         series_uid=require_uid(str(dataset.get("SeriesInstanceUID", "")), "Series Instance UID"),
@@ -103,7 +107,7 @@ def _require_whole_pixels(content: bytes, at: int, dataset: Dataset) -> None:
     order: Literal["little", "big"] = "little" if syntax.is_little_endian else "big"
     group, element = (int.from_bytes(content[at + n : at + n + 2], order) for n in (0, 2))
     if Tag(group, element) not in PIXEL_DATA:
-        raise _broken("it has rows and columns, but no pixel data: the transfer broke off, or the object is incomplete")
+        raise _broken("it is an image, but has no pixel data: the transfer broke off, or the object is incomplete")
     # Implicit: tag, 4 bytes of length. Explicit OB, OW, OF, OD: tag, VR, 2 bytes reserved, 4 bytes of length.
     start = at + 8 if syntax == ImplicitVRLittleEndian else at + 12
     length = int.from_bytes(content[start - 4 : start], order)

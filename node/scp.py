@@ -36,6 +36,8 @@ TRANSFER_SYNTAXES = [
     "1.2.840.10008.1.2.4.202",  # HTJ2K Lossless RPCL
     "1.2.840.10008.1.2.4.203",  # HTJ2K
 ]
+REQUEST_SECONDS = 10.0
+"""How long a connection may take to ask for an association; a mere port check holds its place so long."""
 LAST_WORDS_SECONDS = 5.0
 """How long a running association may go on when the node stops."""
 
@@ -63,9 +65,8 @@ class Receiver:
         What was not acknowledged the sender still has and sends again.
         """
         self._server.shutdown()
-        self._server.server_close()
         deadline = time.monotonic() + LAST_WORDS_SECONDS
-        while self._ae.active_associations and time.monotonic() < deadline:
+        while any(a.is_established for a in self._ae.active_associations) and time.monotonic() < deadline:
             time.sleep(0.05)
         self._ae.shutdown()
 
@@ -91,7 +92,8 @@ def _application_entity(settings: Settings) -> AE:
         ae.require_calling_aet = [settings.node.ae_title, *(peer.ae_title for peer in settings.peers)]
     ae.maximum_associations = intake.maximum_associations
     ae.maximum_pdu_size = 0  # no limit: fewer, larger PDUs
-    ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = intake.network_timeout_seconds
+    ae.dimse_timeout = ae.network_timeout = intake.network_timeout_seconds
+    ae.acse_timeout = REQUEST_SECONDS
     for context in AllStoragePresentationContexts:
         assert context.abstract_syntax is not None
         ae.add_supported_context(context.abstract_syntax, TRANSFER_SYNTAXES)

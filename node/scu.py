@@ -135,8 +135,10 @@ def _store(association: Association, peer: Peer, item: _Item) -> Sent:
         return Sent(item.path, item.sop_uid, ok=False, reason=f"{_name(peer)} does not take {kind}")
     try:
         answer = association.send_c_store(item.path)
-    except (RuntimeError, ValueError, OSError) as error:  # lost meanwhile, not encodable, not readable
+    except (RuntimeError, OSError) as error:  # the association was lost meanwhile, or the file cannot be read now
         return Sent(item.path, item.sop_uid, ok=False, retry=True, reason=f"could not be sent: {error}")
+    except (ValueError, TypeError, AttributeError) as error:  # its meta information is no good
+        return Sent(item.path, item.sop_uid, ok=False, reason=f"cannot be sent: {error}")
     if "Status" not in answer:
         return Sent(item.path, item.sop_uid, ok=False, retry=True, reason=f"{_name(peer)} did not answer in time")
     return _judge(item, peer, answer.Status, str(answer.get("ErrorComment", "")))

@@ -1,4 +1,4 @@
-"""UID validation before any UID touches a path."""
+"""UID validation before any UID touches a path, and the UIDs the node must know."""
 
 import re
 
@@ -9,6 +9,9 @@ from node.states import Reason
 # component; scanners write them all the same, and they harm nobody.
 UID = re.compile(r"\d+(\.\d+)*", re.ASCII)
 MAX_LENGTH = 64
+
+# CT, Enhanced CT and Legacy Converted Enhanced CT Image Storage (PS3.4 B.5)
+CT_CLASSES = frozenset({"1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2.2"})
 
 
 def valid_uid(value: str) -> bool:

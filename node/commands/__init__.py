@@ -21,13 +21,20 @@ def settings_of(ctx: click.Context) -> Settings:
     return load_settings(ctx.obj["config"])
 
 
+def absent_ledger(settings: Settings) -> str:
+    """Return the file of a ledger that does not exist yet, or nothing if there is one (or a server to ask)."""
+    url = make_url(settings.database_url)
+    absent = url.get_backend_name() == "sqlite" and not Path(url.database or "").is_file()
+    return url.database or "memory" if absent else ""
+
+
 @contextmanager
 def opened_ledger(settings: Settings) -> Iterator[Ledger]:
     """Open the ledger of a node that has run before; a command that only looks must not found a new node."""
-    url = make_url(settings.database_url)
-    if url.get_backend_name() == "sqlite" and not Path(url.database or "").is_file():
+    absent = absent_ledger(settings)
+    if absent:
         raise NodeError(
-            f"there is no ledger at {url.database}: start the node with `qct-node up`, or name its settings by --config"
+            f"there is no ledger at {absent}: start the node with `qct-node up`, or name its settings by --config"
         )
     with closing(Ledger.of(settings)) as ledger:
         yield ledger

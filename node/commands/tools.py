@@ -63,6 +63,8 @@ def is_dicom(path: Path) -> bool:
 
 def _peer(address: str, aet: str) -> Peer:
     host, _, port = address.rpartition(":")
+    if not host or not port.isdigit():
+        raise click.UsageError(f"{address!r} is no HOST:PORT")
     try:
         return Peer.model_validate({"name": "target", "ae_title": aet, "host": host.strip("[]"), "port": port})
     except ValidationError as error:

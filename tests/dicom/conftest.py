@@ -1,0 +1,106 @@
+"""A receiving node in this process, tiny CT slices, and real senders."""
+
+import importlib.util
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from pydicom.uid import generate_uid
+
+from node.ledger import Ledger
+from node.scp import Receiver
+from node.scu import send_files
+from node.settings import Peer, load_settings
+
+
+def _factory():
+    if "ct_factory" not in sys.modules:
+        spec = importlib.util.spec_from_file_location("ct_factory", Path(__file__).parents[1] / "ct_factory.py")
+        sys.modules["ct_factory"] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules["ct_factory"])
+    return sys.modules["ct_factory"]
+
+
+@pytest.fixture
+def ct_series(tmp_path):
+    """Return a function that writes a CT series of its own UIDs and returns its files; `edit` changes each data set."""
+
+    def write(slices=4, edit=lambda index, dataset: None, **tags):
+        factory = _factory()
+        uids = {"StudyInstanceUID": generate_uid(), "SeriesInstanceUID": generate_uid()}
+
+        def number(index, dataset):
+            dataset.SOPInstanceUID = f"{uids['SeriesInstanceUID'][:58]}.{index + 1}"
+            edit(index, dataset)
+            dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+            dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
+
+        spec = replace(factory.CtSpec(), shape=(slices, 64, 72), tags=uids | tags)
+        return sorted(factory.write_ct(tmp_path / uids["SeriesInstanceUID"], spec, number))
+
+    return write
+
+
+class ReceivingNode:
+    """A real SCP on a free port with its own data folder and ledger."""
+
+    def __init__(self, data, **sections):
+        own = {"data": str(data), "dicom_port": 0} | sections.pop("node", {})
+        self.settings = load_settings(None, node=own, **sections)
+        self.ledger = Ledger.of(self.settings)
+        self.receiver = Receiver(self.settings, self.ledger)
+        self.peer = Peer(name="node", ae_title="QCTNODE", host="127.0.0.1", port=self.receiver.port)
+
+    def send(self, *files, calling="SCANNER", on_each=None):
+        return send_files(self.peer, files, calling, on_each)
+
+    def only_job(self):
+        [job] = self.ledger.jobs()
+        return job
+
+    def stored(self):
+        """Return the files in the inbox, temporary ones included."""
+        return sorted(path for path in (self.settings.data / "inbox").rglob("*") if path.is_file())
+
+    def close(self):
+        self.stop()
+        self.ledger.close()
+
+    def stop(self):
+        """Stop receiving; every association has ended afterwards."""
+        if self.receiver is not None:
+            self.receiver.stop()
+            self.receiver = None
+
+
+@pytest.fixture
+def start_node(tmp_path, monkeypatch):
+    """Return a function that starts a receiving node with the given settings."""
+    monkeypatch.chdir(tmp_path)
+    started = []
+
+    def start(**sections):
+        started.append(ReceivingNode(tmp_path / f"data{len(started)}", **sections))
+        return started[-1]
+
+    yield start
+    for node in started:
+        node.close()
+
+
+@pytest.fixture
+def node(start_node):
+    return start_node()
+
+
+@pytest.fixture
+def dcmtk(tool):
+    """Return a function that runs one of DCMTK's programs and returns the finished process."""
+
+    def run(program, *arguments):
+        command = [tool(program), *map(str, arguments)]
+        return subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+
+    return run
