@@ -91,7 +91,7 @@ def phantom(out: Path, seed: int, slices: int, size: int, step: float, noise: fl
 @click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Pool, runs and model.")
 @click.option("--patients", default=160, show_default=True, type=click.IntRange(2), help="Synthetic patients.")
 @click.option("--coarse-steps", default=500, show_default=True, type=click.IntRange(1))
-@click.option("--fine-steps", default=1500, show_default=True, type=click.IntRange(1))
+@click.option("--fine-steps", default=1200, show_default=True, type=click.IntRange(1))
 @click.option("--seed", default=1, show_default=True, type=click.IntRange(0))
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
 @click.option("--workers", default=2, show_default=True, type=click.IntRange(1), help="Processes that make patients.")
@@ -101,7 +101,7 @@ def train(  # noqa: PLR0913, PLR0917
     """Train both networks on synthetic patients; a broken run continues. The defaults made the shipped weights."""
     from segmenter.training.recipe import Recipe, train_model
 
-    recipe = Recipe(patients, coarse_steps, fine_steps, seed=seed, device=device)
+    recipe = Recipe(patients, coarse_steps=coarse_steps, fine_steps=fine_steps, seed=seed, device=device)
     with _bars(patients=patients, coarse=coarse_steps, fine=fine_steps) as bars:
         model = train_model(recipe, out, workers, bars["patients"], lambda stage, at: bars[stage](at.step))
     click.echo(model)

@@ -37,8 +37,9 @@ def clean(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     pieces, count = ndimage.label(mask)
     if count > 1:
         mask = pieces == np.bincount(pieces.ravel())[1:].argmax() + 1
-    filled = ndimage.binary_fill_holes(mask)
-    filled[[0, -1]] = [ndimage.binary_fill_holes(plane) for plane in filled[[0, -1]]]
+    closed = mask.copy()
+    closed[[0, -1]] = [ndimage.binary_fill_holes(plane) for plane in mask[[0, -1]]]
+    filled = ndimage.binary_fill_holes(closed)
     result: NDArray[np.bool_] = filled
     return result
 

@@ -77,7 +77,7 @@ class Layer:
 class Rendering:
     """A patient on a grid, all `(z, y, x)`.
 
-    hu: noise-free. distance: per side, to the femur's surface in mm, negative inside. depth: mm below the top of the head.
+    hu: noise-free. distance: per side, mm to the femur's surface, negative inside. depth: mm below the top of the head.
     """
 
     hu: FloatVolume

@@ -27,7 +27,7 @@ class StageOptions:
 
 STAGES = {
     "coarse": StageOptions(("coarse",), COARSE_MM, (80, 64, 96)),
-    "fine": StageOptions(("left", "right"), FINE_MM, (80, 80, 80)),
+    "fine": StageOptions(("left", "right"), FINE_MM, (72, 72, 72)),
 }
 
 

@@ -39,6 +39,7 @@ class TrainOptions:
     freeze_norm_after: float = 0.6  # then the statistics stay as they will be in use: a batch of two is a poor sample
     save_every: int = 100
     device: str = "auto"
+    loaders: int = 1  # processes that prepare crops; 0 prepares them in between
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,8 @@ class Trainer:
         held_out = max(1, len(patients) // 10)
         self.training, self.validation = patients[held_out:], patients[:held_out]
         self.device = choose_device(options.device)
+        # Gradients of a saturated softmax are denormal numbers, on which a CPU is several times slower.
+        torch.set_flush_denormal(True)
         torch.manual_seed(options.seed)
         config = VNetConfig(CLASSES[options.stage], options.width, options.convs, options.kernel)
         self.network = VNet(config).to(self.device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]

@@ -1,0 +1,55 @@
+"""Cleaning a mask and judging whether the scan holds the whole bone."""
+
+import numpy as np
+import pytest
+
+from segmenter.femur import clean, completeness
+from segmenter.geometry import Geometry
+
+GRID = Geometry.axial((60, 40, 40), (3.0, 1.0, 1.0), (0.0, 0.0, 0.0))
+
+
+def bone(z: slice = slice(0, 50), y: slice = slice(10, 30), x: slice = slice(10, 30)) -> np.ndarray:
+    mask = np.zeros(GRID.shape, bool)
+    mask[z, y, x] = True
+    return mask
+
+
+def test_specks_and_holes_go_and_the_bone_stays():
+    whole = bone()
+    dirty = whole.copy()
+    dirty[55, 35, 35] = True
+    dirty[20:30, 18:22, 18:22] = False
+    assert (clean(dirty) == whole).all()
+
+
+def test_a_marrow_cavity_open_at_the_end_of_the_scan_is_filled():
+    whole = bone()
+    tube = whole.copy()
+    tube[0:30, 18:22, 18:22] = False
+    assert (clean(tube) == whole).all()
+
+
+def test_a_bone_that_leaves_the_scan_along_its_shaft_is_complete():
+    assert completeness(bone(), GRID) == (True, ())
+
+
+@pytest.mark.parametrize(
+    ("mask", "reason"),
+    [
+        (bone(z=slice(0, 60)), "head cut off by the scan"),
+        (bone(x=slice(10, 40)), "cut by the field of view"),
+        (bone(y=slice(0, 30)), "cut by the field of view"),
+        (bone(z=slice(30, 50)), "scan ends above or at the lesser trochanter"),
+    ],
+)
+def test_a_cut_bone_is_incomplete_and_says_why(mask: np.ndarray, reason: str):
+    assert completeness(mask, GRID) == (False, (reason,))
+
+
+def test_up_is_the_patients_head_whatever_the_order_of_slices():
+    affine = GRID.affine.copy()
+    affine[2, 0], affine[2, 3] = -3.0, 59 * 3.0
+    descending = Geometry(GRID.shape, affine)
+    assert completeness(bone()[::-1], descending) == (True, ())
+    assert completeness(bone(z=slice(0, 60)), descending)[1] == ("head cut off by the scan",)

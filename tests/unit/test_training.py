@@ -1,0 +1,92 @@
+"""The training loop on a pool small enough for a test: it learns, resumes and is deterministic."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from segmenter.training import crops
+from segmenter.training.crops import StageOptions, cut, example, random_crop
+from segmenter.training.train import Progress, Trainer, TrainOptions
+from segmenter.weights import read_weights
+
+SMALL = StageOptions(("left", "right"), 1.5, (16, 16, 16))
+
+
+@pytest.fixture
+def patients(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Return three patients whose femur is a bright ball."""
+    monkeypatch.setitem(crops.STAGES, "fine", SMALL)
+    rng = np.random.default_rng(0)
+    folders = []
+    for n in range(3):
+        folder = tmp_path / f"patient-{n}"
+        folder.mkdir()
+        for side in ("left", "right"):
+            z, y, x = np.indices((24, 24, 24)) - rng.integers(10, 14, (3, 1, 1, 1))
+            label = (z**2 + y**2 + x**2 < 36).astype(np.uint8)
+            np.savez(folder / f"{side}.npz", hu=np.where(label, 900, 40).astype(np.int16), label=label)
+        folders.append(folder)
+    return folders
+
+
+def options(steps: int) -> TrainOptions:
+    return TrainOptions(
+        "fine", steps, width=4, convs=(1, 1), warm_up=2, save_every=10, learning_rate=1e-2, device="cpu"
+    )
+
+
+def run(patients: list[Path], out: Path, steps: int) -> list[Progress]:
+    said: list[Progress] = []
+    Trainer(options(steps), patients, out).run(said.append)
+    return said
+
+
+def test_it_learns_and_writes_weights_log_and_settings(patients: list[Path], tmp_path: Path):
+    said = run(patients, tmp_path / "run", 40)
+    assert said[-1].step == 40
+    assert said[-1].validation > 0.8
+    assert len((tmp_path / "run" / "log.csv").read_text().splitlines()) == 40
+    assert json.loads((tmp_path / "run" / "options.json").read_text())["seed"] == 1
+    assert read_weights(tmp_path / "run" / "fine.safetensors").config.width == 4
+
+
+def test_a_broken_run_is_taken_up_where_it_stood(patients: list[Path], tmp_path: Path):
+    run(patients, tmp_path / "run", 10)
+    said = run(patients, tmp_path / "run", 20)
+    assert [p.step for p in said] == list(range(11, 21))
+
+
+def test_the_seed_decides(patients: list[Path], tmp_path: Path):
+    torch.set_num_threads(1)
+    first = run(patients, tmp_path / "a", 5)
+    second = run(patients, tmp_path / "b", 5)
+    assert [p.loss for p in first] == pytest.approx([p.loss for p in second], rel=1e-3)
+
+
+def test_examples_depend_on_seed_and_number_only(patients: list[Path]):
+    path = patients[0] / "left.npz"
+    one = example(path, SMALL, np.random.default_rng([1, 7]))
+    two = example(path, SMALL, np.random.default_rng([1, 7]))
+    other = example(path, SMALL, np.random.default_rng([1, 8]))
+    assert (one[0] == two[0]).all()
+    assert not np.array_equal(one[0], other[0])
+
+
+def test_a_crop_has_its_shape_even_where_the_volume_ends():
+    label = np.zeros((10, 12, 40), np.uint8)
+    label[2:5, 3:6, 4:8] = 1
+    hu = np.where(label, 500, 0).astype(np.int16)
+    for seed in range(20):
+        image, mask = random_crop(hu, label, (16, 16, 16), np.random.default_rng(seed))
+        assert image.shape == mask.shape == (16, 16, 16)
+        assert (image[mask > 0] == 500).all()
+        assert set(np.unique(image)) <= {-1024, 0, 500}
+
+
+def test_a_cut_takes_image_and_label_alike():
+    image, label = cut(np.zeros((20, 20, 20), np.float32), np.ones((20, 20, 20), np.uint8), np.random.default_rng(3))
+    assert ((image == -1024) == (label == 0)).all()
+    assert 0 < label.sum() < label.size
