@@ -116,7 +116,7 @@ def redis_server(tmp_path: Path, free_port: Callable[[], int]) -> Iterator[Redis
 
 
 class Peer:
-    """A real Storage SCP that keeps what it gets and answers with `status`, after `hold` is set if there is one."""
+    """A real Storage SCP that keeps what it gets and answers with `status`; the next answer waits for `hold`."""
 
     def __init__(self) -> None:
         self.status = 0x0000
@@ -150,8 +150,9 @@ class Peer:
         if self.status == 0x0000:
             data = event.request.DataSet.getvalue()
             self.received.append((event.request.AffectedSOPInstanceUID, hashlib.sha256(data).hexdigest()))
-        if self.hold is not None:
-            self.hold.wait(30)
+        hold, self.hold = self.hold, None
+        if hold is not None:
+            hold.wait(30)
         return self.status
 
 

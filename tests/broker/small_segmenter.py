@@ -1,11 +1,13 @@
 """A small real segmenter for the worker tests: writes a valid DICOM object, and does what the test orders."""
 
+import contextlib
 import os
 import signal
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from billiard.exceptions import SoftTimeLimitExceeded
 from pydicom import dcmread
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, RawDataStorage, generate_uid
@@ -14,9 +16,17 @@ from segmenter.errors import Reason, SegmenterError, Verdict
 from worker.segmentation import Produced
 
 
+ERRORS = {
+    "memory": MemoryError(),
+    "broken": ValueError("DOE^JANE"),
+    "declined": SegmenterError(Reason.NO_FEMUR, "there is no femur in the scan", Verdict.DECLINED),
+    "held": SegmenterError(Reason.GANTRY_TILT, "the gantry is tilted by 5 degrees", Verdict.HELD),
+}
+
+
 @dataclass(frozen=True)
 class SmallSegmenter:
-    """Reads `order` in its folder: quick, wait (until `go` appears), die, memory, broken, declined, held."""
+    """Reads `order` in its folder: quick, wait (until `go` appears), stuck, die, memory, broken, declined, held."""
 
     folder: Path
 
@@ -41,20 +51,22 @@ class SmallSegmenter:
             case "wait":
                 while not (self.folder / "go").exists():
                     time.sleep(0.02)
+            case "stuck":
+                stay_for_ever()
             case "die":
                 os.kill(os.getpid(), signal.SIGKILL)
-            case "memory":
-                raise MemoryError
-            case "broken":
-                raise ValueError("DOE^JANE")
-            case "declined":
-                raise SegmenterError(Reason.NO_FEMUR, "there is no femur in the scan", Verdict.DECLINED)
-            case "held":
-                raise SegmenterError(Reason.GANTRY_TILT, "the gantry is tilted by 5 degrees", Verdict.HELD)
+            case _ if order in ERRORS:
+                raise ERRORS[order]
 
     def _note(self, name: str) -> None:
         with (self.folder / name).open("a") as file:
             file.write(f"{os.getpid()}\n")
+
+
+def stay_for_ever() -> None:
+    while True:
+        with contextlib.suppress(SoftTimeLimitExceeded):
+            time.sleep(60)
 
 
 def write_object(source: Dataset, created, target: Path) -> None:

@@ -129,6 +129,26 @@ def test_job_that_kills_its_worker_three_times_is_failed_with_that_reason(site, 
     assert site.count("runs") == 3
 
 
+def test_job_that_takes_too_long_is_stopped_and_failed_with_the_limit(site, poll):
+    site.worker(soft_time_limit="1", hard_time_limit="30")
+    site.order("wait")
+    job_id = site.queued_job()
+    site.dispatcher.segment(job_id)
+    poll(lambda: site.state(job_id) in DEAD)
+    assert site.ledger.job(job_id).reason == "the segmentation took longer than soft_time_limit = 1 s"
+    assert site.count("loads") == 1
+
+
+def test_job_that_cannot_be_stopped_is_killed_and_tried_again(site, supervised, poll):
+    site.worker(soft_time_limit="1", hard_time_limit="2")
+    site.order("stuck")
+    job_id = site.queued_job()
+    poll(lambda: site.count("loads") == 2, what="a new child")
+    site.order("quick")
+    poll(lambda: site.state(job_id) is JobState.DELIVERED)
+    assert site.ledger.job(job_id).attempts == 2
+
+
 def test_stopping_worker_gives_its_job_back_uncounted(site, poll):
     worker = site.worker()
     site.order("wait")
@@ -165,3 +185,19 @@ def alive(pid: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+def test_delivering_worker_goes_on_while_a_peer_takes_its_time(site, peer, poll):
+    site.worker()
+    jobs = [site.queued_job(("pacs",)) for _ in range(2)]
+    for job_id in jobs:
+        site.dispatcher.segment(job_id)
+    poll(lambda: {site.state(job_id) for job_id in jobs} == {JobState.DELIVERING})
+    hold = peer.hold = threading.Event()
+    site.worker("deliver")
+    for job_id in jobs:
+        site.dispatcher.deliver(site.ledger.job(job_id).deliveries[0].id)
+    poll(lambda: {site.state(job_id) for job_id in jobs} == {JobState.DELIVERING, JobState.DELIVERED})
+    hold.set()
+    poll(lambda: {site.state(job_id) for job_id in jobs} == {JobState.DELIVERED})
+    assert len(peer.received) == 2
