@@ -15,7 +15,6 @@ from pydicom.uid import ExplicitVRLittleEndian, RawDataStorage, generate_uid
 from segmenter.errors import Reason, SegmenterError, Verdict
 from worker.segmentation import Produced
 
-
 ERRORS = {
     "memory": MemoryError(),
     "broken": ValueError("DOE^JANE"),
