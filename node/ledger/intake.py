@@ -55,8 +55,6 @@ class Intake(Store):
 
     def _count_slice(self, connection: Connection, series_id: int, arrival: Arrival) -> int:
         """Add one instance to the series' open job, or open the next revision; return the revision."""
-        # Locking the series lets concurrent slices of one series queue up here on PostgreSQL, too.
-        connection.execute(select(series.c.id).where(series.c.id == series_id).with_for_update())
         last = connection.execute(
             select(jobs).where(jobs.c.series_id == series_id).order_by(jobs.c.revision.desc()).limit(1)
         ).first()
@@ -171,8 +169,11 @@ def _takes_more(job: Row[Any]) -> bool:
 
 
 def _series_id(connection: Connection, header: Header) -> int:
+    """Return the id of the series' row, which is made if need be, and hold its lock."""
     key = (series.c.study_uid == header.study_uid) & (series.c.series_uid == header.series_uid)
-    found = connection.execute(select(series.c.id).where(key)).scalar()
+    # The row stays locked, so that concurrent slices of one series queue up here on PostgreSQL, too.
+    locked = select(series.c.id).where(key).with_for_update()
+    found = connection.execute(locked).scalar()
     if found is None:
         values = {
             "study_uid": header.study_uid,
@@ -184,14 +185,15 @@ def _series_id(connection: Connection, header: Header) -> int:
             "body_part": header.body_part[:64],
         }
         _insert_new(connection, series, values)
-        found = connection.execute(select(series.c.id).where(key)).scalar_one()
+        found = connection.execute(locked).scalar_one()
     return int(found)
 
 
 def _insert_new(connection: Connection, table: Any, values: dict[str, Any]) -> bool:
     """Insert a row unless its unique key is taken; tell whether it was inserted."""
     dialect_insert = sqlite_insert if connection.dialect.name == "sqlite" else postgres_insert
-    return bool(connection.execute(dialect_insert(table).values(values).on_conflict_do_nothing()).rowcount)
+    statement = dialect_insert(table).values(values).on_conflict_do_nothing().returning(table.c.id)
+    return connection.execute(statement).first() is not None
 
 
 def _header(stored: dict[str, Any]) -> Header:
