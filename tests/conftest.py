@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import importlib.util
 import json
 import os
 import queue
@@ -17,6 +18,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -44,6 +46,18 @@ def poll_until(condition: Callable[[], Any], seconds: float = 20.0, what: str = 
             return found
         time.sleep(0.05)
     raise AssertionError(f"{what} did not come true within {seconds:.0f} s")
+
+
+@pytest.fixture(scope="session")
+def ct() -> ModuleType:
+    """The module ct_factory: CtSpec, write_ct, write_enhanced, ORIENTATIONS."""
+    # Test modules are no package (importlib mode), so a shared helper is loaded by its place.
+    if "ct_factory" not in sys.modules:
+        spec = importlib.util.spec_from_file_location("ct_factory", Path(__file__).with_name("ct_factory.py"))
+        assert spec is not None and spec.loader is not None
+        sys.modules["ct_factory"] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules["ct_factory"])
+    return sys.modules["ct_factory"]
 
 
 @pytest.fixture

@@ -1,0 +1,153 @@
+"""The worker's own parts: the heartbeat that interrupts, the folder that appears at once, the shipped segmenter."""
+
+import json
+import os
+import pickle
+import time
+from datetime import UTC, datetime
+
+import pytest
+import torch
+
+from node.settings import load_settings
+from segmenter.errors import Reason, SegmenterError
+from segmenter.network import VNet, VNetConfig
+from segmenter.weights import save_weights, write_manifest
+from worker.app import make_worker_app
+from worker.heartbeat import INTERRUPT, ClaimLostError, Heartbeat, StoppingError
+from worker.results import ResultFolder
+from worker.segmentation import VNetSegmenter
+
+CREATED = datetime(2026, 1, 2, tzinfo=UTC)
+
+
+def beats(answers: list[bool]):
+    """Return a beat that gives these answers, the last one for ever, and the stages it was told."""
+    stages: list[str] = []
+
+    def beat(stage: str) -> bool:
+        stages.append(stage)
+        return answers.pop(0) if len(answers) > 1 else answers[0]
+
+    return beat, stages
+
+
+def test_heartbeat_tells_the_stage_at_once_and_then_keeps_on():
+    beat, stages = beats([True])
+    with Heartbeat(beat, 0.02) as heartbeat:
+        heartbeat.stage("read")
+        assert stages == ["read"]
+        end = time.monotonic() + 5
+        while len(stages) < 4 and time.monotonic() < end:
+            time.sleep(0.01)
+    told = len(stages)
+    assert stages == ["read"] * told
+    assert told >= 4
+
+
+def test_lost_claim_interrupts_work_that_never_asks():
+    beat, _ = beats([True, True, False])
+    began = time.monotonic()
+    with pytest.raises(ClaimLostError), Heartbeat(beat, 0.02):
+        time.sleep(30)
+    assert time.monotonic() - began < 5
+
+
+def test_lost_claim_is_raised_by_the_next_stage():
+    beat, _ = beats([False])
+    with pytest.raises(ClaimLostError), Heartbeat(beat, 60) as heartbeat:
+        heartbeat.stage("read")
+
+
+def test_interrupt_from_outside_stops_the_work_once_and_not_the_way_out():
+    beat, _ = beats([True])
+    cleaned = False
+    with pytest.raises(StoppingError), Heartbeat(beat, 60):
+        try:
+            os.kill(os.getpid(), INTERRUPT)
+            time.sleep(30)
+        finally:
+            os.kill(os.getpid(), INTERRUPT)
+            cleaned = True
+    assert cleaned
+    os.kill(os.getpid(), INTERRUPT)  # between two jobs it means nothing
+
+
+def test_ledger_that_is_away_for_a_moment_does_not_stop_the_work():
+    calls = []
+
+    def beat(stage: str) -> bool:
+        calls.append(stage)
+        if len(calls) < 3:
+            raise OSError("the ledger is away")
+        return True
+
+    with Heartbeat(beat, 0.01) as heartbeat:
+        heartbeat.stage("read")
+        end = time.monotonic() + 5
+        while len(calls) < 4 and time.monotonic() < end:
+            time.sleep(0.01)
+    assert len(calls) >= 4
+
+
+def test_results_appear_at_once_in_place_of_what_an_earlier_attempt_left(tmp_path):
+    left = tmp_path / "results" / "job"
+    left.mkdir(parents=True)
+    (left / "stale.txt").write_text("half")
+    folder = ResultFolder(tmp_path, "job", "a1")
+    made = folder.unfinished / "report.json"
+    made.write_text("{}")
+    (result,) = folder.keep([made])
+    assert (result.kind, result.path, result.size, result.sop_uid) == ("report", left / "report.json", 2, "")
+    assert [path.name for path in left.iterdir()] == ["report.json"]
+    folder.discard()
+    assert [path.name for path in (tmp_path / "results").iterdir()] == ["job"]
+
+
+def test_report_names_the_final_places_also_when_a_path_needs_escaping(tmp_path):
+    data = tmp_path / 'a "quoted" place'
+    folder = ResultFolder(data, "job", "a1")
+    seg, report = folder.unfinished / "seg.dcm", folder.unfinished / "report.json"
+    seg.write_bytes(b"")
+    report.write_text(json.dumps({"outputs": [str(seg)]}))
+    moved = folder.relocate({"outputs": [str(seg)]}, [seg, report])
+    assert moved == json.loads(report.read_text()) == {"outputs": [str(data / "results" / "job" / "seg.dcm")]}
+
+
+@pytest.fixture
+def model(tmp_path):
+    torch.manual_seed(0)
+    (tmp_path / "model").mkdir()
+    for name, classes in (("coarse", 5), ("fine", 2)):
+        network = VNet(VNetConfig(classes=classes, width=2, convs=(1, 1)))
+        save_weights(network, tmp_path / "model" / f"{name}.safetensors")
+    write_manifest(tmp_path / "model", "tiny", "0.0.1")
+    return str(tmp_path / "model")
+
+
+def test_shipped_segmenter_names_a_missing_model(tmp_path):
+    with pytest.raises(SegmenterError, match=str(tmp_path)) as caught:
+        VNetSegmenter(str(tmp_path / "none"), "cpu").preload()
+    assert caught.value.reason is Reason.MODEL
+
+
+def test_shipped_segmenter_goes_through_the_pipeline_and_tells_its_stages(tmp_path, model, ct):
+    """Weights made by chance find something in noise; twice the same, byte for byte."""
+    stages: list[str] = []
+    files = ct.write_ct(tmp_path / "ct", ct.CtSpec())
+    first = VNetSegmenter(model, "cpu").segment(files, tmp_path / "a", CREATED, stages.append)
+    assert stages == ["read", "locate", "segment", "write", "check"]
+    assert list(first.report["timings"]) == stages
+    assert [path.name for path in first.files] == ["seg.dcm", "overlay.png", "report.json"]
+    second = VNetSegmenter(model, "cpu").segment(files, tmp_path / "b", CREATED, stages.append)
+    assert first.files[0].read_bytes() == second.files[0].read_bytes()
+
+
+def test_app_comes_up_in_the_child_with_its_tasks_settings_and_segmenter(tmp_path, model):
+    given = {"node": {"data": tmp_path}, "segmenter": {"model": model, "device": "cpu"}, "jobs": {"max_attempts": 7}}
+    app = pickle.loads(pickle.dumps(make_worker_app(load_settings(None, **given))))
+    assert app.settings.jobs.max_attempts == 7
+    assert app.settings.data == tmp_path
+    assert app.tasks["qct.segment"].segmenter == VNetSegmenter(model, "cpu")
+    assert "qct.deliver" in app.tasks
+    assert list(app.conf.accept_content) == ["json"]
