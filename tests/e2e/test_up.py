@@ -29,7 +29,10 @@ def refused(start_node, *command: str) -> str:
     return failing.log.read_text().splitlines()[-1]
 
 
-def test_everything_answers_once_the_ready_line_is_out(node, tmp_path):
+def test_everything_answers_once_the_ready_line_is_out(start_node, tmp_path):
+    (tmp_path / "node").mkdir()
+    (tmp_path / "node" / "__init__.py").write_text("raise SystemExit('a stranger')")
+    node = start_node("-P", *UP, str(tmp_path / "data")).ready()
     echo(Peer(name="it", ae_title="QCTNODE", host="127.0.0.1", port=node.dicom_port), "TEST")
     assert node.get("/healthz")["status"] == "ok"
     assert node.get("/api/jobs") == []

@@ -1,0 +1,128 @@
+"""What is no hip CT, sent to a whole running node: each gets its reason in `qct-node jobs`, and the node goes on."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydicom import dcmread
+from pydicom.uid import MRImageStorage, generate_uid
+from pynetdicom import AE
+from pynetdicom.sop_class import CTImageStorage
+
+from node.scu import send_files
+from node.settings import Peer
+
+SETTINGS = """\
+[node]
+data = "data"
+dicom_port = 0
+http_port = 0
+[intake]
+quiet_seconds = 0.5
+"""
+
+
+def chest(index: int, shape: tuple[int, int]) -> np.ndarray:
+    """Return one slice of a chest phantom, HU: a trunk with lungs, a spine and ribs."""
+    y, x = (np.indices(shape) - (np.array(shape)[:, None, None] - 1) / 2) * 5.0  # mm
+    hu = np.where((x / 160) ** 2 + (y / 110) ** 2 < 1, 40.0, -1000.0)
+    for side in (-1, 1):
+        hu[((x - side * 75) / 55) ** 2 + (y / 80) ** 2 < 1] = -850
+        rib = np.hypot(x - side * 130 * np.cos(index / 3), y - 85 * np.sin(index / 3))
+        hu[rib < 7] = 500
+    spine = np.hypot(x, y - 75)
+    hu[spine < 20] = 200
+    hu[(spine < 20) & (spine > 17)] = 700
+    return hu
+
+
+@pytest.fixture
+def node(tmp_path: Path, start_node):
+    (tmp_path / "qct-node.toml").write_text(SETTINGS)
+    return start_node("-m", "node", "--config", str(tmp_path / "qct-node.toml"), "up").ready(120)
+
+
+@pytest.fixture
+def send(node, tmp_path: Path, ct):
+    """Write a CT series with an edit of each data set and send it; returns how each object was answered."""
+
+    def go(edit, shape=(40, 64, 72), **tags):
+        uids = {"StudyInstanceUID": generate_uid(), "SeriesInstanceUID": generate_uid()}
+
+        def own(index, dataset):
+            dataset.SOPInstanceUID = f"{uids['SeriesInstanceUID'][:58]}.{index + 1}"
+            edit(index, dataset)
+            dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+            dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
+
+        spec = ct.CtSpec(shape=shape, spacing=(5.0, 5.0, 5.0), tags=uids | tags)
+        files = ct.write_ct(tmp_path / uids["SeriesInstanceUID"], spec, own)
+        peer = Peer(name="node", ae_title="QCTNODE", host="127.0.0.1", port=node.dicom_port)
+        return send_files(peer, files, "SCANNER")
+
+    return go
+
+
+@pytest.fixture
+def jobs(tmp_path: Path):
+    """Return the rows of `qct-node jobs --json`."""
+
+    def ask():
+        command = [sys.executable, "-m", "node", "--config", str(tmp_path / "qct-node.toml"), "jobs", "--json"]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        return json.loads(done.stdout)
+
+    return ask
+
+
+def as_chest(index, dataset):
+    hu = chest(index, (dataset.Rows, dataset.Columns))
+    dataset.PixelData = np.round(hu - float(dataset.RescaleIntercept)).astype("<i2").tobytes()
+    dataset.BodyPartExamined = dataset.StudyDescription = dataset.SeriesDescription = ""
+
+
+def as_chest_by_name(_, dataset):
+    dataset.BodyPartExamined = "CHEST"
+
+
+def as_mr(_, dataset):
+    dataset.SOPClassUID, dataset.Modality = MRImageStorage, "MR"
+
+
+def as_localiser(_, dataset):
+    dataset.ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
+
+
+@pytest.mark.timeout(400)
+def test_each_kind_of_wrong_input_has_its_reason_and_the_node_stays_up(node, send, jobs, poll, tmp_path):
+    assert all(sent.ok for sent in send(as_chest))
+    assert all(sent.ok for sent in send(as_chest_by_name, shape=(20, 16, 16)))
+    assert all(sent.ok for sent in send(as_mr, shape=(4, 16, 16)))
+    assert all(sent.ok for sent in send(as_localiser, shape=(1, 16, 16)))
+    assert not any(sent.ok for sent in send(lambda _, data: data.pop("SOPInstanceUID"), shape=(1, 16, 16)))
+    ae = AE("SCANNER")
+    ae.add_requested_context(CTImageStorage)
+    ae.associate("127.0.0.1", node.dicom_port, ae_title="QCTNODE").release()
+
+    unfinished = ("received", "complete", "queued", "running")
+    rows = poll(lambda: not any(r["state"] in unfinished for r in node.get("/api/jobs")) and jobs(), 200, "decisions")
+    assert {row["state"] for row in rows} == {"declined"}, rows
+    assert all(row["reason"] for row in rows)
+    reasons = " | ".join(row["reason"] for row in rows)
+    for word in ("no proximal femur", "CHEST", "MR", "localiser", "SOP Instance UID", "without carrying an object"):
+        assert word in reasons
+    assert len(rows) == 6, reasons
+    assert node.get("/healthz")
+    assert node.stop() == (0, "")
+
+
+def test_the_chest_is_no_empty_picture(tmp_path, ct):
+    spec = ct.CtSpec(shape=(4, 64, 72), spacing=(5.0, 5.0, 5.0))
+    (first, *_) = ct.write_ct(tmp_path / "chest", spec, as_chest)
+    data = dcmread(first)
+    hu = data.pixel_array + float(data.RescaleIntercept)
+    assert hu.min() <= -1000
+    assert hu.max() >= 500

@@ -1,0 +1,136 @@
+"""The whole way with foreign peers: DCMTK's storescu sends, the node segments with its network, Orthanc is the PACS."""
+
+import json
+import subprocess
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+import pytest
+import SimpleITK as sitk  # noqa: N813
+from pynetdicom import AE
+from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind
+
+from segmenter.phantom import PhantomOptions, write_phantom
+
+SETTINGS = """\
+[node]
+data = "data"
+dicom_port = 0
+http_port = 0
+[intake]
+quiet_seconds = 1
+[[peers]]
+name = "pacs"
+ae_title = "ORTHANC"
+host = "127.0.0.1"
+port = {port}
+"""
+PATIENT = PhantomOptions(seed=8, slices=60, size=256)
+
+
+class Orthanc:
+    """A running Orthanc with an empty store."""
+
+    def __init__(self, dicom_port: int, http_port: int) -> None:
+        self.dicom_port, self.http_port = dicom_port, http_port
+
+    def get(self, path: str, body: dict[str, Any] | None = None) -> Any:
+        data = None if body is None else json.dumps(body).encode()
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}{path}", data, timeout=10) as answer:
+            content = answer.read()
+        return json.loads(content) if answer.headers["Content-Type"].startswith("application/json") else content
+
+    def answers(self) -> bool:
+        try:
+            return bool(self.get("/system"))
+        except OSError:
+            return False
+
+    def find(self, **query: str) -> list[str]:
+        """Return Orthanc's ids of the instances that match."""
+        found: list[str] = self.get("/tools/find", {"Level": "Instance", "Query": query})
+        return found
+
+
+@pytest.fixture
+def orthanc(tmp_path: Path, free_port: Callable[[], int], tool, poll) -> Iterator[Orthanc]:
+    server = Orthanc(free_port(), free_port())
+    folder = tmp_path / "orthanc"
+    folder.mkdir()
+    settings = {
+        "StorageDirectory": str(folder), "IndexDirectory": str(folder), "RemoteAccessAllowed": False,
+        "HttpPort": server.http_port, "DicomPort": server.dicom_port, "DicomAet": "ORTHANC",
+        "AuthenticationEnabled": False, "DicomAlwaysAllowFind": True, "StableAge": 1,
+    }  # fmt: skip
+    (folder / "orthanc.json").write_text(json.dumps(settings))
+    with (tmp_path / "orthanc.log").open("wb") as log:
+        process = subprocess.Popen([tool("Orthanc"), str(folder / "orthanc.json")], stdout=log, stderr=log)
+    try:
+        poll(server.answers, 60, "Orthanc")
+        yield server
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def dice(seg: Path, truth: Path) -> dict[str, float]:
+    """Return Dice per side of a SEG against the phantom's masks, both in patient space."""
+    data = pydicom.dcmread(seg)
+    frames = data.pixel_array
+    names = {s.SegmentNumber: s.SegmentLabel.split()[0].lower() for s in data.SegmentSequence}
+    scores = {}
+    for number, side in names.items():
+        mask = sitk.ReadImage(str(truth / f"{side}.nii.gz"))
+        expected = sitk.GetArrayFromImage(mask) > 0
+        got = np.zeros_like(expected)
+        for frame, group in zip(frames, data.PerFrameFunctionalGroupsSequence, strict=True):
+            if group.SegmentIdentificationSequence[0].ReferencedSegmentNumber == number:
+                position = [float(v) for v in group.PlanePositionSequence[0].ImagePositionPatient]
+                got[mask.TransformPhysicalPointToIndex(position)[2]] = frame
+        scores[side] = float(2 * (got & expected).sum() / (got.sum() + expected.sum()))
+    return scores
+
+
+@pytest.mark.timeout(600)
+def test_a_study_sent_by_storescu_comes_to_orthanc_as_seg(tmp_path, start_node, orthanc, tool, poll):
+    series = write_phantom(PATIENT, tmp_path / "patient")
+    (tmp_path / "qct-node.toml").write_text(SETTINGS.format(port=orthanc.dicom_port))
+    node = start_node("-m", "node", "--config", str(tmp_path / "qct-node.toml"), "up").ready(120)
+    sent = [tool("storescu"), "-aec", "QCTNODE", "+sd", "127.0.0.1", str(node.dicom_port), str(series)]
+    subprocess.run(sent, check=True, capture_output=True)
+    study = pydicom.dcmread(next(series.iterdir()), stop_before_pixels=True).StudyInstanceUID
+
+    poll(lambda: node.get("/api/jobs")[0]["state"] in ("delivered", "failed", "held", "declined"), 400, "the job's end")
+    (job,) = node.get("/api/jobs")
+    assert (job["state"], job["reason"]) == ("delivered", "")
+    (instance,) = orthanc.find(Modality="SEG", StudyInstanceUID=study)
+
+    seg = tmp_path / "seg.dcm"
+    seg.write_bytes(orthanc.get(f"/instances/{instance}/file"))
+    scores = dice(seg, tmp_path / "patient" / "truth")
+    assert scores.keys() == {"left", "right"}
+    assert min(scores.values()) >= 0.95, scores
+    assert modalities_by_c_find(orthanc, study) == ["SEG"]
+    checked = subprocess.run([tool("dciodvfy"), str(seg)], capture_output=True, text=True, check=False)
+    assert "Error" not in checked.stderr + checked.stdout
+    assert node.stop() == (0, "")
+
+
+def modalities_by_c_find(orthanc: Orthanc, study: str) -> list[str]:
+    """Ask the PACS for the series of a study by C-FIND (PS3.4 C.4.1)."""
+    ae = AE("TESTER")
+    ae.add_requested_context(StudyRootQueryRetrieveInformationModelFind)
+    query = pydicom.Dataset()
+    query.QueryRetrieveLevel, query.StudyInstanceUID = "SERIES", study
+    query.SeriesInstanceUID, query.Modality = "", ""
+    association = ae.associate("127.0.0.1", orthanc.dicom_port, ae_title="ORTHANC")
+    assert association.is_established
+    found = [
+        data.Modality for _, data in association.send_c_find(query, StudyRootQueryRetrieveInformationModelFind) if data
+    ]
+    association.release()
+    return found

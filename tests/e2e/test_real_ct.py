@@ -1,0 +1,92 @@
+"""The shipped network on real CT: two hips of a PET scanner, and scans that hold no hip."""
+
+import os
+import subprocess
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+import SimpleITK as sitk  # noqa: N813
+
+from segmenter.errors import Reason, SegmenterError, Verdict
+from segmenter.folder import find_series
+from segmenter.geometry import Geometry
+from segmenter.locate import find_hips
+from segmenter.pipeline import SegmentRequest, network, segment
+from segmenter.weights import load_models
+
+REAL = Path(__file__).parents[3] / "shared" / "data" / "ct"
+
+
+@pytest.fixture(scope="module")
+def real() -> Path:
+    if not REAL.is_dir():
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(f"the real scans are not at {REAL}")
+    return REAL
+
+
+@pytest.fixture(scope="module")
+def method():
+    return network(device="cpu")
+
+
+def request(folder: Path, out: Path) -> SegmentRequest:
+    return SegmentRequest(find_series(folder), out, datetime(2026, 1, 2, 3, 4, 5))
+
+
+def mask_of(seg: Path, reference: sitk.Image) -> np.ndarray:
+    """Return the SEG's one segment on the grid of the reference, placed by its frames' positions."""
+    data = pydicom.dcmread(seg)
+    mask = np.zeros(reference.GetSize()[::-1], bool)
+    for frame, group in zip(data.pixel_array, data.PerFrameFunctionalGroupsSequence, strict=True):
+        position = [float(v) for v in group.PlanePositionSequence[0].ImagePositionPatient]
+        mask[reference.TransformPhysicalPointToIndex(position)[2]] = frame
+    return mask
+
+
+def test_one_complete_left_femur_agrees_with_the_hand_made_reference(real, method, tmp_path, tool):
+    report = segment(request(real / "STS_020" / "dicom", tmp_path), method=method)
+    (femur,) = report.femurs
+    assert (femur.side, femur.complete) == ("left", True)
+    reference = sitk.ReadImage(str(real / "STS_020" / "femur_mask.nii.gz"))
+    expected = sitk.GetArrayFromImage(reference) > 0
+    mask = mask_of(tmp_path / "seg.dcm", reference)
+    assert 2 * (mask & expected).sum() / (mask.sum() + expected.sum()) >= 0.80
+    checked = subprocess.run([tool("dciodvfy"), tmp_path / "seg.dcm"], capture_output=True, text=True, check=False)
+    assert "Error" not in checked.stderr + checked.stdout
+
+
+def test_a_head_cut_off_by_the_scan_makes_an_incomplete_femur(real, method, tmp_path, tool):
+    report = segment(request(real / "STS_048" / "dicom", tmp_path), method=method)
+    (femur,) = report.femurs
+    assert (femur.side, femur.complete) == ("left", False)
+    assert "head cut off by the scan" in femur.incomplete_reasons
+    checked = subprocess.run([tool("dciodvfy"), tmp_path / "seg.dcm"], capture_output=True, text=True, check=False)
+    assert "Error" not in checked.stderr + checked.stdout
+
+
+def test_running_again_gives_the_same_bytes(real, method, tmp_path):
+    for name in ("a", "b"):
+        segment(request(real / "STS_048" / "dicom", tmp_path / name), method=method)
+    assert (tmp_path / "a" / "seg.dcm").read_bytes() == (tmp_path / "b" / "seg.dcm").read_bytes()
+
+
+@pytest.mark.parametrize("name", ["STS_009", "STS_017"])
+def test_a_shaft_or_a_knee_is_no_proximal_femur(real, method, tmp_path, name):
+    files = [path for path in find_series(real / "negatives" / name) if path.name != "RS.dcm"]
+    with pytest.raises(SegmenterError, match="no proximal femur") as caught:
+        segment(SegmentRequest(files, tmp_path), method=method)
+    assert (caught.value.reason, caught.value.verdict) == (Reason.NO_FEMUR, Verdict.DECLINED)
+    assert not (tmp_path / "seg.dcm").exists()
+
+
+@pytest.mark.parametrize("name", ["STS_002", "STS_005", "STS_019", "STS_049"])
+def test_other_parts_of_the_body_hold_no_hip(real, name):
+    image = sitk.ReadImage(str(real / "negatives" / f"{name}.nii.gz"))
+    affine = np.eye(4)
+    affine[:3, :3] = (np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing())[:, ::-1]
+    affine[:3, 3] = image.GetOrigin()
+    volume = sitk.GetArrayFromImage(image)
+    assert find_hips(volume, Geometry(volume.shape, affine), load_models(device="cpu")) == []
