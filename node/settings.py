@@ -68,6 +68,13 @@ class Node(Section):
     broker_url: Annotated[str, Field(pattern=r"^(embedded|[a-z+]+://.*)$")] = "embedded"
     storage_url: str = ""
 
+    @field_validator("storage_url")
+    @classmethod
+    def _only_here(cls, url: str) -> str:
+        if url:
+            raise ValueError("objects are kept under `data` only, so far; leave it empty")
+        return url
+
 
 class Intake(Section):
     """What we take, and when a series counts as having arrived."""
@@ -180,9 +187,7 @@ class Settings(BaseSettings):
 
     @field_validator("peers", "routes")
     @classmethod
-    def _own_names(
-        cls, sections: tuple[Peer, ...] | tuple[Route, ...]
-    ) -> tuple[Peer, ...] | tuple[Route, ...]:
+    def _own_names(cls, sections: tuple[Peer, ...] | tuple[Route, ...]) -> tuple[Peer, ...] | tuple[Route, ...]:
         names = [section.name for section in sections]
         doubled = sorted({n for n in names if names.count(n) > 1})
         if doubled:

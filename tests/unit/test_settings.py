@@ -140,6 +140,10 @@ def test_files_that_are_not_there_or_not_toml(tmp_path):
     assert "node.toml" in faults(written(tmp_path, "[node\n"))[0]
 
 
+def test_what_is_not_supported_yet_is_refused_and_not_ignored():
+    assert "leave it empty" in faults(node={"storage_url": "s3://bucket"})[0]
+
+
 def test_settings_are_frozen():
     with pytest.raises(ValidationError):
         load_settings().node.dicom_port = 1
