@@ -18,7 +18,7 @@ from node.processes import DataLock, Family, Part, choose_port
 from node.scu import echo
 from node.settings import Peer, Settings
 
-COMMAND = (sys.executable, "-m", "node")
+COMMAND = (sys.executable, "-P", "-m", "node")  # -P: a folder `node` where we were started is not ours
 PARTS = (
     Part("serve", (*COMMAND, "serve")),
     Part("supervise", (*COMMAND, "supervise")),
@@ -122,11 +122,13 @@ class _Readiness:
 
 
 def _environment(config: Path | None, settings: Settings, address: Address) -> Mapping[str, str]:
-    """Return the environment in which every part reads the same settings as we have."""
+    """Return the environment in which every part is the same program with the same settings as we have."""
+    package = Path(__file__).parents[1]
     given = {"QCT_NODE_CONFIG": str(config.absolute())} if config else {}
     return {
         **os.environ,
         **given,
+        "PYTHONPATH": os.pathsep.join(filter(None, (str(package), os.environ.get("PYTHONPATH")))),
         "QCT_NODE_NODE__DATA": str(settings.data),
         "QCT_NODE_NODE__DICOM_PORT": str(address.dicom_port),
         "QCT_NODE_NODE__HTTP_PORT": str(address.http_port),

@@ -11,9 +11,9 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any, NoReturn
+from typing import Any
 
 from billiard.process import current_process
 from celery import Celery, signals
@@ -79,8 +79,10 @@ def run_worker(app: WorkerApp, queue: str) -> int:
         presence.start()
 
     def stopping(**_: Any) -> None:
-        if segmenting:
-            threading.Thread(target=_interrupt, args=(worker,), daemon=True).start()
+        # A worker asked to stop while it still starts has no pool.
+        if segmenting and worker.pool is not None and worker.pool._pool is not None:
+            pids = worker.pool.info["processes"]
+            threading.Thread(target=_interrupt, args=(pids,), daemon=True).start()
 
     signals.worker_ready.connect(ready)
     signals.worker_shutting_down.connect(stopping)
@@ -89,13 +91,13 @@ def run_worker(app: WorkerApp, queue: str) -> int:
     return int(worker.exitcode or 0)
 
 
-def _interrupt(worker: Any) -> NoReturn:
-    """Tell the child, until this process ends, that its job must be given back."""
-    while True:
-        for pid in worker.pool.info["processes"]:
-            with contextlib.suppress(ProcessLookupError):
+def _interrupt(pids: Iterable[int]) -> None:
+    """Tell the children, until they are gone, that their job must be given back."""
+    with contextlib.suppress(ProcessLookupError):
+        while True:
+            for pid in pids:
                 os.kill(pid, INTERRUPT)
-        time.sleep(0.5)
+            time.sleep(0.5)
 
 
 def _arrive(settings: dict[str, Any], segmenter: Segmenter) -> WorkerApp:

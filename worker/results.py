@@ -22,6 +22,8 @@ class ResultFolder:
         results.mkdir(parents=True, exist_ok=True)
         self.final = results / job_id
         self.unfinished = results / f".{job_id}.{attempt}"
+        for left in results.glob(f".{job_id}.*"):  # by attempts that were killed
+            shutil.rmtree(left, ignore_errors=True)
         self.unfinished.mkdir()
 
     def discard(self) -> None:
