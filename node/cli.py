@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from node.errors import NodeError
+from node.logs import hush_pydicom
 
 # name -> "module:function". By name, so that the front door imports neither torch nor Celery
 # and does not tie the houses together.
@@ -60,6 +61,7 @@ def cli(ctx: click.Context, config: str | None) -> None:
 
 def main(args: list[str] | None = None) -> Any:
     """Run the command line; a known error becomes one plain sentence on stderr and exit code 1."""
+    hush_pydicom()
     try:
         return cli.main(args=args, prog_name="qct-node", standalone_mode=False)
     except click.exceptions.Exit as stop:

@@ -3,6 +3,7 @@
 import logging
 import sys
 import time
+import warnings
 
 
 def configure_logging(level: int = logging.INFO) -> None:
@@ -12,5 +13,12 @@ def configure_logging(level: int = logging.INFO) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(formatter)
     logging.basicConfig(level=level, handlers=[handler], force=True)
-    for name in ("pynetdicom", "pydicom", "kombu", "alembic", "uvicorn.access", "PIL", "httpx"):
+    for name in ("pynetdicom", "kombu", "alembic", "uvicorn.access", "PIL", "httpx"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    hush_pydicom()
+
+
+def hush_pydicom() -> None:
+    """Keep pydicom's warnings about odd values to itself: they quote the values, which may be a patient's."""
+    logging.getLogger("pydicom").propagate = False  # a level would be set anew when pydicom is imported
+    warnings.filterwarnings("ignore", module=r"pydicom\.")
