@@ -15,7 +15,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -64,17 +63,20 @@ class DataLock:
             self._file = None
 
 
-def choose_port(host: str, port: int, what: str) -> int:
-    """Return a port that can be bound now (0 = any free one); raises NodeError when it is taken."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with closing(socket.socket(family, socket.SOCK_STREAM)) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise NodeError(f"{what}: cannot listen on {host}:{port} ({error.strerror or error}).") from error
-        chosen: int = probe.getsockname()[1]
-        return chosen
+def reserve_port(host: str, port: int, what: str) -> socket.socket:
+    """Return a socket that keeps a port (0 = any free one) for a part; raises NodeError when it is taken.
+
+    It is bound and never listens: a server that sets SO_REUSEADDR, as ours do, can still bind and listen there, while
+    the kernel gives the port to nobody's outgoing connection in between.
+    """
+    held = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        held.bind((host, port))
+    except OSError as error:
+        held.close()
+        raise NodeError(f"{what}: cannot listen on {host}:{port} ({error.strerror or error}).") from error
+    return held
 
 
 def die_with_parent() -> None:
@@ -169,9 +171,7 @@ class Family:
             process_group=0,  # Ctrl-C on the terminal reaches `up` alone, which then stops its parts in order
         )
         child.started = self._clock()
-        child.pump = threading.Thread(
-            target=self._pump, args=(child.part.name, child.process.stdout), daemon=True
-        )
+        child.pump = threading.Thread(target=self._pump, args=(child.part.name, child.process.stdout), daemon=True)
         child.pump.start()
 
     def _pump(self, name: str, stream: IO[str]) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from node.errors import NodeError, PeerError
 from node.ledger import Ledger
-from node.processes import DataLock, Family, Part, choose_port
+from node.processes import DataLock, Family, Part, reserve_port
 from node.scu import echo
 from node.settings import Peer, Settings
 
@@ -45,16 +45,6 @@ class Address:
     http_host: str
     http_port: int
 
-    @classmethod
-    def of(cls, settings: Settings) -> "Address":
-        """Choose the ports; raises NodeError when one is taken."""
-        node = settings.node
-        dicom = choose_port(node.dicom_host, node.dicom_port, "DICOM")
-        http = choose_port(node.http_host, node.http_port, "web page")
-        if dicom == http:
-            raise NodeError(f"dicom_port and http_port are both {dicom}; each needs a port of its own.")
-        return cls(node.dicom_host, dicom, node.http_host, http)
-
     @property
     def web(self) -> str:
         """The web page's URL."""
@@ -63,15 +53,18 @@ class Address:
 
 def run_up(config: Path | None, settings: Settings, parts: Sequence[Part] = PARTS) -> None:
     """Run the node until SIGTERM or SIGINT. Raises NodeError when it cannot start."""
-    with _locked(settings.data), _stop_signals() as stop:
-        address = Address.of(settings)
-        with closing(Ledger.of(settings)) as ledger:
-            family = Family(parts, _environment(config, settings, address), _LogLines(settings.data))
-            try:
-                _run(family, _Readiness(settings, address, ledger), stop)
-            finally:
-                log.info("stopping")
-                family.stop(STOP_SECONDS)
+    with (
+        _locked(settings.data),
+        _stop_signals() as stop,
+        _reserved(settings) as address,
+        closing(Ledger.of(settings)) as ledger,
+    ):
+        family = Family(parts, _environment(config, settings, address), _LogLines(settings.data))
+        try:
+            _run(family, _Readiness(settings, address, ledger), stop)
+        finally:
+            log.info("stopping")
+            family.stop(STOP_SECONDS)
 
 
 def _run(family: Family, readiness: "_Readiness", stop: threading.Event) -> None:
@@ -143,6 +136,19 @@ def _locked(data: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+@contextmanager
+def _reserved(settings: Settings) -> Iterator[Address]:
+    """Keep both ports for our parts while the block runs; raises NodeError when one is taken."""
+    node = settings.node
+    if node.dicom_port == node.http_port != 0:
+        raise NodeError(f"dicom_port and http_port are both {node.dicom_port}; each needs a port of its own.")
+    with (
+        reserve_port(node.dicom_host, node.dicom_port, "DICOM") as dicom,
+        reserve_port(node.http_host, node.http_port, "web page") as http,
+    ):
+        yield Address(node.dicom_host, dicom.getsockname()[1], node.http_host, http.getsockname()[1])
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import click
 from node.ledger import Ledger
 from node.logs import configure_logging
 from node.presence import Presence
-from node.processes import choose_port, die_with_parent
+from node.processes import die_with_parent, reserve_port
 from node.settings import Settings, load_settings
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -65,17 +65,16 @@ def web(ctx: click.Context) -> None:
         from node.web.app import make_app
 
         host = settings.node.http_host
-        port = choose_port(host, settings.node.http_port, "web page")
-        app = make_app(settings, ledger)
-        # uvicorn stops by itself on SIGTERM and SIGINT.
-        uvicorn.run(
-            app,
-            host=host,
-            port=port,
-            log_config=None,
-            server_header=False,
-            timeout_graceful_shutdown=WEB_STOP_SECONDS,
-        )
+        with reserve_port(host, settings.node.http_port, "web page") as held:
+            # uvicorn stops by itself on SIGTERM and SIGINT.
+            uvicorn.run(
+                make_app(settings, ledger),
+                host=host,
+                port=held.getsockname()[1],
+                log_config=None,
+                server_header=False,
+                timeout_graceful_shutdown=WEB_STOP_SECONDS,
+            )
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from node.errors import NodeError
-from node.processes import DataLock, Family, Part, choose_port
+from node.processes import DataLock, Family, Part, reserve_port
 
 SLEEPER = "import time; print('up', flush=True); time.sleep(60)"
 
@@ -80,14 +80,22 @@ def test_lock_of_a_killed_process_is_free_again(tmp_path):
     DataLock(tmp_path).acquire()
 
 
-def test_free_port_is_chosen_and_a_taken_one_is_named():
+def test_taken_port_is_named():
     with closing(socket.socket()) as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(NodeError, match=f"DICOM: cannot listen on 127.0.0.1:{port}"):
-            choose_port("127.0.0.1", port, "DICOM")
-        assert choose_port("127.0.0.1", 0, "DICOM") not in (0, port)
+            reserve_port("127.0.0.1", port, "DICOM")
+
+
+def test_reserved_port_is_left_to_servers_and_refused_to_everybody_else():
+    with reserve_port("127.0.0.1", 0, "DICOM") as held:
+        address = held.getsockname()
+        with closing(socket.socket()) as stranger, pytest.raises(OSError, match="in use"):
+            stranger.bind(address)
+        with socket.create_server(address) as server, socket.create_connection(address) as client:
+            assert server.accept()[1] == client.getsockname()
 
 
 def test_lines_of_a_part_are_handed_on_with_its_name(family):
