@@ -23,7 +23,7 @@ from typing import Any
 
 import pytest
 from pynetdicom import AE, evt
-from pynetdicom.sop_class import RawDataStorage, Verification
+from pynetdicom.sop_class import RawDataStorage, SegmentationStorage, Verification
 
 ROOT = Path(__file__).parents[1]
 
@@ -143,6 +143,7 @@ class Peer:
     def start(self) -> None:
         ae = AE("PACS")
         ae.add_supported_context(RawDataStorage)
+        ae.add_supported_context(SegmentationStorage)
         ae.add_supported_context(Verification)
         handlers = [(evt.EVT_C_STORE, self._store), (evt.EVT_ACCEPTED, self._accepted)]
         self._server = ae.start_server(("127.0.0.1", self.port), block=False, evt_handlers=handlers)

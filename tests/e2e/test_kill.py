@@ -5,8 +5,11 @@ The node is `up` itself with a small segmenter that waits until the test lets it
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 from collections import Counter
+from importlib import resources
 from pathlib import Path
 
 import pytest
@@ -42,16 +45,16 @@ timeout_seconds = 10
 class Hospital:
     """A node that can be started again on the same data, the scanner that sends to it, the small segmenter's orders."""
 
-    def __init__(self, folder: Path, start, files: list[Path]) -> None:
+    def __init__(self, folder: Path, start, files: list[Path], command: tuple[str, ...] = ()) -> None:
         self.folder = folder
         self.order("wait")
         self._start = start
         self._files = files
-        self.node = self.begin()
+        self._command = command or (SMALL_NODE, str(folder / "qct-node.toml"), str(folder))
+        self.begin()
 
-    def begin(self):
-        self.node = self._start(SMALL_NODE, str(self.folder / "qct-node.toml"), str(self.folder)).ready()
-        return self.node
+    def begin(self) -> None:
+        self.node = self._start(*self._command).ready()
 
     def order(self, text: str) -> None:
         (self.folder / "order").write_text(text)
@@ -135,3 +138,30 @@ def test_absent_pacs_gets_the_result_when_it_is_back(hospital, peer, poll):
     peer.start()
     poll(lambda: hospital.job()["state"] == "delivered", 30)
     assert len(peer.received) == 1
+
+
+@pytest.mark.timeout(600)
+def test_killed_node_with_the_real_network_delivers_one_seg(tmp_path, start_node, peer, poll):
+    require_model()
+    (tmp_path / "qct-node.toml").write_text(SETTINGS.format(broker="embedded", port=peer.port))
+    phantom = ("phantom", "--size", "128", "--slices", "48", "--step", "4", "--out", str(tmp_path / "patient"))
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    subprocess.run([sys.executable, "-m", "node", *phantom], check=True, capture_output=True, env=environment)
+    files = sorted((tmp_path / "patient" / "dicom").iterdir())
+    hospital = Hospital(tmp_path, start_node, files, ("-m", "node", "up"))
+    hospital.scan()
+    poll(lambda: hospital.job()["stage"] in {"locate", "segment"}, 90)
+    hospital.node.process.kill()
+    hospital.node.process.wait()
+    hospital.begin()
+    poll(lambda: hospital.job()["state"] in {"delivered", "failed", "held", "declined"}, 180)
+    job = hospital.job()
+    assert (job["state"], job["attempts"]) == ("delivered", 2), job["reason"]
+    assert [uid for uid, _ in peer.received] == [row["sop_uid"] for row in job["deliveries"]]
+    assert {Path(path).name for path in job["outputs"]} == {"seg.dcm", "overlay.png", "report.json"}
+
+
+def require_model() -> None:
+    """Skip without the shipped weights on a laptop, fail under CI."""
+    if not (resources.files("segmenter") / "data" / "model" / "model.json").is_file():
+        (pytest.fail if os.environ.get("CI") else pytest.skip)("the weights are not in segmenter/data/model")
