@@ -22,6 +22,7 @@ _config.STORE_SEND_CHUNKED_DATASET = True
 
 VERIFICATION = UID("1.2.840.10008.1.1")
 MAX_CONTEXTS = 128  # the context id is an odd byte (PS3.8 9.3.2.2)
+DUPLICATE_SOP_INSTANCE = 0x0111  # PS3.7 C.5.5
 OUT_OF_RESOURCES = range(0xA700, 0xA800)  # PS3.4 B.2.3
 
 # (source, reason) of an A-ASSOCIATE-RJ, PS3.8 table 9-21
@@ -149,6 +150,8 @@ def _judge(item: _Item, peer: Peer, status: int, comment: str) -> Sent:
     category = code_to_category(status)
     if category in {"Success", "Warning"}:
         return Sent(item.path, item.sop_uid, ok=True, reason="" if status == 0 else f"warning 0x{status:04X}")
+    if status == DUPLICATE_SOP_INSTANCE:  # sent before, and the answer got lost: one UID means one object
+        return Sent(item.path, item.sop_uid, ok=True, reason="it has this instance already")
     said = f"{_name(peer)} answered 0x{status:04X}{f' ({comment})' if comment else ''}"
     if status in OUT_OF_RESOURCES:
         return Sent(item.path, item.sop_uid, ok=False, retry=True, reason=f"{said}: it is out of resources")

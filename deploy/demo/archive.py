@@ -21,10 +21,10 @@ from pynetdicom import AE, AllStoragePresentationContexts, evt
 from pynetdicom.sop_class import Verification
 
 SUCCESS = 0x0000
-DUPLICATE_SOP_INSTANCE = 0x0111  # PS3.7 C.5.5
 OUT_OF_RESOURCES = 0xA700  # PS3.4 B.2.3
 DATA_SET_DOES_NOT_MATCH = 0xA900  # PS3.4 B.2.3
 CANNOT_UNDERSTAND = 0xC000  # PS3.4 B.2.3
+OTHER_BYTES = 0xC001  # one of the same range; 0x0111 would say that it has the object, which it has not
 
 UID_RULE = re.compile(r"(0|[1-9]\d*)(\.(0|[1-9]\d*))*", re.ASCII)  # PS3.5 9.1; no room for "..", "/" or NUL
 UID_MAX = 64
@@ -69,7 +69,7 @@ def keep(path: Path, content: bytes) -> bool:
     except FileExistsError:
         if path.read_bytes() == content:
             return False
-        raise RefusalError(DUPLICATE_SOP_INSTANCE, "other bytes are archived under this SOP instance UID") from None
+        raise RefusalError(OTHER_BYTES, "other bytes are archived under this SOP instance UID") from None
     finally:
         temporary.unlink(missing_ok=True)
     for folder in (path.parent, path.parent.parent, path.parent.parent.parent):

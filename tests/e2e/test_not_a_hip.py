@@ -47,9 +47,9 @@ def node(tmp_path: Path, start_node):
 
 @pytest.fixture
 def send(node, tmp_path: Path, ct):
-    """Write a CT series with an edit of each data set and send it; returns how each object was answered."""
+    """Send a CT series with an edit of each data set and `lost` bytes off each file; returns the answers."""
 
-    def go(edit, shape=(40, 64, 72), **tags):
+    def go(edit, shape=(40, 64, 72), lost=0):
         uids = {"StudyInstanceUID": generate_uid(), "SeriesInstanceUID": generate_uid()}
 
         def own(index, dataset):
@@ -58,8 +58,10 @@ def send(node, tmp_path: Path, ct):
             dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
             dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
 
-        spec = ct.CtSpec(shape=shape, spacing=(5.0, 5.0, 5.0), tags=uids | tags)
+        spec = ct.CtSpec(shape=shape, spacing=(5.0, 5.0, 5.0), tags=uids)
         files = ct.write_ct(tmp_path / uids["SeriesInstanceUID"], spec, own)
+        for path in files if lost else ():
+            path.write_bytes(path.read_bytes()[:-lost])
         peer = Peer(name="node", ae_title="QCTNODE", host="127.0.0.1", port=node.dicom_port)
         return send_files(peer, files, "SCANNER")
 
@@ -92,6 +94,10 @@ def as_mr(_, dataset):
     dataset.SOPClassUID, dataset.Modality = MRImageStorage, "MR"
 
 
+def as_it_is(_, dataset):
+    """Leave it."""
+
+
 def as_localiser(_, dataset):
     dataset.ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
 
@@ -102,7 +108,7 @@ def test_each_kind_of_wrong_input_has_its_reason_and_the_node_stays_up(node, sen
     assert all(sent.ok for sent in send(as_chest_by_name, shape=(20, 16, 16)))
     assert all(sent.ok for sent in send(as_mr, shape=(4, 16, 16)))
     assert all(sent.ok for sent in send(as_localiser, shape=(1, 16, 16)))
-    assert not any(sent.ok for sent in send(lambda _, data: data.pop("SOPInstanceUID"), shape=(1, 16, 16)))
+    assert not any(sent.ok for sent in send(as_it_is, shape=(1, 16, 16), lost=100))
     ae = AE("SCANNER")
     ae.add_requested_context(CTImageStorage)
     ae.associate("127.0.0.1", node.dicom_port, ae_title="QCTNODE").release()
@@ -112,7 +118,7 @@ def test_each_kind_of_wrong_input_has_its_reason_and_the_node_stays_up(node, sen
     assert {row["state"] for row in rows} == {"declined"}, rows
     assert all(row["reason"] for row in rows)
     reasons = " | ".join(row["reason"] for row in rows)
-    for word in ("no proximal femur", "CHEST", "MR", "localiser", "SOP Instance UID", "without carrying an object"):
+    for word in ("no proximal femur", "CHEST", "MR", "localiser", "broke off", "without carrying an object"):
         assert word in reasons
     assert len(rows) == 6, reasons
     assert node.get("/healthz")

@@ -130,6 +130,12 @@ def test_status_decides_between_later_and_never(ledger, settings, job, peer, sta
     assert words in found.reason
 
 
+def test_peer_that_has_the_instance_already_has_it(ledger, settings, job, peer):
+    peer.status = 0x0111  # duplicate SOP instance: our first answer was lost
+    deliver(ledger, settings, rows(ledger, job)[0].id, "me")
+    assert ledger.job(job).state is JobState.DELIVERED
+
+
 def test_retry_sends_what_failed_and_nothing_else(ledger, settings, job, peer):
     first, second = rows(ledger, job)
     second.result.path.write_bytes(second.result.path.read_bytes() + b"\0")
