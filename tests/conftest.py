@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import importlib.util
 import json
 import os
 import queue
@@ -21,6 +20,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import ct_factory
 import pytest
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import RawDataStorage, SegmentationStorage, Verification
@@ -51,13 +51,7 @@ def poll_until(condition: Callable[[], Any], seconds: float = 20.0, what: str = 
 @pytest.fixture(scope="session")
 def ct() -> ModuleType:
     """The module ct_factory: CtSpec, write_ct, write_enhanced, ORIENTATIONS."""
-    # Test modules are no package (importlib mode), so a shared helper is loaded by its place.
-    if "ct_factory" not in sys.modules:
-        spec = importlib.util.spec_from_file_location("ct_factory", Path(__file__).with_name("ct_factory.py"))
-        assert spec is not None and spec.loader is not None
-        sys.modules["ct_factory"] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules["ct_factory"])
-    return sys.modules["ct_factory"]
+    return ct_factory
 
 
 @pytest.fixture

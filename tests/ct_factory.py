@@ -2,13 +2,13 @@
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import CTImageStorage, EnhancedCTImageStorage, ExplicitVRLittleEndian
+from pydicom.uid import CTImageStorage, EnhancedCTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 from segmenter.geometry import Geometry
 
@@ -78,6 +78,20 @@ def write_ct(folder: Path, spec: CtSpec, edit: Edit = lambda index, ds: None) ->
         ds.save_as(path, enforce_file_format=True)
         files.append(path)
     return files
+
+
+def write_own_series(folder: Path, spec: CtSpec, edit: Edit = lambda index, ds: None) -> list[Path]:
+    """Write a series with UIDs of its own below `folder`; returns its files in the order of their names."""
+    uids = {"StudyInstanceUID": generate_uid(), "SeriesInstanceUID": generate_uid()}
+
+    def own(index: int, ds: Dataset) -> None:
+        ds.SOPInstanceUID = f"{uids['SeriesInstanceUID'][:58]}.{index + 1}"
+        edit(index, ds)
+        ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID
+        ds.file_meta.MediaStorageSOPClassUID = ds.SOPClassUID
+
+    own_spec = replace(spec, tags=uids | spec.tags)
+    return sorted(write_ct(folder / uids["SeriesInstanceUID"], own_spec, own))
 
 
 def write_enhanced(folder: Path, spec: CtSpec) -> list[Path]:

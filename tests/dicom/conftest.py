@@ -1,13 +1,9 @@
 """A receiving node in this process, tiny CT slices, and real senders."""
 
-import importlib.util
 import subprocess
-import sys
-from dataclasses import replace
-from pathlib import Path
 
 import pytest
-from pydicom.uid import generate_uid
+from ct_factory import CtSpec, write_own_series
 
 from node.ledger import Ledger
 from node.scp import Receiver
@@ -15,30 +11,12 @@ from node.scu import send_files
 from node.settings import Peer, load_settings
 
 
-def _factory():
-    if "ct_factory" not in sys.modules:
-        spec = importlib.util.spec_from_file_location("ct_factory", Path(__file__).parents[1] / "ct_factory.py")
-        sys.modules["ct_factory"] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules["ct_factory"])
-    return sys.modules["ct_factory"]
-
-
 @pytest.fixture
 def ct_series(tmp_path):
     """Return a function that writes a CT series of its own UIDs and returns its files; `edit` changes each data set."""
 
     def write(slices=4, edit=lambda index, dataset: None, **tags):
-        factory = _factory()
-        uids = {"StudyInstanceUID": generate_uid(), "SeriesInstanceUID": generate_uid()}
-
-        def number(index, dataset):
-            dataset.SOPInstanceUID = f"{uids['SeriesInstanceUID'][:58]}.{index + 1}"
-            edit(index, dataset)
-            dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
-            dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
-
-        spec = replace(factory.CtSpec(), shape=(slices, 64, 72), tags=uids | tags)
-        return sorted(factory.write_ct(tmp_path / uids["SeriesInstanceUID"], spec, number))
+        return write_own_series(tmp_path, CtSpec(shape=(slices, 64, 72), tags=tags), edit)
 
     return write
 

@@ -13,7 +13,7 @@ from pydicom.uid import SegmentationStorage
 
 ROOT = Path(__file__).parents[2]
 QCT_NODE = Path(sys.executable).with_name("qct-node")
-ACCEPTED_DICE = 0.85
+ACCEPTED_DICE = 0.95
 
 
 @pytest.fixture

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ct_factory import CtSpec, write_ct, write_own_series
 from pydicom import dcmread
-from pydicom.uid import MRImageStorage, generate_uid
+from pydicom.uid import MRImageStorage
 from pynetdicom import AE
 from pynetdicom.sop_class import CTImageStorage
 
@@ -46,20 +47,12 @@ def node(tmp_path: Path, start_node):
 
 
 @pytest.fixture
-def send(node, tmp_path: Path, ct):
+def send(node, tmp_path: Path):
     """Send a CT series with an edit of each data set and `lost` bytes off each file; returns the answers."""
 
     def go(edit, shape=(40, 64, 72), lost=0):
-        uids = {"StudyInstanceUID": generate_uid(), "SeriesInstanceUID": generate_uid()}
-
-        def own(index, dataset):
-            dataset.SOPInstanceUID = f"{uids['SeriesInstanceUID'][:58]}.{index + 1}"
-            edit(index, dataset)
-            dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
-            dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
-
-        spec = ct.CtSpec(shape=shape, spacing=(5.0, 5.0, 5.0), tags=uids)
-        files = ct.write_ct(tmp_path / uids["SeriesInstanceUID"], spec, own)
+        spec = CtSpec(shape=shape, spacing=(5.0, 5.0, 5.0))
+        files = write_own_series(tmp_path, spec, edit)
         for path in files if lost else ():
             path.write_bytes(path.read_bytes()[:-lost])
         peer = Peer(name="node", ae_title="QCTNODE", host="127.0.0.1", port=node.dicom_port)
@@ -125,9 +118,9 @@ def test_each_kind_of_wrong_input_has_its_reason_and_the_node_stays_up(node, sen
     assert node.stop() == (0, "")
 
 
-def test_the_chest_is_no_empty_picture(tmp_path, ct):
-    spec = ct.CtSpec(shape=(4, 64, 72), spacing=(5.0, 5.0, 5.0))
-    (first, *_) = ct.write_ct(tmp_path / "chest", spec, as_chest)
+def test_the_chest_is_no_empty_picture(tmp_path):
+    spec = CtSpec(shape=(4, 64, 72), spacing=(5.0, 5.0, 5.0))
+    (first, *_) = write_ct(tmp_path / "chest", spec, as_chest)
     data = dcmread(first)
     hu = data.pixel_array + float(data.RescaleIntercept)
     assert hu.min() <= -1000
