@@ -6,11 +6,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segmenter.femur import Femur, Side, clean, completeness
-from segmenter.geometry import Geometry
+from segmenter.geometry import Geometry, Matrix
 from segmenter.grids import FINE_MARGIN_MM, FINE_MM, OUTSIDE_HU, box_geometry
 from segmenter.locate import Hip, find_hips
 from segmenter.resample import crop_to, reduce, resample
 from segmenter.weights import Models, probabilities
+
+Box = tuple[Matrix, Matrix]  # lowest and highest corner
+
+SURFACE = 0.5  # probability at the bone's surface
+GROWTH_MM = 40.0
+MAX_WINDOWS = 4
 
 
 def segment_femora(
@@ -37,12 +43,36 @@ def segment_femora(
 
 
 def segment_hip(volume: NDArray[np.generic], geometry: Geometry, hip: Hip, models: Models) -> NDArray[np.bool_]:
-    """Return the mask `(z, y, x)` of one femur on the source grid, cut from resampled probabilities, not masks."""
-    fine = box_geometry(hip.low - FINE_MARGIN_MM, hip.high + FINE_MARGIN_MM, FINE_MM)
-    window = reduce(volume, geometry, fine, OUTSIDE_HU)
+    """Return the mask `(z, y, x)` of one femur on the source grid, cut from resampled probabilities, not masks.
+
+    The window begins around the coarse femur and grows while the fine one runs on beyond it.
+    """
+    corners = geometry.corners()
+    scan = (corners.min(axis=0), corners.max(axis=0))
+    box = (hip.low - FINE_MARGIN_MM, hip.high + FINE_MARGIN_MM)
     flip = -1 if hip.side is Side.RIGHT else 1  # the network knows left hips only
-    femur = probabilities(models.fine, window[:, :, ::flip])[1][:, :, ::flip]
-    box, part = crop_to(geometry, fine)
+    for _ in range(MAX_WINDOWS):
+        fine = box_geometry(*box, FINE_MM)
+        window = reduce(volume, geometry, fine, OUTSIDE_HU)
+        femur = probabilities(models.fine, window[:, :, ::flip])[1][:, :, ::flip]
+        larger = grown_box(clean(femur > SURFACE), box, scan)
+        if all(np.array_equal(a, b) for a, b in zip(larger, box, strict=True)):
+            break
+        box = larger
+    region, part = crop_to(geometry, fine)
     mask = np.zeros(geometry.shape, bool)
-    mask[box] = clean(resample(femur, fine, part, 0.0) > 0.5)
+    mask[region] = clean(resample(femur, fine, part, 0.0) > SURFACE)
     return mask
+
+
+def grown_box(inside: NDArray[np.bool_], box: Box, scan: Box) -> Box:
+    """Return the window moved out on every side where the femur touches its border inside the scan; LPS mm."""
+    low, high = box[0].copy(), box[1].copy()
+    for axis in range(3):
+        patient = 2 - axis  # array axes are z, y, x
+        first, last = (np.take(inside, face, axis=axis).any() for face in (0, -1))
+        if first and low[patient] > scan[0][patient]:
+            low[patient] -= GROWTH_MM
+        if last and high[patient] < scan[1][patient]:
+            high[patient] += GROWTH_MM
+    return low, high

@@ -1,0 +1,58 @@
+"""The window around a hip, and the shipped networks on a small synthetic patient."""
+
+import numpy as np
+import pytest
+
+from segmenter.femur import Side
+from segmenter.grids import box_geometry
+from segmenter.inference import GROWTH_MM, grown_box, segment_femora
+from segmenter.synth.atlas import load_atlas
+from segmenter.synth.patient import sample_patient
+from segmenter.weights import load_models
+
+BOX = (np.array([0.0, 10.0, 20.0]), np.array([100.0, 110.0, 120.0]))
+SCAN = (np.array([-500.0, -500.0, -500.0]), np.array([500.0, 500.0, 500.0]))
+
+
+def touching(*faces: tuple[int, int]) -> np.ndarray:
+    inside = np.zeros((9, 9, 9), bool)
+    inside[4, 4, 4] = True
+    for axis, face in faces:
+        index = [4, 4, 4]
+        index[axis] = face
+        inside[tuple(index)] = True
+    return inside
+
+
+def test_a_femur_inside_its_window_leaves_it_as_it_is():
+    low, high = grown_box(touching(), BOX, SCAN)
+    assert (low == BOX[0]).all()
+    assert (high == BOX[1]).all()
+
+
+@pytest.mark.parametrize(("axis", "patient"), [(0, 2), (1, 1), (2, 0)])
+def test_the_window_grows_where_the_femur_runs_on(axis: int, patient: int):
+    low, high = grown_box(touching((axis, 0)), BOX, SCAN)
+    assert low[patient] == BOX[0][patient] - GROWTH_MM
+    assert (high == BOX[1]).all()
+    low, high = grown_box(touching((axis, -1)), BOX, SCAN)
+    assert high[patient] == BOX[1][patient] + GROWTH_MM
+    assert (low == BOX[0]).all()
+
+
+def test_where_the_scan_ends_nothing_grows():
+    low, high = grown_box(touching((0, 0), (0, -1), (1, 0)), BOX, BOX)
+    assert (low == BOX[0]).all()
+    assert (high == BOX[1]).all()
+
+
+def test_both_femora_of_a_small_patient_are_found_on_their_sides():
+    patient = sample_patient(np.random.default_rng(11), load_atlas().bodies[-1])
+    geometry = box_geometry(patient.low, patient.high, 3.0)
+    rendering = patient.render(geometry)
+    femora = segment_femora(rendering.hu, geometry, load_models(device="cpu"))
+    assert [femur.side for femur in femora] == [Side.LEFT, Side.RIGHT]
+    for femur in femora:
+        truth = rendering.distance[femur.side] < 0
+        assert 2 * (femur.mask & truth).sum() / (femur.mask.sum() + truth.sum()) > 0.9
+    assert not (femora[0].mask & femora[1].mask).any()
