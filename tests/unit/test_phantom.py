@@ -1,6 +1,7 @@
 """The synthetic patient as DICOM: valid, complete, reproducible, and its truth true."""
 
 import json
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +34,12 @@ def test_the_series_is_one_uniform_ct_series(patient: Path):
     assert np.diff(heights) == pytest.approx(np.full(23, 5.0))
     assert {s.Modality for s in read} == {"CT"}
     assert {str(s.RescaleType) for s in read} == {"HU"}
+
+
+def test_every_slice_is_a_valid_ct_image(patient: Path, tool):
+    for path in list((patient / "dicom").iterdir())[:3]:
+        checked = subprocess.run([tool("dciodvfy"), path], capture_output=True, text=True, check=False)
+        assert "Error" not in checked.stderr + checked.stdout
 
 
 def test_masks_lie_on_the_grid_of_the_series_over_bone(patient: Path):
