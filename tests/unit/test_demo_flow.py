@@ -4,6 +4,8 @@ import importlib
 import io
 import json
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -113,6 +115,26 @@ def test_a_mask_in_or_beside_the_folder_is_the_truth(module, tmp_path, where):
     mask = tmp_path / where / "femur_mask.nii.gz"
     mask.touch()
     assert demo.truth_of(folder, tmp_path) == {"": mask}
+
+
+def test_a_web_proxy_in_the_environment_is_not_asked(module, monkeypatch):
+    class Page(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b'["here"]')
+
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")  # nothing listens there
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    demo = module("demo")
+    with HTTPServer(("127.0.0.1", 0), Page) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        try:
+            assert demo.ask(demo.Node("127.0.0.1:1", "AET", address), "/api/jobs") == ["here"]
+        finally:
+            server.shutdown()
 
 
 def test_a_server_that_does_not_start_says_why(module, tmp_path):
