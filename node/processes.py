@@ -89,6 +89,11 @@ def die_with_parent() -> None:
         sys.exit(1)
 
 
+def keep_private() -> None:
+    """Have whatever this process and its children write belong to their user alone: it holds patient data."""
+    os.umask(0o077)
+
+
 @dataclass(frozen=True)
 class Part:
     """One part of the node: its name in the log and its command line."""

@@ -5,7 +5,7 @@ import sys
 import click
 
 from node.logs import configure_logging
-from node.processes import die_with_parent
+from node.processes import die_with_parent, keep_private
 from node.settings import load_settings
 
 
@@ -15,6 +15,7 @@ from node.settings import load_settings
 def worker(ctx: click.Context, queue: str) -> None:
     """Work on one queue until SIGTERM: segment series (one worker per GPU), or deliver results."""
     die_with_parent()
+    keep_private()
     configure_logging()
     from worker.app import make_worker_app, run_worker
 

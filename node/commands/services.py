@@ -12,7 +12,7 @@ import click
 from node.ledger import Ledger
 from node.logs import configure_logging
 from node.presence import Presence
-from node.processes import die_with_parent, reserve_port
+from node.processes import die_with_parent, keep_private, reserve_port
 from node.settings import Settings, load_settings
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -26,6 +26,7 @@ WEB_STOP_SECONDS = 3
 @click.pass_context
 def up(ctx: click.Context, /, **given: Any) -> None:
     """Run everything on one machine; prints one line when all parts answer, stops cleanly on SIGTERM."""
+    keep_private()
     configure_logging()
     from node.up import run_up
 
@@ -81,6 +82,7 @@ def web(ctx: click.Context) -> None:
 def _part(ctx: click.Context, kind: str) -> Iterator[tuple[Settings, Ledger, threading.Event]]:
     """Set up what every part needs: settings, the ledger, its reports, and an event set on SIGTERM or SIGINT."""
     die_with_parent()
+    keep_private()
     configure_logging()
     settings = load_settings(ctx.obj["config"])
     stop = threading.Event()

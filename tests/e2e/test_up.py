@@ -40,6 +40,27 @@ def test_everything_answers_once_the_ready_line_is_out(start_node, tmp_path):
     assert "listening on 127.0.0.1" in (tmp_path / "data" / "logs" / "node.log").read_text()
 
 
+def test_a_web_proxy_in_the_environment_is_not_asked_for_our_own_page(start_node, tmp_path, monkeypatch):
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")  # nothing listens there
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    assert start_node(*UP, str(tmp_path / "data")).ready(30).stop() == (0, "")
+
+
+def test_what_the_node_writes_is_for_its_user_alone(start_node, tmp_path):
+    data = tmp_path / "data"
+    before = os.umask(0o022)
+    try:
+        node = start_node(*UP, str(data)).ready()
+    finally:
+        os.umask(before)
+    modes = {str(path.relative_to(data)): path.stat().st_mode & 0o777 for path in (data, *data.rglob("*"))}
+    assert {"ledger.sqlite3", "logs/node.log"} <= modes.keys()
+    assert {name: oct(mode) for name, mode in modes.items() if mode & 0o077} == {}
+    for pid in node.descendants():  # the one that writes results is among them
+        assert "Umask:\t0077" in Path(f"/proc/{pid}/status").read_text()
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_stop_is_clean_and_complete(node, number, poll):
     family = node.descendants()
