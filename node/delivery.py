@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
-from node.errors import PeerError
+from node.errors import LedgerError, PeerError
 from node.ledger import Ledger
 from node.ledger.records import Delivery
 from node.scu import Sent, send_files
@@ -34,14 +34,29 @@ class _Errand:
         self._open: dict[Path, Delivery] = {}
 
     def run(self, delivery_id: int) -> None:
-        for delivery in self._claimed(delivery_id):
-            fault = _fault(delivery)
-            if fault:
-                self._failed(delivery, fault, retry=False)
-            else:
+        try:
+            for delivery in self._claimed(delivery_id):
                 self._open[delivery.result.path] = delivery
-        if self._open:
-            self._send()
+                fault = self._exhausted(delivery) or _fault(delivery)
+                if fault:
+                    self._failed(self._open.pop(delivery.result.path), fault, retry=False)
+            if self._open:
+                self._send()
+        except LedgerError:
+            raise  # nothing can be recorded now; the lease runs out and the delivery is tried again
+        except Exception as error:
+            # The edge: what nobody foresaw is a failed attempt like any other, or it would come again for ever.
+            log.exception("delivery %d was stopped by an unexpected error", delivery_id)
+            sentence = f"unexpected error ({type(error).__name__}); the log of the node has the details"
+            for delivery in tuple(self._open.values()):
+                self._failed(delivery, sentence, retry=True)
+
+    def _exhausted(self, delivery: Delivery) -> str | None:
+        """Tell when the last attempt there was ended without an outcome, as when its process is killed."""
+        before = delivery.attempts - 1
+        if before < self._settings.delivery.max_attempts:
+            return None
+        return f"given up after {before} attempts: {delivery.reason or 'the sender was stopped in the middle'}"
 
     def _claimed(self, delivery_id: int) -> Iterator[Delivery]:
         first = self._claim(delivery_id)
@@ -94,16 +109,3 @@ class _Errand:
                 reason = f"given up after {delivery.attempts} attempts: {reason}"
         self._ledger.delivery_failed(delivery.id, self._owner, reason, next_at=next_at)
         log.warning("job %s: %s did not get %s: %s", delivery.job_id, delivery.peer, delivery.result.kind, reason)
-
-
-def _fault(delivery: Delivery) -> str | None:
-    """Tell what is wrong with the file: what leaves must be what the worker recorded."""
-    path = delivery.result.path
-    try:
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        return f"the result {path} cannot be read ({error.strerror}): segment the series again"
-    if digest != delivery.result.sha256:
-        return f"the result {path} was changed after it was made (SHA-256 differs): segment the series again"
-    return None

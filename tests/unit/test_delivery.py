@@ -118,6 +118,7 @@ def test_last_attempt_says_that_it_was_the_last(ledger, settings, job, peer):
     ("status", "state", "words"),
     [
         (0xA700, JobState.DELIVERING, "0xA700: it is out of resources"),
+        (0x0110, JobState.DELIVERING, "0x0110: it could not process this object"),
         (0xA900, JobState.FAILED, "0xA900: it does not accept this object"),
         (0xC123, JobState.FAILED, "0xC123: it does not accept this object"),
     ],
@@ -173,3 +174,39 @@ def test_rejected_calling_title_is_not_tried_again(ledger, settings, job, peer):
     found = ledger.job(job)
     assert found.state is JobState.FAILED
     assert "does not know our AE title QCTNODE" in found.reason
+
+
+def test_unexpected_error_is_a_failed_attempt_like_any_other(ledger, settings, job, peer, caplog):
+    # The SCU's sockets know no such timeout: it raises what nobody foresees.
+    timeout = {"timeout_seconds": 1e300, "max_attempts": 2, "backoff_seconds": (5,)}
+    broken = settings.model_copy(update={"delivery": settings.delivery.model_copy(update=timeout)})
+    deliver(ledger, broken, rows(ledger, job)[0].id, "me")
+    for row in rows(ledger, job):
+        assert row.state is DeliveryState.WAITING
+        assert row.reason.startswith("unexpected error (OverflowError)")
+        assert row.next_at > ledger.now()
+    assert "Traceback" in caplog.text
+    ledger.now.offset += timedelta(minutes=5)
+    deliver(ledger, broken, rows(ledger, job)[0].id, "me")
+    found = ledger.job(job)
+    assert found.state is JobState.FAILED
+    assert "given up after 2 attempts: unexpected error (OverflowError)" in found.reason
+
+
+def test_delivery_whose_senders_all_died_is_given_up(ledger, settings, job, peer):
+    first, second = rows(ledger, job)
+    for attempt in range(3):
+        assert ledger.claim_delivery(first.id, f"dead{attempt}", settings.delivery.lease_seconds)
+        ledger.now.offset += timedelta(seconds=settings.delivery.lease_seconds + 1)
+    assert ledger.due_deliveries(0) == [first.id, second.id]
+    deliver(ledger, settings, first.id, "me")
+    assert [row.state for row in rows(ledger, job)] == [DeliveryState.FAILED, DeliveryState.DELIVERED]
+    assert "given up after 3 attempts: the sender was stopped in the middle" in ledger.job(job).reason
+    assert [uid for uid, _ in peer.received] == [second.result.sop_uid]
+    assert first.id not in ledger.due_deliveries(0)
+
+
+def test_host_that_can_be_no_name_is_one_sentence(ledger, settings, job):
+    wrong = [pacs.model_copy(update={"host": "pacs..example"}) for pacs in settings.peers]
+    deliver(ledger, settings.model_copy(update={"peers": tuple(wrong)}), rows(ledger, job)[0].id, "me")
+    assert "cannot be reached: its host name is not a valid one" in ledger.job(job).reason
