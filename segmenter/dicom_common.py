@@ -18,6 +18,7 @@ from pydicom.valuerep import DA, TM, validate_value
 
 from segmenter.labels import NOTICE
 from segmenter.series import Series
+from segmenter.slices import number_of
 from segmenter.uids import derive_uid
 
 log = logging.getLogger(__name__)
@@ -26,7 +27,9 @@ PRODUCT = "qct-node"
 VERSION = version(PRODUCT)
 IMPLEMENTATION_UID = UID(derive_uid("implementation"))
 SERIES_NUMBER_BASE = 5000  # + the source's number: stable, and behind what a scanner numbers itself
-MAX_LENGTH = MappingProxyType({"SH": 16, "LO": 64, "ST": 1024, "LT": 10240, "AE": 16})  # PS3.5 6.2
+MAX_LENGTH = MappingProxyType({"SH": 16, "LO": 64, "PN": 64, "ST": 1024, "LT": 10240, "AE": 16})  # PS3.5 6.2
+# UI is not among them: a UID must stay what the source says, or the result belongs to another study.
+TEXT_VRS = frozenset({"AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UT"})
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ def new_object(series: Series, identity: ResultIdentity, sop_class: str, modalit
     result = SOPClass(
         study_instance_uid=series.study_uid,
         series_instance_uid=identity.uid(series, f"{kind} series"),
-        series_number=SERIES_NUMBER_BASE + max(0, int(series.header.get("SeriesNumber") or 0)),
+        series_number=SERIES_NUMBER_BASE + max(0, int(number_of(series.header, "SeriesNumber") or 0)),
         sop_instance_uid=identity.uid(series, f"{kind} instance"),
         sop_class_uid=sop_class,
         instance_number=1,
@@ -135,7 +138,7 @@ def _repair(element: DataElement) -> bool:
 def _valid(vr: str, value: object) -> object:
     """Return the value itself, its allowed beginning, or None when there is no way to make it valid."""
     text = str(value)
-    if value is None or not text or not isinstance(value, str | float | int):
+    if value is None or not text or vr not in TEXT_VRS:
         return value
     for candidate in (text, text[: MAX_LENGTH.get(vr, len(text))].rstrip()):
         try:

@@ -20,7 +20,7 @@ from segmenter.errors import Reason, SegmenterError, Verdict
 from segmenter.femur import Side
 from segmenter.labels import ANATOMICAL_STRUCTURE, LABELS, NOTICE, PROXIMAL_FEMUR
 from segmenter.series import Series
-from segmenter.slices import Slice
+from segmenter.slices import Slice, number_of
 
 Mask = NDArray[np.bool_]
 
@@ -140,7 +140,8 @@ def _shared_groups(series: Series) -> Dataset:
     step = format_number_as_ds(float(series.geometry.spacing[0]))
     measures, orientation, item = Dataset(), Dataset(), Dataset()
     measures.PixelSpacing = _decimals(first.spacing)
-    measures.SliceThickness = _decimals([str(series.header.get("SliceThickness") or step)])[0]
+    thickness = number_of(series.header, "SliceThickness") or 0.0
+    measures.SliceThickness = _decimals([str(series.header.SliceThickness)])[0] if thickness > 0 else step
     measures.SpacingBetweenSlices = step
     orientation.ImageOrientationPatient = _decimals(first.orientation)
     item.PixelMeasuresSequence = [measures]

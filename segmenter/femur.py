@@ -9,7 +9,11 @@ from scipy import ndimage
 
 from segmenter.geometry import Geometry
 
-MIN_LENGTH_MM = 95.0  # from the top of the head to below the lesser trochanter in a small adult
+MIN_LENGTH_MM = 95.0  # head to below the lesser trochanter of a small adult
+MIN_LENGTH_CUT_MM = 115.0  # of a large one: asked for where the scan ends the bone, so that the trochanter is surely in
+BORDER_MM = 1.5  # nearer to the border of the grid than this, the bone is taken as cut by it
+NO_IMAGE_HU = -1000  # beyond the reconstructed circle; bone never lies so near to air
+NO_IMAGE_MM3 = 200.0
 
 
 class Side(StrEnum):
@@ -38,25 +42,50 @@ def clean(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     if count > 1:
         mask = pieces == np.bincount(pieces.ravel())[1:].argmax() + 1
     closed = mask.copy()
-    closed[[0, -1]] = [ndimage.binary_fill_holes(plane) for plane in mask[[0, -1]]]
+    for axis in range(3):
+        planes = np.moveaxis(closed, axis, 0)
+        planes[[0, -1]] = [ndimage.binary_fill_holes(plane) for plane in planes[[0, -1]]]
     filled = ndimage.binary_fill_holes(closed)
     result: NDArray[np.bool_] = filled
     return result
 
 
-def completeness(mask: NDArray[np.bool_], geometry: Geometry) -> tuple[bool, tuple[str, ...]]:
+def completeness(
+    mask: NDArray[np.bool_], volume: NDArray[np.generic], geometry: Geometry
+) -> tuple[bool, tuple[str, ...]]:
     """Tell whether the scan holds the whole proximal femur, and what it cuts off.
 
-    A femur may leave the scan downwards, along its shaft; wherever else it touches the border of the grid it is cut.
+    mask and volume (HU): `(z, y, x)` on `geometry`. A femur may leave the scan downwards, along its shaft; wherever
+    else it touches the border of the grid, or what is no image, it is cut.
     """
-    reasons = []
+    reasons, ends_below = [], False
     for axis in range(3):
         outward = geometry.affine[:3, axis] / geometry.spacing[axis]
-        for face, sign in ((0, -1.0), (-1, 1.0)):
+        slab = max(1, round(BORDER_MM / geometry.spacing[axis]))
+        planes = np.moveaxis(mask, axis, 0)
+        for border, sign in ((planes[:slab], -1.0), (planes[-slab:], 1.0)):
             up = sign * outward[2]
-            if up > -0.7 and np.take(mask, face, axis=axis).any():
+            if not border.any():
+                continue
+            ends_below |= up <= -0.7
+            if up > -0.7:
                 reasons.append("head cut off by the scan" if up > 0.7 else "cut by the field of view")
-    z = geometry.to_patient(np.argwhere(mask))[:, 2]
-    if np.ptp(z) < MIN_LENGTH_MM:
+    if _beside_nothing(mask, volume) * geometry.voxel_volume_mm3 > NO_IMAGE_MM3:
+        reasons.append("cut by the field of view")
+    if _length(mask, geometry) < (MIN_LENGTH_CUT_MM if ends_below else MIN_LENGTH_MM):
         reasons.append("scan ends above or at the lesser trochanter")
     return not reasons, tuple(dict.fromkeys(reasons))
+
+
+def _beside_nothing(mask: NDArray[np.bool_], volume: NDArray[np.generic]) -> int:
+    """Count the voxels within two of the femur that hold no image."""
+    (box,) = ndimage.find_objects(ndimage.binary_dilation(mask, iterations=3).astype(np.uint8))
+    near = ndimage.binary_dilation(mask[box], iterations=2) & ~mask[box]
+    return int((volume[box][near] <= NO_IMAGE_HU).sum())
+
+
+def _length(mask: NDArray[np.bool_], geometry: Geometry) -> float:
+    """Return the femur's extent along its own longest axis, mm; a flexed leg is no shorter."""
+    points = geometry.to_patient(np.argwhere(mask))
+    axes = np.linalg.svd(np.cov((points - points.mean(axis=0)).T))[0]
+    return float(np.ptp(points @ axes[:, 0]))

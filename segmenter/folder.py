@@ -7,7 +7,7 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 
 from segmenter.errors import Reason, SegmenterError, Verdict
-from segmenter.slices import CT_CLASSES, UNREADABLE
+from segmenter.slices import CT_CLASSES, UNREADABLE, number_of
 
 TAGS = ["SOPClassUID", "SeriesInstanceUID", "SeriesNumber", "ImageType", "Modality"]
 
@@ -33,7 +33,8 @@ def find_series(folder: Path) -> list[Path]:
         raise SegmenterError(reason, f"the folder holds {what}", Verdict.DECLINED)
     if len(series) > 1:
         names = [
-            f"{uid} (number {items[0][1].get('SeriesNumber')}, {len(items)} images)" for uid, items in series.items()
+            f"{uid} (number {number_of(items[0][1], 'SeriesNumber') or 0:.0f}, {len(items)} images)"
+            for uid, items in series.items()
         ]
         raise SegmenterError(
             Reason.MIXED_SERIES,

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from segmenter.femur import Femur, Side, clean, completeness
 from segmenter.geometry import Geometry, Matrix
@@ -37,7 +38,7 @@ def segment_femora(
         mask = segment_hip(volume, geometry, hip, models) & ~taken
         if mask.any():
             taken |= mask
-            complete, reasons = completeness(mask, geometry)
+            complete, reasons = completeness(mask, volume, geometry)
             femora.append(Femur(hip.side, mask, complete, reasons))
     return femora
 
@@ -55,6 +56,7 @@ def segment_hip(volume: NDArray[np.generic], geometry: Geometry, hip: Hip, model
         fine = box_geometry(*box, FINE_MM)
         window = reduce(volume, geometry, fine, OUTSIDE_HU)
         femur = probabilities(models.fine, window[:, :, ::flip])[1][:, :, ::flip]
+        femur = carried_out(femur, fine, geometry)
         larger = grown_box(clean(femur > SURFACE), box, scan)
         if all(np.array_equal(a, b) for a, b in zip(larger, box, strict=True)):
             break
@@ -63,6 +65,23 @@ def segment_hip(volume: NDArray[np.generic], geometry: Geometry, hip: Hip, model
     mask = np.zeros(geometry.shape, bool)
     mask[region] = clean(resample(femur, fine, part, 0.0) > SURFACE)
     return mask
+
+
+def carried_out(
+    probability: NDArray[np.float32], window: Geometry, scan: Geometry, reach_mm: float = 2 * FINE_MM
+) -> NDArray[np.float32]:
+    """Return the probabilities of a window with those just outside the scan taken from the nearest one inside.
+
+    The scan's last slice lies between two samples of the window; the outer one saw only what is no image, and would
+    otherwise pull a cut bone back from the border it is cut by.
+    """
+    _, part = crop_to(scan, window)
+    inside = resample(np.ones(part.shape, np.float32), part, window, 0.0) > 0.999
+    if inside.all() or not inside.any():
+        return probability
+    gap, nearest = ndimage.distance_transform_edt(~inside, window.spacing, return_indices=True)
+    carried: NDArray[np.float32] = np.where(gap <= reach_mm, probability[tuple(nearest)], probability)
+    return carried
 
 
 def grown_box(inside: NDArray[np.bool_], box: Box, scan: Box) -> Box:

@@ -1,6 +1,6 @@
 """Stage one: where the hips are, and whose side each is, on a coarse grid of the whole scan."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 
 import numpy as np
@@ -13,9 +13,9 @@ from segmenter.grids import COARSE_MM, OUTSIDE_HU, box_geometry
 from segmenter.resample import reduce
 from segmenter.weights import Models, probabilities
 
-MIN_PROXIMAL_ML = (
-    20.0  # head, neck and trochanters of a small adult are over 100 ml; less than this is no hip worth outlining
-)
+APART_MM = 90.0  # between the middles of the two femora of one patient, at least
+MIN_PIECE_ML = 4.0  # smaller pieces are noise
+MIN_PROXIMAL_ML = 20.0  # head, neck and trochanters of a small adult are over 100 ml; less is no hip worth outlining
 
 
 class CoarseClass(IntEnum):
@@ -59,29 +59,44 @@ def find_hips(volume: NDArray[np.generic], geometry: Geometry, models: Models) -
 def hips_of(classes: NDArray[np.integer], geometry: Geometry) -> list[Hip]:
     """Turn coarse classes into hips: a connected bone has one side, and only bones with a proximal part count."""
     pieces, _ = ndimage.label(classes != CoarseClass.BACKGROUND)
-    litre = geometry.voxel_volume_mm3 / 1000
+    millilitres = geometry.voxel_volume_mm3 / 1000
     found = []
     for number, box in enumerate(ndimage.find_objects(pieces), 1):
         bone = pieces[box] == number
-        votes = np.bincount(classes[box][bone], minlength=len(CoarseClass)) * litre
-        proximal = votes[CoarseClass.LEFT_PROXIMAL] + votes[CoarseClass.RIGHT_PROXIMAL]
-        if proximal < MIN_PROXIMAL_ML:
+        votes = np.bincount(classes[box][bone], minlength=len(CoarseClass)) * millilitres
+        if votes.sum() < MIN_PIECE_ML:
             continue
         left = votes[CoarseClass.LEFT_PROXIMAL] + votes[CoarseClass.LEFT_SHAFT]
         side = Side.LEFT if 2 * left > votes.sum() else Side.RIGHT
-        index = np.argwhere(bone) + [s.start for s in box]
-        points = geometry.to_patient(index)
+        points = geometry.to_patient(np.argwhere(bone) + [s.start for s in box])
+        proximal = votes[CoarseClass.LEFT_PROXIMAL] + votes[CoarseClass.RIGHT_PROXIMAL]
         found.append(Hip(side, points.min(axis=0), points.max(axis=0), float(proximal)))
-    return one_per_side(found)
+    return one_per_side([hip for hip in joined(found) if hip.proximal_ml >= MIN_PROXIMAL_ML])
 
 
-def one_per_side(found: list[Hip]) -> list[Hip]:
-    """Keep the two largest bones; if both claim one side, the one with the greater x is the patient's left."""
-    best = sorted(found, key=lambda hip: hip.proximal_ml, reverse=True)[:2]
-    if len(best) == 2 and best[0].side is best[1].side:
-        left, right = sorted(best, key=lambda hip: -(hip.low[0] + hip.high[0]))
-        best = [
-            Hip(Side.LEFT, left.low, left.high, left.proximal_ml),
-            Hip(Side.RIGHT, right.low, right.high, right.proximal_ml),
-        ]
+def joined(pieces: list[Hip]) -> list[Hip]:
+    """Join the pieces of one side that lie too near to each other to be two femora: a fracture, metal, noise."""
+    bones: list[Hip] = []
+    for piece in sorted(pieces, key=lambda hip: hip.proximal_ml, reverse=True):
+        same = (b for b in bones if b.side is piece.side and abs(_middle(b) - _middle(piece)) < APART_MM)
+        bone = next(same, None)
+        if bone is None:
+            bones.append(piece)
+            continue
+        low, high = np.minimum(bone.low, piece.low), np.maximum(bone.high, piece.high)
+        bones[bones.index(bone)] = Hip(bone.side, low, high, bone.proximal_ml + piece.proximal_ml)
+    return bones
+
+
+def one_per_side(bones: list[Hip]) -> list[Hip]:
+    """Keep the largest bone of each side; where all bones claim one side, the greater x of two is the left."""
+    ordered = sorted(bones, key=lambda hip: hip.proximal_ml, reverse=True)
+    best = list({hip.side: hip for hip in reversed(ordered)}.values())
+    if len(best) == 1 and len(ordered) > 1:
+        right, left = sorted(ordered[:2], key=_middle)
+        best = [replace(left, side=Side.LEFT), replace(right, side=Side.RIGHT)]
     return sorted(best, key=lambda hip: hip.side is not Side.LEFT)
+
+
+def _middle(hip: Hip) -> float:
+    return float(hip.low[0] + hip.high[0]) / 2

@@ -21,9 +21,8 @@ MULTI_FRAME = frozenset({EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageS
 CT_CLASSES = MULTI_FRAME | {CTImageStorage}
 # What pydicom raises for files that are not DICOM, or break off, deflated ones included.
 UNREADABLE = (InvalidDicomError, OSError, EOFError, ValueError, KeyError, struct.error, zlib.error)
-REQUIRED = (
-    "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID", "Rows", "Columns",
-)  # fmt: skip
+IDENTITY = ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")
+REQUIRED = (*IDENTITY, "FrameOfReferenceUID", "Rows", "Columns")
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +31,7 @@ class Slice:
 
     frame: 1-based frame number in a multi-frame object, None in a single-frame one. spacing, orientation,
     position: the source's own decimal strings (row and column spacing in mm; PS3.3 C.7.6.2.1.1), so that
-    results can repeat them exactly. slope, intercept: stored value -> HU.
+    results can repeat them exactly; empty for a localiser, which is not used. slope, intercept: stored value -> HU.
     """
 
     path: Path
@@ -70,6 +69,15 @@ def read_header(path: Path) -> Dataset:
             Reason.UNREADABLE,
             f"a file cannot be read as DICOM ({type(error).__name__}): send the series again",
         ) from error
+
+
+def number_of(header: Dataset, keyword: str) -> float | None:
+    """Return a finite number of a header; None when it is absent, not one number, or no number at all."""
+    try:
+        value = float(header.get(keyword))
+    except (ValueError, TypeError, OverflowError, BytesLengthException):
+        return None
+    return value if math.isfinite(value) else None
 
 
 def read_slices(path: Path) -> list[Slice]:
@@ -120,10 +128,10 @@ def _slice(path: Path, header: Dataset, groups: list[Dataset], frame: int | None
             )
         return values
 
-    missing = [keyword for keyword in REQUIRED if not header.get(keyword)]
+    localiser = "LOCALIZER" in f"{header.get('ImageType')} {find('FrameType')}"
+    missing = [keyword for keyword in (IDENTITY if localiser else REQUIRED) if not header.get(keyword)]
     if missing:
         raise SegmenterError(Reason.MISSING_GEOMETRY, f"{_name(header)} lacks {', '.join(missing)}")
-    localiser = "LOCALIZER" in f"{header.get('ImageType')} {find('FrameType')}"
     slope, intercept = (1.0, 0.0) if localiser else _rescale(header, find)
     return Slice(
         path=path,
@@ -131,12 +139,12 @@ def _slice(path: Path, header: Dataset, groups: list[Dataset], frame: int | None
         sop_class_uid=str(header.SOPClassUID),
         sop_instance_uid=str(header.SOPInstanceUID),
         series_uid=str(header.SeriesInstanceUID),
-        frame_of_reference_uid=str(header.FrameOfReferenceUID),
-        rows=int(header.Rows),
-        columns=int(header.Columns),
-        spacing=texts("PixelSpacing", 2),
-        orientation=texts("ImageOrientationPatient", 6),
-        position=texts("ImagePositionPatient", 3),
+        frame_of_reference_uid=str(header.get("FrameOfReferenceUID", "")),
+        rows=int(header.get("Rows") or 0),
+        columns=int(header.get("Columns") or 0),
+        spacing=() if localiser else texts("PixelSpacing", 2),
+        orientation=() if localiser else texts("ImageOrientationPatient", 6),
+        position=() if localiser else texts("ImagePositionPatient", 3),
         slope=slope,
         intercept=intercept,
         localiser=localiser,
@@ -146,7 +154,7 @@ def _slice(path: Path, header: Dataset, groups: list[Dataset], frame: int | None
 def _rescale(header: Dataset, find: Callable[[str], Any]) -> tuple[float, float]:
     """Return slope and intercept of the Modality LUT (PS3.3 C.11.1.1.2), which must lead to HU."""
     slope, intercept, kind = (find(k) for k in ("RescaleSlope", "RescaleIntercept", "RescaleType"))
-    if slope is None or intercept is None or float(slope) == 0:
+    if slope is None or intercept is None or not math.isfinite(float(slope) + float(intercept)) or float(slope) == 0:
         raise SegmenterError(
             Reason.MISSING_RESCALE,
             f"{_name(header)} lacks a rescale slope or intercept: its numbers cannot be turned into HU",

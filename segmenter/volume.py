@@ -51,6 +51,7 @@ def _decode(plane: Slice) -> tuple[Dataset, NDArray[np.integer]]:
         image = dcmread(plane.path)
         _require_whole(image)
         stored = pixel_array(image)
+        _padding(image, stored.dtype)
     except DECODER_ERRORS as error:
         raise SegmenterError(
             Reason.UNREADABLE,

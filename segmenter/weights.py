@@ -33,10 +33,18 @@ class Models:
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """Return the device to compute on: a GPU if there is one, unless `name` says otherwise."""
-    if name != "auto":
-        return torch.device(name)
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    """Return the device to compute on: a GPU if there is one, unless `name` says otherwise.
+
+    Raises SegmenterError(MODEL) for a device that is not there.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise _model_error(f"the device {name!r} cannot be used here: choose auto or cpu") from error
+    return device
 
 
 def save_weights(network: VNet, path: Path) -> None:
@@ -65,6 +73,9 @@ def load_models(path: Path | None = None, device: str = "auto") -> Models:
     folder = path or Path(str(resources.files("segmenter"))) / "data" / "model"
     manifest = read_manifest(folder)
     target = choose_device(device)
+    # The same input must give the same bytes, so no algorithm is chosen by the clock and none rounds more coarsely.
+    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     networks = {stage: _load_network(folder, stage, manifest["files"][stage], target) for stage in STAGES}
     return Models(
         manifest["name"],

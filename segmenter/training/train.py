@@ -76,9 +76,8 @@ class Trainer:
         """Train to the last step and write the weights; returns their path."""
         o = self.options
         crops = Crops(self.training, STAGES[o.stage], o.seed, start=self.step * o.batch)
-        loader = DataLoader(
-            crops, batch_size=o.batch, num_workers=1, prefetch_factor=4, multiprocessing_context="spawn"
-        )
+        ahead = {"prefetch_factor": 4, "multiprocessing_context": "spawn"} if o.loaders else {}
+        loader = DataLoader(crops, batch_size=o.batch, num_workers=o.loaders, **ahead)  # type: ignore[arg-type]
         held = [
             batch
             for batch, _ in zip(

@@ -1,4 +1,3 @@
-import hashlib
 import os
 import stat
 
@@ -16,16 +15,16 @@ def inbox(tmp_path):
 
 
 def test_bytes_come_back_under_their_uids(inbox, tmp_path):
-    kept = inbox.keep(UIDS, b"content")
+    kept = inbox.keep(UIDS, b"content", "d1")
     assert kept.path.parent == tmp_path / "inbox/1.2/1.2.3"
     assert kept.path.name.startswith("1.2.3.4-")
     assert kept.path.read_bytes() == b"content"
-    assert (kept.sha256, kept.size) == (hashlib.sha256(b"content").hexdigest(), 7)
+    assert (kept.digest, kept.size) == ("d1", 7)
     assert list((tmp_path / "inbox/tmp").iterdir()) == []
 
 
-def test_equal_bytes_meet_and_different_ones_stay_apart(inbox):
-    first, again, other = (inbox.keep(UIDS, content) for content in (b"one", b"one", b"two"))
+def test_equal_objects_meet_and_different_ones_stay_apart(inbox):
+    first, again, other = (inbox.keep(UIDS, *kept) for kept in ((b"one", "d1"), (b"one", "d1"), (b"two", "d2")))
     assert first.path == again.path != other.path
     inbox.discard(other)
     assert not other.path.exists() and first.path.read_bytes() == b"one"
@@ -37,12 +36,12 @@ def test_hostile_uids_touch_nothing(inbox, tmp_path, place, evil):
     uids = list(UIDS)
     uids[place] = evil
     with pytest.raises(ObjectError, match="no valid UID"):
-        inbox.keep(tuple(uids), b"content")
+        inbox.keep(tuple(uids), b"content", "d1")
     assert [path.name for path in tmp_path.rglob("*")] == ["inbox", "tmp"]
 
 
 def test_nobody_else_may_read_the_files(inbox):
-    kept = inbox.keep(UIDS, b"content")
+    kept = inbox.keep(UIDS, b"content", "d1")
     assert stat.S_IMODE(kept.path.stat().st_mode) == 0o600
     assert stat.S_IMODE(kept.path.parent.stat().st_mode) == 0o700
 
@@ -57,13 +56,13 @@ def test_a_nearly_full_disk_is_said_with_its_numbers(tmp_path):
 def test_what_cannot_be_written_leaves_no_trace(inbox, tmp_path):
     (tmp_path / "inbox/1.2").write_text("a file where a folder must be")
     with pytest.raises(InboxError, match="could not be written to disk") as failure:
-        inbox.keep(UIDS, b"content")
+        inbox.keep(UIDS, b"content", "d1")
     assert failure.value.retry
     assert list((tmp_path / "inbox/tmp").iterdir()) == []
 
 
 def test_a_full_device_leaves_no_half_file(inbox, tmp_path):
-    inbox.keep(("1.2", "1.2.3", "1.1"), b"here before")
+    inbox.keep(("1.2", "1.2.3", "1.1"), b"here before", "d1")
     resource = pytest.importorskip("resource")
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     import signal
@@ -72,7 +71,7 @@ def test_a_full_device_leaves_no_half_file(inbox, tmp_path):
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
     try:
         with pytest.raises(InboxError, match="could not be written to disk"):
-            inbox.keep(UIDS, bytes(5000))
+            inbox.keep(UIDS, bytes(5000), "d2")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, ignored)

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 
 from segmenter.femur import Side
-from segmenter.grids import box_geometry
-from segmenter.inference import GROWTH_MM, grown_box, segment_femora
+from segmenter.geometry import Geometry
+from segmenter.grids import FINE_MM, OUTSIDE_HU, box_geometry
+from segmenter.inference import GROWTH_MM, carried_out, grown_box, segment_femora
+from segmenter.resample import reduce, resample
 from segmenter.synth.atlas import load_atlas
 from segmenter.synth.patient import sample_patient
 from segmenter.weights import load_models
@@ -44,6 +46,29 @@ def test_where_the_scan_ends_nothing_grows():
     low, high = grown_box(touching((0, 0), (0, -1), (1, 0)), BOX, BOX)
     assert (low == BOX[0]).all()
     assert (high == BOX[1]).all()
+
+
+@pytest.mark.parametrize("phase", [0.0, 0.3, 0.6, 0.9, 1.2])
+@pytest.mark.parametrize("step", [0.7, 1.0, 2.5])
+def test_a_bone_cut_by_the_scan_reaches_its_border_whatever_the_phase_of_the_window(step: float, phase: float):
+    scan = Geometry.axial((40, 30, 30), (step, 1.0, 1.0), (0.0, 0.0, 0.0))
+    window = box_geometry(
+        np.array([-6.0, -6.0, -6.0 + phase]), np.array([35.0, 35.0, 40 * step + 6.0 + phase]), FINE_MM
+    )
+    bone = reduce(np.full(scan.shape, 400, np.int16), scan, window, OUTSIDE_HU)
+    ideal = (bone > 0).astype(np.float32)  # a network that finds all bone, and nothing where there is no image
+    mask = resample(carried_out(ideal, window, scan), window, scan, 0.0) > 0.5
+    assert mask.all()
+
+
+def test_nothing_is_carried_far_out_of_the_scan():
+    scan = Geometry.axial((20, 20, 20), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0))
+    window = box_geometry(np.array([-30.0] * 3), np.array([50.0] * 3), FINE_MM)
+    inside = reduce(np.full(scan.shape, 400, np.int16), scan, window, OUTSIDE_HU) > 0
+    carried = carried_out(inside.astype(np.float32), window, scan)
+    points = window.to_patient(np.argwhere(carried > 0))
+    assert points.min() >= -3.1
+    assert points.max() <= 22.1
 
 
 def test_both_femora_of_a_small_patient_are_found_on_their_sides():

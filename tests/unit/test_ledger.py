@@ -1,3 +1,4 @@
+import hashlib
 import shutil
 import subprocess
 import sys
@@ -76,7 +77,17 @@ def running_job(ledger, worker="w", **where) -> str:
 
 
 def seg(ledger, name="seg.dcm"):
-    return Result("seg", ledger.data / "results" / name, "5e6", 10, "1.2.840.10008.5.1.4.1.1.66.4", "2.25.1")
+    path = ledger.data / "results" / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(b"a mask")
+    digest = hashlib.sha256(b"a mask").hexdigest()
+    return Result("seg", path, digest, 6, "1.2.840.10008.5.1.4.1.1.66.4", "2.25.1")
+
+
+def fail_delivery(ledger) -> None:
+    [delivery_id] = ledger.due_deliveries(0)
+    assert ledger.claim_delivery(delivery_id, "sender", 60)
+    assert ledger.delivery_failed(delivery_id, "sender", "refused", next_at=None)
 
 
 def delivering_job(ledger, destinations=("pacs",)) -> str:
@@ -149,6 +160,19 @@ def test_a_late_slice_joins_a_job_a_person_holds(ledger):
     assert (only_job(ledger).state, only_job(ledger).instances) == (S.HELD, 2)
 
 
+def test_a_series_a_person_cancelled_stays_so_while_slices_arrive_until_it_is_retried(ledger):
+    ledger.record_instance(arrival(ledger, 1))
+    job_id = only_job(ledger).id
+    ledger.cancel(job_id)
+    ledger.record_instance(arrival(ledger, 2))
+    job = only_job(ledger)
+    assert (job.id, job.state, job.code, job.instances) == (job_id, S.CANCELLED, Reason.PERSON_CANCELS, 2)
+    assert ledger.retry(job_id) is S.RECEIVED
+    ledger.record_instance(arrival(ledger, 3))
+    assert (only_job(ledger).state, only_job(ledger).instances) == (S.RECEIVED, 3)
+    assert len(ledger.slices_of(job_id)) == 3
+
+
 def test_refusals_are_declined_rows_without_a_series(ledger, clock):
     refusal = Refusal("CHECKER", "10.0.0.9", Reason.EMPTY_ASSOCIATION, "the association carried nothing")
     first = ledger.record_refusal(refusal)
@@ -175,11 +199,33 @@ def test_only_quiet_series_await_a_decision(ledger, clock):
 
 def test_a_decision_on_stale_slices_changes_nothing(ledger):
     ledger.record_instance(arrival(ledger, 1))
-    job_id = only_job(ledger).id
+    judged = only_job(ledger)
     ledger.record_instance(arrival(ledger, 2))
-    assert not ledger.decide(job_id, Decision(S.COMPLETE), instances=1)
-    assert ledger.job(job_id).state is S.RECEIVED
-    assert ledger.decide(job_id, Decision(S.COMPLETE), instances=2)
+    assert not ledger.decide(judged.id, Decision(S.COMPLETE), judged)
+    assert ledger.job(judged.id).state is S.RECEIVED
+    assert ledger.decide(judged.id, Decision(S.COMPLETE), only_job(ledger))
+
+
+def test_a_decision_does_not_undo_a_persons_hold(ledger):
+    ledger.record_instance(arrival(ledger))
+    job_id = only_job(ledger).id
+    ledger.decide(job_id, Decision(S.COMPLETE))
+    judged = only_job(ledger)
+    ledger.hold(job_id)
+    assert not ledger.decide(job_id, Decision(S.QUEUED, destinations=("pacs",)), judged)
+    assert (only_job(ledger).state, only_job(ledger).code) == (S.HELD, Reason.PERSON_HOLDS)
+
+
+def test_a_second_supervisors_late_decision_does_not_take_a_job_from_its_worker(ledger):
+    ledger.record_instance(arrival(ledger))
+    job_id = only_job(ledger).id
+    ledger.decide(job_id, Decision(S.COMPLETE))
+    judged = only_job(ledger)
+    routed = Decision(S.QUEUED, destinations=("pacs",))
+    assert ledger.decide(job_id, routed, judged)
+    assert ledger.claim_job(job_id, "w", 30)
+    assert not ledger.decide(job_id, routed, judged)
+    assert ledger.beat(job_id, "w", 30, "segment")
 
 
 def test_what_the_table_forbids_is_refused(ledger):
@@ -202,6 +248,21 @@ def test_the_time_in_the_objects_stays_when_a_job_is_decided_again(ledger, clock
     assert ledger.job(job_id).created == created
 
 
+def test_the_time_in_the_objects_is_that_of_the_first_complete_revision(ledger, clock):
+    job_id = queued_job(ledger)
+    created = ledger.job(job_id).created
+    for number, passed in ((2, 100), (3, -5000)):  # a clock may be set back, too
+        clock.push(passed)
+        ledger.record_instance(arrival(ledger, number))
+        [later] = ledger.jobs(S.RECEIVED)
+        assert later.created == created
+        ledger.decide(later.id, Decision(S.COMPLETE))
+        again = ledger.job(later.id)
+        assert (again.created, again.complete_at) == (created, clock())
+    assert ledger.job(job_id).created == created
+    assert queued_job(ledger, series="1.2.9") and ledger.jobs(S.QUEUED)[0].created == clock()
+
+
 # --- running
 
 
@@ -210,6 +271,7 @@ def test_the_urgent_go_first_and_the_announced_wait(ledger, clock):
     clock.push(1)
     urgent = queued_job(ledger, series="1.5", priority=5)
     assert ledger.queued(15) == [urgent, late]
+    assert ledger.most_urgent() == urgent
     ledger.mark_dispatched(urgent)
     assert ledger.queued(15) == [late]
     clock.push(15)
@@ -221,6 +283,7 @@ def test_only_one_worker_claims_a_job(ledger):
     claimed = ledger.claim_job(job_id, "one", 30)
     assert claimed is not None and (claimed.attempts, claimed.worker, claimed.state) == (1, "one", S.RUNNING)
     assert ledger.claim_job(job_id, "two", 30) is None
+    assert ledger.most_urgent() is None
     assert ledger.beat(job_id, "one", 30, "segment")
     assert not ledger.beat(job_id, "two", 30, "segment")
     assert ledger.job(job_id).stage == "segment"
@@ -396,6 +459,34 @@ def test_a_superseded_job_is_not_retried(ledger):
     newer = ledger.jobs(S.RECEIVED)[0].id
     with pytest.raises(NotAllowedError, match=newer):
         ledger.retry(job_id)
+
+
+@pytest.mark.parametrize("where", ["segmenting", "delivering"])
+def test_a_failed_job_with_a_later_revision_is_not_retried(ledger, where):
+    if where == "segmenting":
+        job_id = running_job(ledger)
+        ledger.stop_job(job_id, "w", Decision(S.FAILED, Reason.UNEXPECTED, "broken"))
+    else:
+        job_id = delivering_job(ledger)
+        fail_delivery(ledger)
+    ledger.record_instance(arrival(ledger, 2))
+    newer = ledger.jobs(S.RECEIVED)[0].id
+    with pytest.raises(NotAllowedError, match=newer):
+        ledger.retry(job_id)
+    assert ledger.job(job_id).state is S.FAILED
+
+
+def test_a_job_whose_result_is_lost_or_changed_is_segmented_again(ledger):
+    job_id = delivering_job(ledger)
+    for spoil in (Path.unlink, lambda path: path.write_bytes(b"changed")):
+        fail_delivery(ledger)
+        spoil(ledger.job(job_id).results[0].path)
+        assert ledger.retry(job_id) is S.QUEUED
+        assert ledger.due_deliveries(0) == []
+        assert ledger.claim_job(job_id, "w", 30)
+        assert ledger.finish_job(job_id, "w", [seg(ledger)], {})
+    fail_delivery(ledger)
+    assert ledger.retry(job_id) is S.DELIVERING
 
 
 def test_what_has_not_failed_is_not_retried(ledger):

@@ -44,6 +44,20 @@ def test_two_bones_of_one_side_are_told_apart_by_their_place():
     assert hips[0].low[0] > hips[1].high[0]
 
 
+def test_a_bone_in_two_pieces_is_still_one_bone_of_one_side():
+    head = (CoarseClass.LEFT_PROXIMAL, slice(26, 34), slice(10, 18), slice(36, 42))
+    hips = hips_of(scan(left(slice(12, 24)), head), GRID)
+    assert [hip.side for hip in hips] == [Side.LEFT]
+    assert hips[0].low == pytest.approx([24, -20, -32])
+    assert hips[0].high == pytest.approx([84, 8, 52])
+
+
+def test_pieces_of_one_side_do_not_push_out_the_other_side():
+    head = (CoarseClass.LEFT_PROXIMAL, slice(26, 36), slice(8, 20), slice(36, 48))
+    hips = hips_of(scan(left(slice(8, 24)), head, right(slice(20, 28))), GRID)
+    assert [hip.side for hip in hips] == [Side.LEFT, Side.RIGHT]
+
+
 @pytest.mark.parametrize(
     "bone",
     [left(label=CoarseClass.LEFT_SHAFT), left(slice(20, 22))],

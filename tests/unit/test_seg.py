@@ -13,6 +13,7 @@ from segmenter.dicom_common import ResultIdentity, source_time
 from segmenter.dicom_seg import write_seg
 from segmenter.errors import SegmenterError
 from segmenter.femur import Side
+from segmenter.readback import check_seg
 from segmenter.series import read_series
 from segmenter.uids import derive_uid
 
@@ -171,6 +172,42 @@ def test_forbidden_values_are_repaired_and_logged_by_name_only(tmp_path, spec, c
     logged = [record.message for record in caplog.records if record.name.startswith("segmenter")]
     assert sorted(logged) == sorted(f"repaired {keyword}, whose value breaks its VR" for keyword in bad)
     assert not any(secret in caplog.text for secret in ("1940", "IBSI", "ten past", "SECRET", "Möller"))
+
+
+@pytest.mark.parametrize("keyword", ["StudyInstanceUID", "FrameOfReferenceUID"])
+def test_a_uid_with_leading_zeros_stays_what_the_source_says(tmp_path, spec, keyword):
+    series = read_series(write_ct(tmp_path / "ct", replace(spec, tags={keyword: "1.2.03.4"})))
+    seg = written(series, masks_of(spec), tmp_path / "seg.dcm")
+    assert seg[keyword].value == "1.2.03.4"
+    check_seg(tmp_path / "seg.dcm", series, masks_of(spec))
+
+
+def test_numbers_and_long_names_of_a_patient(tmp_path, spec):
+    tags = {"PregnancyStatus": 4, "PatientName": "N" * 80}
+    series = read_series(write_ct(tmp_path / "ct", replace(spec, tags=tags)))
+    seg = written(series, masks_of(spec), tmp_path / "seg.dcm")
+    assert seg.PregnancyStatus == 4
+    assert seg.PatientName == "N" * 64
+
+
+@pytest.mark.parametrize(
+    ("keyword", "written_as", "instead"),
+    [
+        ("SliceThickness", "3.1234", b"3.1 mm"),
+        ("SliceThickness", "3.1234", b"-3.123"),
+        ("SliceThickness", "3.1234", b"3.1\\3 "),
+        ("SeriesNumber", "123456", b"12345A"),
+    ],
+    ids=["unit in a number", "negative", "two numbers", "letter in a number"],
+)
+def test_odd_numbers_in_a_header_do_not_stop_a_result(tmp_path, spec, keyword, written_as, instead):
+    files = write_ct(tmp_path / "ct", spec, lambda _, data: setattr(data, keyword, written_as))
+    for path in files:  # no library would write them
+        path.write_bytes(path.read_bytes().replace(written_as.encode(), instead))
+    series = read_series(files)
+    seg = written(series, masks_of(spec), tmp_path / "seg.dcm")
+    check_seg(tmp_path / "seg.dcm", series, masks_of(spec))
+    assert float(seg.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].SliceThickness) > 0
 
 
 def test_values_that_cannot_even_be_read_are_left_out(tmp_path, spec, caplog):

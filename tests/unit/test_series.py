@@ -148,6 +148,17 @@ def test_a_gap_names_its_two_sides(tmp_path, orientation, axis):
     assert f"between {axis}={places[0]:.1f} and {axis}={places[1]:.1f} mm" in str(refusal.value)
 
 
+def test_a_localiser_without_a_place_in_the_patient_is_left_out(tmp_path):
+    def edit(index, ds):
+        if index == 0:
+            ds.ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
+            del ds.ImagePositionPatient, ds.ImageOrientationPatient, ds.PixelSpacing, ds.FrameOfReferenceUID
+
+    series = read_series(write_ct(tmp_path, CtSpec(), edit))
+    assert len(series.slices) == CtSpec().shape[0] - 1
+    assert "1 localiser" in series.warnings[0]
+
+
 @pytest.mark.parametrize("spec", [CtSpec(shape=(4, 24, 28)), CtSpec(shape=(13, 24, 28)), CtSpec(shape=(20, 24, 19))])
 def test_too_little_for_a_femur(tmp_path, spec):
     with pytest.raises(SegmenterError, match="needed are") as refusal:

@@ -1,5 +1,6 @@
 """Ticks of the supervisor over a real ledger, with a hand-held clock and a dispatcher that only remembers."""
 
+import sqlite3
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -7,7 +8,8 @@ from pathlib import Path
 import pytest
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, MRImageStorage
 
-from node.broker import BrokerDownError
+from node.broker import DELIVERY_THREADS, BrokerDownError
+from node.errors import LedgerError
 from node.ledger import Ledger
 from node.ledger.records import Arrival, Header, Result
 from node.settings import load_settings
@@ -132,6 +134,20 @@ def test_what_cannot_be_segmented_gets_its_reason_and_no_message(ledger, supervi
     assert broker.jobs == []
 
 
+def test_series_is_not_held_because_the_database_was_away_for_a_moment(ledger, settings, supervisor, clock):
+    job_id = arrive(ledger)
+    clock.pass_seconds(11)
+    with sqlite3.connect(settings.data / "ledger.sqlite3") as raw:
+        raw.execute("ALTER TABLE instances RENAME TO away")
+    with pytest.raises(LedgerError):
+        supervisor.tick()
+    assert ledger.job(job_id).state is JobState.RECEIVED
+    with sqlite3.connect(settings.data / "ledger.sqlite3") as raw:
+        raw.execute("ALTER TABLE away RENAME TO instances")
+    supervisor.tick()
+    assert ledger.job(job_id).state is JobState.QUEUED
+
+
 def test_lost_message_is_sent_again_while_a_worker_is_idle(ledger, supervisor, broker, clock):
     job_id = arrive(ledger)
     clock.pass_seconds(11)
@@ -211,6 +227,28 @@ def test_due_deliveries_are_announced_and_later_ones_are_not(ledger, supervisor,
     clock.pass_seconds(51)
     supervisor.tick()
     assert broker.deliveries == [delivery.id, delivery.id]
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2], ids=["nobody", "one who is busy", "one who could"])
+def test_waiting_delivery_is_announced_again_only_while_somebody_could_take_it(
+    ledger, supervisor, broker, clock, tmp_path, workers
+):
+    job_id = arrive(ledger)
+    clock.pass_seconds(11)
+    supervisor.tick()
+    assert ledger.claim_job(job_id, "worker", 30)
+    made = [Result("seg", tmp_path / f"{n}.dcm", "0", 1, "1.2", f"1.2.9.{n}") for n in range(DELIVERY_THREADS + 1)]
+    ledger.finish_job(job_id, "worker", made, {})
+    supervisor.tick()
+    *taken, waiting = broker.deliveries
+    for delivery_id in taken:
+        assert ledger.claim_delivery(delivery_id, f"sender{delivery_id}", 1000)
+    clock.pass_seconds(16)
+    for n in range(workers):
+        ledger.pulse(f"worker-deliver@here:{n}", "worker-deliver", "here", n)
+    supervisor.tick()
+    supervisor.tick()
+    assert broker.deliveries == [*taken, waiting] + [waiting] * (workers == 2)
 
 
 def test_forgotten_processes_leave_the_ledger(ledger, supervisor, clock):

@@ -34,7 +34,7 @@ def patients(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 
 def options(steps: int) -> TrainOptions:
     return TrainOptions(
-        "fine", steps, width=4, convs=(1, 1), warm_up=2, save_every=10, learning_rate=1e-2, device="cpu"
+        "fine", steps, width=4, convs=(1, 1), warm_up=2, save_every=10, learning_rate=1e-2, device="cpu", loaders=0
     )
 
 

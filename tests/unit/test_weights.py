@@ -66,6 +66,12 @@ def test_a_missing_folder_is_refused(tmp_path: Path):
         load_models(tmp_path / "nowhere", "cpu")
 
 
+@pytest.mark.parametrize("device", ["gpu", "cuda:99", "no device"])
+def test_a_device_that_is_not_there_is_refused(folder: Path, device: str):
+    with pytest.raises(SegmenterError, match="cannot be used here"):
+        load_models(folder, device)
+
+
 def test_probabilities_keep_the_window_whatever_its_size(folder: Path):
     network = load_models(folder, "cpu").fine
     result = probabilities(network, np.random.default_rng(0).uniform(-1000, 1500, (5, 7, 9)).astype(np.float32))
