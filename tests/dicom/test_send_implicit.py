@@ -55,7 +55,9 @@ def nested(_index, dataset):
 
 
 @pytest.mark.parametrize(
-    ("option", "syntax"), [("+xi", ImplicitVRLittleEndian), ("+xe", ExplicitVRLittleEndian)], ids=["implicit", "explicit"]
+    ("option", "syntax"),
+    [("+xi", ImplicitVRLittleEndian), ("+xe", ExplicitVRLittleEndian)],
+    ids=["implicit", "explicit"],
 )
 def test_explicit_files_reach_a_peer_whole(storescp, ct_series, option, syntax):
     files = ct_series(2, nested)
