@@ -19,6 +19,7 @@ DELIVER_TASK = "qct.deliver"
 SEGMENT_QUEUE = "segment"
 DELIVER_QUEUE = "deliver"
 EMBEDDED = "embedded"
+DELIVERY_THREADS = 4  # associations one delivering worker opens at once
 
 App = TypeVar("App", bound=Celery)
 

@@ -1,6 +1,5 @@
 """Sends results to a peer: one association for everything a job owes it, each outcome recorded as it comes."""
 
-import hashlib
 import logging
 from collections.abc import Iterator
 from datetime import timedelta
@@ -37,7 +36,7 @@ class _Errand:
         try:
             for delivery in self._claimed(delivery_id):
                 self._open[delivery.result.path] = delivery
-                fault = self._exhausted(delivery) or _fault(delivery)
+                fault = self._exhausted(delivery) or delivery.result.fault()
                 if fault:
                     self._failed(self._open.pop(delivery.result.path), fault, retry=False)
             if self._open:

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Protocol
 
-from node.broker import BrokerDownError
+from node.broker import DELIVERY_THREADS, BrokerDownError
 from node.completeness import judge
-from node.errors import NotAllowedError
+from node.errors import NodeError, NotAllowedError
 from node.ledger import Ledger
 from node.ledger.records import Decision, Job
 from node.routing import route
@@ -75,23 +75,31 @@ class Supervisor:
     def _decide(self, job: Job, decision_about: Callable[[Job], Decision]) -> None:
         try:
             decision = decision_about(job)
+        except NodeError:
+            raise  # the ledger does not answer: that says nothing about the series, and the next tick tries again
         except Exception as error:
             # One series that cannot be judged must not stop all others.
             log.exception("job %s cannot be judged", job.id)
             sentence = f"an unexpected error ({type(error).__name__}) stopped the decision; the log has the details"
             decision = Decision(JobState.HELD, Reason.UNEXPECTED, sentence)
         try:
-            if self._ledger.decide(job.id, decision, job.instances):
+            if self._ledger.decide(job.id, decision, job):
                 log.info("job %s: %s %s", job.id, decision.state, decision.reason)
         except NotAllowedError:
             log.info("job %s was moved by somebody else", job.id)
 
     def _dispatch(self) -> None:
+        """Announce what is new, and again what a worker with time for it should have claimed: its message is lost.
+
+        While all workers are busy or away, work waits its turn; to announce it again would only fill the broker.
+        """
         again = self._settings.jobs.redispatch_seconds
-        for job_id in self._ledger.queued(again if self._a_worker_is_idle() else NEVER_AGAIN):
+        idle = self._alive("worker-segment") > self._ledger.counts()[JobState.RUNNING]
+        for job_id in self._ledger.queued(again if idle else NEVER_AGAIN):
             self._dispatcher.segment(job_id)
             self._ledger.mark_dispatched(job_id)
-        for delivery_id in self._ledger.due_deliveries(again):
+        idle = self._alive("worker-deliver") * DELIVERY_THREADS > self._ledger.senders()
+        for delivery_id in self._ledger.due_deliveries(again if idle else NEVER_AGAIN):
             self._dispatcher.deliver(delivery_id)
             self._ledger.mark_delivery_dispatched(delivery_id)
 
@@ -101,11 +109,7 @@ class Supervisor:
             if self._ledger.now() - process.last_seen > FORGOTTEN_AFTER:
                 self._ledger.gone(process.name)
 
-    def _a_worker_is_idle(self) -> bool:
-        """Tell whether a queued job should have been claimed by now, so that its message must be lost.
-
-        While all workers are busy, jobs wait their turn; to announce them again would only fill the broker.
-        """
+    def _alive(self, kind: str) -> int:
+        """Return how many processes of a kind have reported themselves lately."""
         horizon = self._ledger.now() - timedelta(seconds=self._settings.jobs.heartbeat_seconds * MISSED_REPORTS)
-        alive = [p for p in self._ledger.processes() if p.kind == "worker-segment" and p.last_seen >= horizon]
-        return len(alive) > self._ledger.counts()[JobState.RUNNING]
+        return sum(process.kind == kind and process.last_seen >= horizon for process in self._ledger.processes())

@@ -18,7 +18,7 @@ from typing import Any
 from billiard.process import current_process
 from celery import Celery, signals
 
-from node.broker import SEGMENT_QUEUE, make_app
+from node.broker import DELIVERY_THREADS, SEGMENT_QUEUE, make_app
 from node.ledger import Ledger
 from node.logs import configure_logging
 from node.presence import Presence
@@ -27,8 +27,6 @@ from segmenter.errors import SegmenterError
 from worker.heartbeat import INTERRUPT
 from worker.segmentation import Segmenter, VNetSegmenter
 from worker.tasks import DeliverTask, SegmentTask
-
-DELIVERY_THREADS = 4
 
 log = logging.getLogger(__name__)
 

@@ -9,13 +9,13 @@ from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from node.errors import NotAllowedError, UnknownJobError
 from node.ledger.outbox import OPEN
-from node.ledger.store import Store
 from node.ledger.tables import deliveries, jobs, processes
+from node.ledger.views import Views
 from node.ledger.work import free
 from node.states import DeliveryState, JobState, Reason
 
 
-class Desk(Store):
+class Desk(Views):
     """The ledger's side of the administrator's desk."""
 
     def hold(self, job_id: str) -> None:
@@ -49,22 +49,24 @@ class Desk(Store):
     def retry(self, job_id: str) -> JobState:
         """Open again exactly what failed and return the job's new state.
 
-        A failed delivery is sent again, a failed job segmented again with fresh attempts; a declined or cancelled one
-        is decided anew. Raises NotAllowedError, UnknownJobError.
+        A failed delivery is sent again if its file is still what the worker made, any other failed job is segmented
+        again with fresh attempts; a declined or cancelled one is decided anew. Raises NotAllowedError, UnknownJobError.
         """
+        failed = [d for d in self.job(job_id).deliveries if d.state is DeliveryState.FAILED]
+        sendable = all(delivery.result.fault() is None for delivery in failed)
         with self._write() as connection:
             state = self._state(connection, job_id)
-            if state is JobState.FAILED and self._reopen_deliveries(connection, job_id):
-                target = JobState.DELIVERING
-            elif state is JobState.FAILED:
-                target = JobState.QUEUED
-            elif state in {JobState.DECLINED, JobState.CANCELLED}:
-                self._check_series(connection, job_id)
-                target = JobState.RECEIVED
-            else:
+            if state not in {JobState.FAILED, JobState.DECLINED, JobState.CANCELLED}:
                 raise NotAllowedError(
                     f"job {job_id} is {state}; only a failed, declined or cancelled job can be retried"
                 )
+            self._check_series(connection, job_id)
+            if state is not JobState.FAILED:
+                target = JobState.RECEIVED
+            elif sendable and self._reopen_deliveries(connection, job_id):
+                target = JobState.DELIVERING
+            else:
+                target = JobState.QUEUED
             self._move(connection, job_id, target, **self._again(target), finished_at=None)
             return target
 
@@ -82,7 +84,7 @@ class Desk(Store):
         return bool(connection.execute(update(deliveries).where(failed).values(fresh)).rowcount)
 
     def _check_series(self, connection: Connection, job_id: str) -> None:
-        """Refuse to decide anew what cannot be: a refusal, or a revision that a later one has superseded."""
+        """Refuse to try again what cannot be: a refusal, or a revision that a later one has superseded."""
         job = connection.execute(select(jobs).where(jobs.c.id == job_id)).one()
         if job.series_id is None:
             raise NotAllowedError(f"job {job_id} belongs to no series; send its objects again")

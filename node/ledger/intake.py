@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import insert as postgres_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from node.ledger.ids import new_job_id
-from node.ledger.records import Arrival, Decision, Header, Outcome, Refusal
+from node.ledger.records import Arrival, Decision, Header, Job, Outcome, Refusal
 from node.ledger.store import Store
 from node.ledger.tables import instances, jobs, series
 from node.states import UNFINISHED, JobState, Reason
@@ -55,9 +55,9 @@ class Intake(Store):
 
     def _count_slice(self, connection: Connection, series_id: int, arrival: Arrival) -> int:
         """Add one instance to the series' open job, or open the next revision; return the revision."""
-        last = connection.execute(
-            select(jobs).where(jobs.c.series_id == series_id).order_by(jobs.c.revision.desc()).limit(1)
-        ).first()
+        newest = select(jobs).where(jobs.c.series_id == series_id).order_by(jobs.c.revision.desc()).limit(1)
+        # Locked, so that a decision about fewer slices cannot come in between.
+        last = connection.execute(newest.with_for_update()).first()
         if last is not None and _takes_more(last):
             connection.execute(
                 update(jobs)
@@ -132,11 +132,11 @@ class Intake(Store):
         with self._read() as connection:
             return connection.execute(wanted).all()
 
-    def decide(self, job_id: str, decision: Decision, instances: int | None = None) -> bool:
+    def decide(self, job_id: str, decision: Decision, judged: Job | None = None) -> bool:
         """Carry out what completeness or routing decided.
 
-        instances: how many slices the decision saw; when more have arrived since, nothing changes and it returns
-        False. Raises NotAllowedError, UnknownJobError.
+        judged: the job the decision was made about; when its state is another one now or more slices have arrived,
+        nothing changes and it returns False. Raises NotAllowedError, UnknownJobError.
         """
         now = self.now()
         values: dict[str, Any] = {"code": decision.code, "reason": decision.reason, "priority": decision.priority}
@@ -151,21 +151,28 @@ class Intake(Store):
             unrouted = decision.destinations is None
             values["resume_state"] = JobState.COMPLETE if unrouted else JobState.QUEUED
         with self._write() as connection:
-            row = connection.execute(
-                select(jobs.c.instances, jobs.c.complete_at).where(jobs.c.id == job_id).with_for_update()
-            ).first()
-            if row is not None and instances is not None and row.instances != instances:
+            row = connection.execute(select(jobs).where(jobs.c.id == job_id).with_for_update()).first()
+            if row is not None and judged is not None and _differs(row, judged):
                 return False
             if row is not None and row.complete_at is None:
-                values["complete_at"] = now  # once only: it is the time in the result objects
+                values["complete_at"] = now
+                # Once for all revisions: results of the same slices have the same UIDs, so their bytes must not differ.
+                first = (series.c.id == row.series_id) & series.c.created_at.is_(None)
+                connection.execute(update(series).where(first).values(created_at=now))
             self._move(connection, job_id, decision.state, **values)
             return True
 
 
+def _differs(job: Row[Any], judged: Job) -> bool:
+    """Tell whether a job is not any more what a decision was made about."""
+    return (job.state, job.instances) != (judged.state, judged.instances)
+
+
 def _takes_more(job: Row[Any]) -> bool:
-    """Tell whether a new slice joins this job: it is still receiving, or a person held it."""
-    held_by_person = job.state == JobState.HELD and job.code == Reason.PERSON_HOLDS
-    return held_by_person or bool(job.state == JobState.RECEIVED)
+    """Tell whether a new slice joins this job: it is still receiving, or a person held or cancelled it."""
+    held = job.state == JobState.HELD and job.code == Reason.PERSON_HOLDS
+    cancelled = job.state == JobState.CANCELLED and job.code == Reason.PERSON_CANCELS
+    return held or cancelled or bool(job.state == JobState.RECEIVED)
 
 
 def _series_id(connection: Connection, header: Header) -> int:

@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, or_, select, update
+from sqlalchemy import ColumnElement, Connection, func, or_, select, update
 
 from node.ledger.records import Delivery
 from node.ledger.tables import deliveries, jobs
@@ -27,6 +27,14 @@ class Outbox(Views):
         wanted = select(deliveries.c.id).where(self._claimable(now), told).order_by(deliveries.c.next_at)
         with self._read() as connection:
             return list(connection.execute(wanted).scalars())
+
+    def senders(self) -> int:
+        """Return how many errands, each one association, are sending now; those whose lease ran out are dead."""
+        sending = (deliveries.c.state == DeliveryState.SENDING) & (deliveries.c.lease_until >= self.now())
+        with self._read() as connection:
+            return int(
+                connection.execute(select(func.count(deliveries.c.owner.distinct())).where(sending)).scalar_one()
+            )
 
     def mark_delivery_dispatched(self, delivery_id: int) -> None:
         """Note that the senders were told of this delivery just now."""

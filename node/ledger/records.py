@@ -1,5 +1,6 @@
 """What goes into the ledger and comes out of it: frozen records, no SQL."""
 
+import hashlib
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -93,6 +94,17 @@ class Result:
     sop_class_uid: str = ""
     sop_uid: str = ""
 
+    def fault(self) -> str | None:
+        """Tell what is wrong with the file: what leaves must be what the worker recorded."""
+        try:
+            with self.path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            return f"the result {self.path} cannot be read ({error.strerror}): segment the series again"
+        if digest != self.sha256:
+            return f"the result {self.path} was changed after it was made (SHA-256 differs): segment the series again"
+        return None
+
 
 @dataclass(frozen=True)
 class Delivery:
@@ -121,7 +133,7 @@ class Job:
     """One series revision on its way, as the ledger knows it now. Times are UTC.
 
     instances: objects of the series up to this revision (for a refusal: how often it happened). stage_seconds: what the
-    worker reported. created: the time written into result objects; the same on every attempt.
+    worker reported. created_at: when the first complete revision of the series was found so.
     """
 
     id: str
@@ -142,6 +154,7 @@ class Job:
     received_at: datetime
     last_slice_at: datetime
     complete_at: datetime | None
+    created_at: datetime | None
     queued_at: datetime | None
     started_at: datetime | None
     finished_at: datetime | None
@@ -157,8 +170,8 @@ class Job:
 
     @property
     def created(self) -> datetime:
-        """The time for result objects: when the series was found complete, to the second."""
-        return (self.complete_at or self.received_at).replace(microsecond=0)
+        """The time for result objects, to the second; the same for every attempt and every revision of a series."""
+        return (self.created_at or self.received_at).replace(microsecond=0)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form used by `jobs --json`, `show --json` and the web page."""

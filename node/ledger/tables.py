@@ -19,7 +19,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-HEAD = "0001"
+HEAD = "0002"
 """The newest migration; an open ledger at this revision needs no Alembic."""
 
 
@@ -58,6 +58,7 @@ series = Table(
     Column("study_description", String(64), nullable=False),
     Column("series_description", String(64), nullable=False),
     Column("body_part", String(64), nullable=False),
+    Column("created_at", Moment),  # the time in result objects: set once, by the first complete revision
     UniqueConstraint("study_uid", "series_uid"),
 )
 

@@ -134,6 +134,7 @@ def _job(row: Row[Any], made: Iterable[Result], sent: Iterable[Delivery]) -> Job
         received_at=row.received_at,
         last_slice_at=row.last_slice_at,
         complete_at=row.complete_at,
+        created_at=row.created_at,
         queued_at=row.queued_at,
         started_at=row.started_at,
         finished_at=row.finished_at,

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, delete, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Select, delete, insert, or_, select, update
 
 from node.ledger.records import Decision, Job, Result
 from node.ledger.tables import deliveries, jobs, results
@@ -24,11 +24,14 @@ class Work(Views):
         """Return the ids of queued jobs not announced to the workers within this time, the most urgent first."""
         before = self.now() - timedelta(seconds=redispatch_seconds)
         due = or_(jobs.c.last_dispatched_at.is_(None), jobs.c.last_dispatched_at <= before)
-        wanted = select(jobs.c.id).where(jobs.c.state == JobState.QUEUED, due)
         with self._read() as connection:
-            return list(
-                connection.execute(wanted.order_by(jobs.c.priority.desc(), jobs.c.queued_at, jobs.c.id)).scalars()
-            )
+            return list(connection.execute(_by_urgency().where(due)).scalars())
+
+    def most_urgent(self) -> str | None:
+        """Return the id of the queued job to be run next: highest priority, then longest in the queue."""
+        with self._read() as connection:
+            found: str | None = connection.execute(_by_urgency().limit(1)).scalar()
+            return found
 
     def mark_dispatched(self, job_id: str) -> None:
         """Note that the workers were told of a queued job just now."""
@@ -146,6 +149,14 @@ class Work(Views):
                     values = free(sentence, Reason.WORKER_DIED) | {"last_dispatched_at": None}
                     self._move(connection, job.id, JobState.QUEUED, **values)
         return [job.id for job in rows]
+
+
+def _by_urgency() -> Select[str]:
+    return (
+        select(jobs.c.id)
+        .where(jobs.c.state == JobState.QUEUED)
+        .order_by(jobs.c.priority.desc(), jobs.c.queued_at, jobs.c.id)
+    )
 
 
 def _mine(job_id: str, worker: str) -> ColumnElement[bool]:

@@ -1,3 +1,4 @@
+import hashlib
 import json
 from contextlib import closing
 
@@ -50,7 +51,10 @@ def failed(ledger):
     ledger.decide(job_id, Decision(JobState.COMPLETE))
     ledger.decide(job_id, Decision(JobState.QUEUED, destinations=("pacs",)))
     ledger.claim_job(job_id, "w", 30)
-    made = [Result("seg", ledger.data / "results/seg.dcm", "d", 1, "1.66.4", "2.25.1")]
+    path = ledger.data / "results" / "seg.dcm"
+    path.parent.mkdir()
+    path.write_bytes(b"a mask")
+    made = [Result("seg", path, hashlib.sha256(b"a mask").hexdigest(), 6, "1.66.4", "2.25.1")]
     ledger.finish_job(job_id, "w", made, {"timings": {"segment": 1.5}})
     [delivery] = ledger.due_deliveries(0)
     ledger.claim_delivery(delivery, "s", 30)
