@@ -1,5 +1,6 @@
 """What the SCP does at each event of an association: keep, write down, and only then answer."""
 
+import hashlib
 import logging
 from weakref import WeakKeyDictionary
 
@@ -92,10 +93,10 @@ class Handlers:
         sop_uid = require_uid(str(request.AffectedSOPInstanceUID), "Affected SOP Instance UID")
         content = event.encoded_dataset()
         header = read_header(content, sop_class, sop_uid)
-        kept = self._inbox.keep((header.study_uid, header.series_uid, header.sop_uid), content)
+        kept = self._inbox.keep((header.study_uid, header.series_uid, header.sop_uid), content, _digest(event))
         calling_ae, host = _caller(event.assoc)
         syntax = str(event.context.transfer_syntax)
-        arrival = Arrival(header, syntax, kept.path, kept.sha256, kept.size, calling_ae, host)
+        arrival = Arrival(header, syntax, kept.path, kept.digest, kept.size, calling_ae, host)
         if self._ledger.record_instance(arrival) is Outcome.CONFLICT:
             self._inbox.discard(kept)
             sentence = "an object with this SOP Instance UID but other content is here already; the first one stays"
@@ -124,6 +125,16 @@ def _answer(status: Answer, comment: str = "") -> Dataset:
     if comment:
         answer.ErrorComment = comment[:MAX_COMMENT]
     return answer
+
+
+def _digest(event: evt.Event) -> str:
+    """Return the SHA-256 of what the sender sent: transfer syntax and data set.
+
+    The file meta information is our own and names the version of our library, so it must not tell objects apart.
+    """
+    sent = hashlib.sha256(str(event.context.transfer_syntax).encode())
+    sent.update(event.encoded_dataset(include_meta=False))
+    return sent.hexdigest()
 
 
 def _caller(association: Association) -> tuple[str, str]:

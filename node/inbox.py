@@ -1,6 +1,5 @@
 """Bytes to disk so that they stay: temporary file, fsync, rename, fsync of the folder."""
 
-import hashlib
 import os
 import shutil
 import tempfile
@@ -21,14 +20,14 @@ class Kept:
     """An object that is safely on disk."""
 
     path: Path
-    sha256: str
+    digest: str
     size: int
 
 
 class Inbox:
     """The folder of received objects: `inbox/STUDY/SERIES/SOP-DIGEST.dcm`.
 
-    The name holds the content's digest, so that equal bytes meet and different bytes never overwrite each other.
+    The name holds the object's digest, so that equal objects meet and different ones never overwrite each other.
     """
 
     def __init__(self, data: Path, min_free_mb: int) -> None:
@@ -45,13 +44,13 @@ class Inbox:
             sentence = f"only {free} MB are free on the disk; {self._min_free_mb} MB must stay free"
             raise InboxError(sentence, retry=True, status=Answer.OUT_OF_RESOURCES)
 
-    def keep(self, uids: tuple[str, str, str], content: bytes) -> Kept:
+    def keep(self, uids: tuple[str, str, str], content: bytes, digest: str) -> Kept:
         """Write an object under its study, series and SOP Instance UID; when this returns, it survives a power cut.
 
+        content: the bytes of the file. digest: hexadecimal, equal for objects that count as the same.
         Raises ObjectError for an invalid UID, InboxError (out of resources) when the disk does not take it.
         """
         study, series, sop = (require_uid(uid, "UID") for uid in uids)
-        digest = hashlib.sha256(content).hexdigest()
         folder = self._root / study / series
         target = folder / f"{sop}-{digest[:12]}.dcm"
         try:

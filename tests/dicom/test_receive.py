@@ -7,7 +7,7 @@ import pytest
 from pydicom import dcmread
 from pydicom.encaps import encapsulate
 from pydicom.uid import UID, ExplicitVRLittleEndian
-from pynetdicom.dsutils import split_dataset
+from pynetdicom.dsutils import create_file_meta, split_dataset
 
 from node.scp import TRANSFER_SYNTAXES
 from node.states import JobState
@@ -71,6 +71,18 @@ def test_dcmtk_sends_and_verifies(node, ct_series, dcmtk):
     assert job.host == "127.0.0.1"
 
 
+def test_same_object_taken_by_a_newer_version_of_our_library_is_the_same(node, ct_series, monkeypatch):
+    [path] = ct_series(1)
+    assert node.send(path)[0].ok
+    [before] = node.stored()
+    monkeypatch.setitem(create_file_meta.__kwdefaults__, "implementation_version", "NEWER")
+    [sent] = node.send(path)
+    assert sent.ok, sent.reason
+    assert node.only_job().instances == 1
+    assert node.stored() == [before]
+    assert split_dataset(before)[0].ImplementationVersionName == "NEWER"
+
+
 def test_storescu_with_compression(node, ct_series, dcmtk):
     files = [in_syntax(path, "1.2.840.10008.1.2.4.70", dcmtk) for path in ct_series(2)]
     sent = dcmtk("storescu", "-xs", "-aec", "QCTNODE", "127.0.0.1", node.receiver.port, *files)
@@ -82,11 +94,12 @@ def test_storescu_with_compression(node, ct_series, dcmtk):
 def test_what_is_written_down_is_what_is_on_disk(node, ct_series):
     node.send(*ct_series(3))
     with node.ledger._read() as connection:
-        rows = connection.exec_driver_sql("SELECT path, sha256, size FROM instances").all()
+        rows = connection.exec_driver_sql("SELECT path, transfer_syntax, sha256, size FROM instances").all()
     assert len(rows) == 3
-    for path, sha256, size in rows:
-        content = (node.settings.data / path).read_bytes()
-        assert (hashlib.sha256(content).hexdigest(), len(content)) == (sha256, size)
+    for name, syntax, sha256, size in rows:
+        path = node.settings.data / name
+        assert hashlib.sha256(syntax.encode() + data_set_bytes(path)).hexdigest() == sha256
+        assert path.stat().st_size == size
     assert len(node.stored()) == 3, "no temporary file is left"
 
 
