@@ -59,12 +59,13 @@ class SegmentTask(LedgerTask):
         self.segmenter = segmenter
 
     def run(self, job_id: str) -> None:
-        """Run the job if it can be claimed; a message about a job that somebody else has is nothing wrong."""
+        """Run one job: the message only wakes the worker; that nothing is left to be run is nothing wrong."""
         worker, jobs = claimant(), self.settings.jobs
-        if not self.ledger.claim_job(job_id, worker, jobs.lease_seconds):
+        job = self._claim(job_id, worker)
+        if job is None:
             log.info("job %s is not to be run any more", job_id)
             return
-        job = self.ledger.job(job_id)
+        job_id = job.id
         log.info("job %s: attempt %d of %d", job_id, job.attempts, jobs.max_attempts)
         folder = ResultFolder(self.settings.data, job_id, worker.rpartition("-")[2])
         try:
@@ -93,6 +94,14 @@ class SegmentTask(LedgerTask):
             )
         finally:
             folder.discard()
+
+    def _claim(self, job_id: str, worker: str) -> Job | None:
+        """Claim the most urgent job in the queue, whichever it is: there is a message for each, so all are run."""
+        while (urgent := self.ledger.most_urgent()) is not None:
+            job = self.ledger.claim_job(urgent, worker, self.settings.jobs.lease_seconds)
+            if job is not None:
+                return job
+        return self.ledger.claim_job(job_id, worker, self.settings.jobs.lease_seconds)
 
     def _segment(self, job: Job, worker: str, folder: ResultFolder, heartbeat: Heartbeat) -> None:
         files = self.ledger.instances_of(job.id)

@@ -56,7 +56,7 @@ class Site:
         path = self.folder / name
         return len(path.read_text().splitlines()) if path.exists() else 0
 
-    def queued_job(self, destinations: tuple[str, ...] = ()) -> str:
+    def queued_job(self, destinations: tuple[str, ...] = (), priority: int = 0) -> str:
         """Record one slice of a new series and bring its job into the queue."""
         header, path = self._slice()
         data = path.read_bytes()
@@ -66,7 +66,7 @@ class Site:
         self.ledger.record_instance(arrival)
         (job,) = [job for job in self.ledger.jobs() if job.series_uid == header.series_uid]
         self.ledger.decide(job.id, Decision(JobState.COMPLETE))
-        self.ledger.decide(job.id, Decision(JobState.QUEUED, destinations=destinations))
+        self.ledger.decide(job.id, Decision(JobState.QUEUED, destinations=destinations, priority=priority))
         return job.id
 
     def _slice(self) -> tuple[Header, Path]:

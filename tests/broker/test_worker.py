@@ -60,6 +60,18 @@ def test_message_sent_three_times_runs_the_job_once_and_the_model_is_loaded_once
     assert site.count("loads") == 1
 
 
+def test_urgent_job_overtakes_what_was_announced_before_it_and_all_are_run(site, poll):
+    waiting = [site.queued_job() for _ in range(2)]
+    urgent = site.queued_job(priority=5)
+    for job_id in (*waiting, urgent):
+        site.dispatcher.segment(job_id)
+    site.worker()
+    everything = (urgent, *waiting)
+    poll(lambda: {site.state(job_id) for job_id in everything} == {JobState.DELIVERED})
+    assert sorted(everything, key=lambda job_id: site.ledger.job(job_id).started_at) == list(everything)
+    assert site.count("runs") == 3
+
+
 @pytest.mark.parametrize(
     ("order", "state", "code", "words"),
     [
