@@ -560,6 +560,23 @@ def test_the_migrations_make_exactly_the_tables(ledger):
         assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
 
 
+def test_a_ledger_of_the_first_layout_is_brought_up_to_date(ledger, clock):
+    import sqlite3
+
+    first = queued_job(ledger)
+    created = ledger.job(first).created
+    clock.push(100)
+    ledger.record_instance(arrival(ledger, 2))
+    later = ledger.jobs(S.RECEIVED)[0].id
+    ledger.decide(later, Decision(S.COMPLETE))
+    with sqlite3.connect(ledger.data / "ledger.sqlite3") as raw:
+        raw.execute("ALTER TABLE series DROP COLUMN created_at")
+        raw.execute("UPDATE alembic_version SET version_num = '0001'")
+    again = Ledger.open(f"sqlite:///{ledger.data}/ledger.sqlite3", ledger.data)
+    assert [again.job(job_id).created for job_id in (first, later)] == [created, created]
+    again.close()
+
+
 def test_a_ledger_of_a_newer_version_is_refused(ledger):
     import sqlite3
 
