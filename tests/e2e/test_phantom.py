@@ -1,4 +1,4 @@
-"""The synthetic patient as DICOM: valid, complete, reproducible, and its truth true."""
+"""The synthetic patient as DICOM: valid, complete, reproducible, and its truth true; the shipped networks on one."""
 
 import json
 import subprocess
@@ -9,7 +9,13 @@ import pydicom
 import pytest
 import SimpleITK as sitk  # noqa: N813
 
+from segmenter.femur import Side
+from segmenter.grids import box_geometry
+from segmenter.inference import segment_femora
 from segmenter.phantom import PhantomOptions, write_phantom
+from segmenter.synth.atlas import load_atlas
+from segmenter.synth.patient import sample_patient
+from segmenter.weights import load_models
 
 OPTIONS = PhantomOptions(seed=4, slices=24, size=96, slice_step_mm=5.0)
 
@@ -78,3 +84,15 @@ def test_the_same_options_give_the_same_bytes_and_another_seed_another_patient(p
     first, again, other = ((tmp_path / n / "dicom" / "0002.dcm").read_bytes() for n in "abc")
     assert first == again
     assert first != other
+
+
+def test_both_femora_of_a_small_patient_are_found_on_their_sides():
+    patient = sample_patient(np.random.default_rng(11), load_atlas().bodies[-1])
+    geometry = box_geometry(patient.low, patient.high, 3.0)
+    rendering = patient.render(geometry)
+    femora = segment_femora(rendering.hu, geometry, load_models(device="cpu"))
+    assert [femur.side for femur in femora] == [Side.LEFT, Side.RIGHT]
+    for femur in femora:
+        truth = rendering.distance[femur.side] < 0
+        assert 2 * (femur.mask & truth).sum() / (femur.mask.sum() + truth.sum()) > 0.9
+    assert not (femora[0].mask & femora[1].mask).any()
