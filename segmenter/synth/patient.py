@@ -13,7 +13,7 @@ from segmenter.geometry import Geometry
 from segmenter.resample import resample
 from segmenter.synth.atlas import Body, FloatArray, Tissue, load_atlas
 from segmenter.synth.calibration import CalibrationPhantom
-from segmenter.synth.femur_field import FemurField, femur_field, place
+from segmenter.synth.femur_field import FAR_MM, FemurField, femur_field, place
 
 FloatVolume = NDArray[np.float32]
 AIR_HU = -1000.0
@@ -186,12 +186,16 @@ def smoothstep(x: FloatVolume) -> FloatVolume:
 
 
 def signed_distance(inside: NDArray[np.bool_], spacing: tuple[float, float, float]) -> FloatVolume:
-    """Return the smoothed signed distance to a tissue's border in mm, negative inside."""
-    outer = ndimage.distance_transform_edt(~inside, sampling=spacing)
-    inner = ndimage.distance_transform_edt(inside, sampling=spacing)
+    """Return the smoothed signed distance to a tissue's border in mm, negative inside; far from it about `FAR_MM`."""
+    (box,) = ndimage.find_objects(inside.astype(np.uint8))
+    margin = [int(FAR_MM / step) for step in spacing]
+    near = tuple(slice(max(s.start - m, 0), s.stop + m) for s, m in zip(box, margin, strict=True))
+    outer = ndimage.distance_transform_edt(~inside[near], sampling=spacing)
+    inner = ndimage.distance_transform_edt(inside[near], sampling=spacing)
     half = 0.5 * min(spacing)  # distances are between voxel centres; the border lies half a voxel nearer
-    smooth: FloatVolume = ndimage.gaussian_filter(np.where(inside, half - inner, outer - half), 0.6).astype(np.float32)
-    return smooth
+    distance = np.full(inside.shape, FAR_MM, np.float32)
+    distance[near] = ndimage.gaussian_filter(np.where(inside[near], half - inner, outer - half), 0.6)
+    return distance
 
 
 def noise_layer(rng: np.random.Generator, pitch_mm: float, low: FloatArray, high: FloatArray) -> Layer:
