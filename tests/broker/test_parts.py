@@ -12,6 +12,7 @@ import torch
 from node.settings import load_settings
 from segmenter.errors import Reason, SegmenterError
 from segmenter.network import VNet, VNetConfig
+from segmenter.phantom import PhantomOptions, write_phantom
 from segmenter.weights import save_weights, write_manifest
 from worker.app import make_worker_app
 from worker.heartbeat import INTERRUPT, ClaimLostError, Heartbeat, StoppingError
@@ -131,15 +132,15 @@ def test_shipped_segmenter_names_a_missing_model(tmp_path):
     assert caught.value.reason is Reason.MODEL
 
 
-def test_shipped_segmenter_goes_through_the_pipeline_and_tells_its_stages(tmp_path, model, ct):
-    """Weights made by chance find something in noise; twice the same, byte for byte."""
+def test_shipped_segmenter_goes_through_the_pipeline_and_tells_its_stages(tmp_path):
     stages: list[str] = []
-    files = ct.write_ct(tmp_path / "ct", ct.CtSpec())
-    first = VNetSegmenter(model, "cpu").segment(files, tmp_path / "a", CREATED, stages.append)
+    series = write_phantom(PhantomOptions(seed=4, slices=28, size=128, slice_step_mm=5.0), tmp_path / "patient")
+    files = sorted(series.iterdir())
+    first = VNetSegmenter(device="cpu").segment(files, tmp_path / "a", CREATED, stages.append)
     assert stages == ["read", "locate", "segment", "write", "check"]
     assert list(first.report["timings"]) == stages
     assert [path.name for path in first.files] == ["seg.dcm", "overlay.png", "report.json"]
-    second = VNetSegmenter(model, "cpu").segment(files, tmp_path / "b", CREATED, stages.append)
+    second = VNetSegmenter(device="cpu").segment(files, tmp_path / "b", CREATED, stages.append)
     assert first.files[0].read_bytes() == second.files[0].read_bytes()
 
 
