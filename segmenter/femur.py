@@ -87,5 +87,7 @@ def _beside_nothing(mask: NDArray[np.bool_], volume: NDArray[np.generic]) -> int
 def _length(mask: NDArray[np.bool_], geometry: Geometry) -> float:
     """Return the femur's extent along its own longest axis, mm; a flexed leg is no shorter."""
     points = geometry.to_patient(np.argwhere(mask))
+    if len(points) < 2:
+        return 0.0
     axes = np.linalg.svd(np.cov((points - points.mean(axis=0)).T))[0]
     return float(np.ptp(points @ axes[:, 0]))

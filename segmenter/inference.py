@@ -17,6 +17,7 @@ Box = tuple[Matrix, Matrix]  # lowest and highest corner
 
 SURFACE = 0.5  # probability at the bone's surface
 GROWTH_MM = 40.0
+MIN_FEMUR_ML = 5.0  # less means that the second network does not see the bone the first one saw
 MAX_WINDOWS = 4
 
 
@@ -36,7 +37,7 @@ def segment_femora(
     taken = np.zeros(geometry.shape, bool)
     for hip in hips:
         mask = segment_hip(volume, geometry, hip, models) & ~taken
-        if mask.any():
+        if mask.sum() * geometry.voxel_volume_mm3 >= MIN_FEMUR_ML * 1000:
             taken |= mask
             complete, reasons = completeness(mask, volume, geometry)
             femora.append(Femur(hip.side, mask, complete, reasons))

@@ -58,6 +58,10 @@ def test_a_small_bone_that_the_scan_does_not_end_is_complete():
     assert completeness(bone(z=slice(5, 39)), volume(), GRID) == (True, ())
 
 
+def test_a_single_voxel_is_no_traceback():
+    assert completeness(bone(slice(30, 31), slice(5, 6), slice(5, 6)), volume(), GRID)[0] is False
+
+
 def test_a_bone_beside_what_is_no_image_is_cut_by_the_field_of_view():
     outside = volume()
     outside[:, :, 31:] = -1024
