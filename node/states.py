@@ -39,7 +39,6 @@ class Reason(StrEnum):
     MIXED_GRID = "mixed-grid"
     MIXED_FRAME_OF_REFERENCE = "mixed-frame-of-reference"
     MISSING_GEOMETRY = "missing-geometry"
-    DUPLICATE_POSITION = "duplicate-position"
     GAP = "gap"
     TOO_SHORT = "too-short"
     NO_ROUTE = "no-route"

@@ -9,7 +9,7 @@ COARSE_MM = 4.0  # whole scan: where are the hips, and whose side is it
 FINE_MM = 1.5  # one hip: its surface
 FINE_MARGIN_MM = 21.0  # soft tissue kept around the coarse femur
 HU_LOW, HU_HIGH = -200.0, 1300.0
-OUTSIDE_HU = -1024.0
+OUTSIDE_HU = -1024.0  # what lies outside the scanned field; nothing is less dense than air
 
 
 def box_geometry(low: NDArray[np.float64], high: NDArray[np.float64], step: float) -> Geometry:

@@ -10,8 +10,9 @@ from segmenter.femur import Femur, Side, clean, completeness
 from segmenter.geometry import Geometry, Matrix
 from segmenter.grids import FINE_MARGIN_MM, FINE_MM, OUTSIDE_HU, box_geometry
 from segmenter.locate import Hip, find_hips
+from segmenter.network import probabilities
 from segmenter.resample import crop_to, reduce, resample
-from segmenter.weights import Models, probabilities
+from segmenter.weights import Models
 
 Box = tuple[Matrix, Matrix]  # lowest and highest corner
 

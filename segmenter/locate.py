@@ -10,8 +10,9 @@ from scipy import ndimage
 from segmenter.femur import Side
 from segmenter.geometry import Geometry, Matrix
 from segmenter.grids import COARSE_MM, OUTSIDE_HU, box_geometry
+from segmenter.network import probabilities
 from segmenter.resample import reduce
-from segmenter.weights import Models, probabilities
+from segmenter.weights import Models
 
 APART_MM = 90.0  # between the middles of the two femora of one patient, at least
 MIN_PIECE_ML = 4.0  # smaller pieces are noise

@@ -9,8 +9,12 @@ convolution: CT numbers are calibrated, so the statistics of a training set suit
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
+
+from segmenter.grids import normalise
 
 
 @dataclass(frozen=True)
@@ -116,3 +120,17 @@ class VNet(nn.Module):
             y = up(y, features.pop())
         logits: Tensor = self.head(y)
         return logits
+
+
+def probabilities(network: VNet, window: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return class probabilities `(classes, z, y, x)` of one window of HU `(z, y, x)`, run whole, without tiles."""
+    multiple = network.config.multiple
+    padding = [(0, -n % multiple) for n in window.shape]
+    padded = np.pad(normalise(window), padding, constant_values=-1.0)
+    device = next(network.parameters()).device
+    image = torch.from_numpy(padded[None, None]).to(device, memory_format=torch.channels_last_3d)
+    with torch.inference_mode():
+        result = network(image)[0].float().softmax(dim=0).cpu().numpy()
+    z, y, x = window.shape
+    cut: NDArray[np.float32] = result[:, :z, :y, :x]
+    return cut

@@ -11,10 +11,10 @@ from pydicom.encaps import generate_frames
 from pydicom.pixels.utils import pixel_array
 
 from segmenter.errors import Reason, SegmenterError
+from segmenter.grids import OUTSIDE_HU
 from segmenter.series import Series
 from segmenter.slices import Slice
 
-OUTSIDE_HU = -1024  # what lies outside the scanned field; nothing is less dense than air
 JPEG_FAMILY = "1.2.840.10008.1.2.4."
 END_OF_IMAGE = b"\xff\xd9"  # EOI of JPEG and JPEG-LS, EOC of JPEG 2000
 # What pydicom and its decoder plugins raise for pixels missing, cut off, broken or in an unknown syntax.

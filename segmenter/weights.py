@@ -7,13 +7,10 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 
 from segmenter.errors import Reason, SegmenterError, Verdict
-from segmenter.grids import normalise
 from segmenter.network import VNet, VNetConfig
 
 MANIFEST = "model.json"
@@ -139,17 +136,3 @@ def _load_network(folder: Path, stage: str, entry: dict[str, str], device: torch
 
 def _model_error(message: str) -> SegmenterError:
     return SegmenterError(Reason.MODEL, message, Verdict.FAILED)
-
-
-def probabilities(network: VNet, window: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return class probabilities `(classes, z, y, x)` of one window of HU `(z, y, x)`, run whole, without tiles."""
-    multiple = network.config.multiple
-    padding = [(0, -n % multiple) for n in window.shape]
-    padded = np.pad(normalise(window), padding, constant_values=-1.0)
-    device = next(network.parameters()).device
-    image = torch.from_numpy(padded[None, None]).to(device, memory_format=torch.channels_last_3d)
-    with torch.inference_mode():
-        result = network(image)[0].float().softmax(dim=0).cpu().numpy()
-    z, y, x = window.shape
-    cut: NDArray[np.float32] = result[:, :z, :y, :x]
-    return cut

@@ -1,7 +1,7 @@
 """A synthetic patient: anatomy sampled from the atlas, rendered as noise-free HU on any grid."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
@@ -95,7 +95,7 @@ class Patient:
     noise: tuple[Layer, ...]
     low: FloatArray
     high: FloatArray
-    table: CalibrationPhantom | None = field(default=None)
+    table: CalibrationPhantom | None = None
 
     def render(self, geometry: Geometry) -> Rendering:
         """Return the patient on a grid; edges are ramps of one voxel, so a voxel holds its part of every tissue."""

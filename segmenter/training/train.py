@@ -13,12 +13,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from segmenter.locate import CoarseClass
 from segmenter.network import VNet, VNetConfig
 from segmenter.training.crops import STAGES, Crops
 from segmenter.training.loss import compound_loss, dice_loss
 from segmenter.weights import choose_device, save_weights
 
-CLASSES = {"coarse": 5, "fine": 2}
+CLASSES = {"coarse": len(CoarseClass), "fine": 2}
 VALIDATION_CROPS = 16
 
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from segmenter.errors import Reason, SegmenterError
-from segmenter.network import VNet, VNetConfig
-from segmenter.weights import load_models, probabilities, read_weights, save_weights, write_manifest
+from segmenter.network import VNet, VNetConfig, probabilities
+from segmenter.weights import load_models, read_weights, save_weights, write_manifest
 
 
 @pytest.fixture
