@@ -19,7 +19,7 @@ COMMANDS = {
     "worker": "worker.commands:worker",
     "segment": "segmenter.commands:segment",
     "phantom": "segmenter.commands:phantom",
-    "train": "segmenter.commands:train",
+    "train": "segmenter.training_commands:train",
     "send": "node.commands.tools:send",
     "echo": "node.commands.tools:echo",
     "jobs": "node.commands.jobs:jobs",

@@ -1,21 +1,15 @@
-"""The segmenter's commands: `segment`, `phantom`, `train`."""
+"""The segmenter's commands: `segment`, `phantom`."""
 
-import contextlib
-from collections.abc import Callable, Iterator
 from datetime import datetime
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from segmenter.errors import SegmenterError
-from segmenter.pipeline import STAGES, OnStage, SegmentRequest
+from segmenter.pipeline import SegmentRequest
 from segmenter.pipeline import segment as run
+from segmenter.progress import bars, stages
 from segmenter.report import Report
-
-if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
 
 
 @click.command()
@@ -36,7 +30,7 @@ def segment(
 
     try:
         request = SegmentRequest(find_series(dicom_dir), out, created, model, device)
-        with _progress() as on_stage:
+        with stages() as on_stage:
             report = run(request, on_stage)
     except (SegmenterError, OSError) as error:
         raise click.ClickException(str(error)) from error
@@ -52,21 +46,6 @@ def _summary(report: Report) -> str:
     return "\n".join([*lines, *report.outputs])
 
 
-@contextlib.contextmanager
-def _progress() -> Iterator[OnStage]:
-    """Show the stages on stderr: a bar on a terminal, one plain line each otherwise."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield lambda stage: click.echo(f"{stage} ...", err=True)
-        return
-    with Progress(console=console, transient=True) as progress:
-        task = progress.add_task("", total=len(STAGES))
-        yield lambda stage: progress.update(task, description=stage, completed=STAGES.index(stage))
-
-
 @click.command()
 @click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder for the patient.")
 @click.option("--seed", default=1, show_default=True, type=click.IntRange(0), help="Another seed, another patient.")
@@ -80,52 +59,8 @@ def phantom(out: Path, seed: int, slices: int, size: int, step: float, noise: fl
 
     options = PhantomOptions(seed=seed, slices=slices, size=size, slice_step_mm=step, noise_hu=noise)
     try:
-        with _bars(slices=slices) as bars:
-            folder = write_phantom(options, out, bars["slices"])
+        with bars(slices=slices) as show:
+            folder = write_phantom(options, out, show["slices"])
     except OSError as error:
         raise click.ClickException(f"cannot write the patient: {error}") from error
     click.echo(folder)
-
-
-@click.command()
-@click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Pool, runs and model.")
-@click.option("--patients", default=160, show_default=True, type=click.IntRange(2), help="Synthetic patients.")
-@click.option("--coarse-steps", default=500, show_default=True, type=click.IntRange(1))
-@click.option("--fine-steps", default=1200, show_default=True, type=click.IntRange(1))
-@click.option("--seed", default=1, show_default=True, type=click.IntRange(0))
-@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
-@click.option("--workers", default=2, show_default=True, type=click.IntRange(1), help="Processes that make patients.")
-def train(  # noqa: PLR0913, PLR0917
-    out: Path, patients: int, coarse_steps: int, fine_steps: int, seed: int, device: str, workers: int
-) -> None:
-    """Train both networks on synthetic patients; a broken run continues. The defaults made the shipped weights."""
-    from segmenter.training.recipe import Recipe, train_model
-
-    recipe = Recipe(patients, coarse_steps=coarse_steps, fine_steps=fine_steps, seed=seed, device=device)
-    with _bars(patients=patients, coarse=coarse_steps, fine=fine_steps) as bars:
-        model = train_model(recipe, out, workers, bars["patients"], lambda stage, at: bars[stage](at.step))
-    click.echo(model)
-
-
-@contextlib.contextmanager
-def _bars(**totals: int) -> Iterator[dict[str, Callable[[int], None]]]:
-    """Show how far counted works are on stderr: bars with the time left on a terminal, a line per tenth otherwise."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    console = Console(stderr=True)
-
-    def plain(name: str, done: int) -> None:
-        if done % max(totals[name] // 10, 1) == 0 or done == totals[name]:
-            click.echo(f"{name} {done}/{totals[name]}", err=True)
-
-    if not console.is_terminal:
-        yield {name: partial(plain, name) for name in totals}
-        return
-    with Progress(console=console) as progress:
-        tasks = {name: progress.add_task(name, total=total) for name, total in totals.items()}
-        yield {name: partial(_advance, progress, task) for name, task in tasks.items()}
-
-
-def _advance(progress: "Progress", task: "TaskID", done: int) -> None:
-    progress.update(task, completed=done)
