@@ -45,7 +45,8 @@ def train_model(
     model.mkdir(parents=True, exist_ok=True)
     for options in recipe.stages():
         seen = patients[: recipe.coarse_patients] if options.stage == "coarse" else patients
-        trainer = Trainer(options, seen, out / options.stage)
+        held_out = max(1, len(seen) // 10)
+        trainer = Trainer(options, seen[held_out:], seen[:held_out], out / options.stage)
         weights = trainer.run(lambda progress, stage=options.stage: on_step(stage, progress))  # type: ignore[misc]
         (model / weights.name).write_bytes(weights.read_bytes())
     write_manifest(model, recipe.name, recipe.version)

@@ -1,31 +1,35 @@
 """The training loop of one stage; it made the shipped weights (the model card has seeds and settings)."""
 
-import csv
 import json
 import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
+from segmenter.errors import Reason, SegmenterError, Verdict
 from segmenter.locate import CoarseClass
 from segmenter.network import VNet, VNetConfig
 from segmenter.training.crops import STAGES, Crops
-from segmenter.training.loss import compound_loss, dice_loss
-from segmenter.weights import choose_device, save_weights
+from segmenter.training.curves import Row, RunLog
+from segmenter.training.loss import compound_loss, hard_dice
+from segmenter.weights import choose_device, read_weights, save_weights
 
 CLASSES = {"coarse": len(CoarseClass), "fine": 2}
 VALIDATION_CROPS = 16
+MAY_CHANGE = {"steps", "init", "save_every", "device", "loaders"}  # between a run's start and its being taken up again
 
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """Settings of one run; together with the pool's seed they determine the weights on one kind of machine."""
+    """Settings of one run; together with the pool they determine the weights on one kind of machine."""
 
     stage: str
     steps: int
@@ -35,17 +39,26 @@ class TrainOptions:
     convs: tuple[int, ...] = (1, 2, 2, 2)
     kernel: int = 3
     learning_rate: float = 2e-3
+    dice: float = 1.0
+    ce: float = 0.0
     l2: float = 1e-5
+    ema: float = 0.999  # how much of the averaged weights stays at each step; 0: the weights are not averaged
     warm_up: int = 50
     freeze_norm_after: float = 0.6  # then the statistics stay as they will be in use: a batch of two is a poor sample
+    init: Path | None = None  # weights to start from
     save_every: int = 100
     device: str = "auto"
     loaders: int = 1  # processes that prepare crops; 0 prepares them in between
 
+    @property
+    def network(self) -> VNetConfig:
+        """The network that is trained."""
+        return VNetConfig(classes=CLASSES[self.stage], width=self.width, convs=self.convs, kernel=self.kernel)
+
 
 @dataclass(frozen=True)
 class Progress:
-    """What the loop says after every step; validation is None where none was made."""
+    """What the loop says after every step; validation, a Dice, is None where none was made."""
 
     step: int
     steps: int
@@ -55,110 +68,171 @@ class Progress:
 
 
 class Trainer:
-    """One run in one folder: checkpoints, `log.csv`, at the end the weights. A broken run is taken up again."""
+    """One run in one folder: checkpoints, `log.csv`, at the end the weights. A broken run is taken up again.
 
-    def __init__(self, options: TrainOptions, patients: list[Path], out: Path) -> None:
+    `training` and `validation` are folders of the pool; without validation the log has no Dice. Raises
+    SegmenterError(MODEL) when the folder holds a run with other settings or `init` another network.
+    """
+
+    def __init__(self, options: TrainOptions, training: list[Path], validation: list[Path], out: Path) -> None:
         out.mkdir(parents=True, exist_ok=True)
         self.options, self.out = options, out
-        held_out = max(1, len(patients) // 10)
-        self.training, self.validation = patients[held_out:], patients[:held_out]
+        self.training, self.validation = training, validation
         self.device = choose_device(options.device)
         # Gradients of a saturated softmax are denormal numbers, on which a CPU is several times slower.
         torch.set_flush_denormal(True)
+        # The same seed must give the same weights, so no algorithm is chosen by the clock.
+        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
         torch.manual_seed(options.seed)
-        config = VNetConfig(CLASSES[options.stage], options.width, options.convs, options.kernel)
-        self.network = VNet(config).to(self.device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        resumed = (out / "checkpoint.pt").exists()
+        network = VNet(options.network) if resumed or options.init is None else start_from(options)
+        self.network = network.to(self.device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        self.average = averaged(self.network, options.ema)
         self.optimiser = torch.optim.Adam(self.network.parameters(), options.learning_rate)
-        self.step = 0
-        self._resume()
-        (out / "options.json").write_text(json.dumps(asdict(options), indent=2) + "\n")
+        self.step, self.seconds = 0, 0.0
+        if resumed:
+            self._resume()
+        self.log = RunLog(out, self.step)
+        (out / "options.json").write_text(json.dumps(plain(options), indent=2) + "\n")
 
     def run(self, on_step: Callable[[Progress], None]) -> Path:
-        """Train to the last step and write the weights; returns their path."""
-        o = self.options
-        crops = Crops(self.training, STAGES[o.stage], o.seed, start=self.step * o.batch)
-        ahead = {"prefetch_factor": 4, "multiprocessing_context": "spawn"} if o.loaders else {}
-        loader = DataLoader(crops, batch_size=o.batch, num_workers=o.loaders, **ahead)  # type: ignore[arg-type]
-        held = [
-            batch
-            for batch, _ in zip(
-                DataLoader(Crops(self.validation, STAGES[o.stage], 0), batch_size=1),
-                range(VALIDATION_CROPS),
-                strict=False,
-            )
-        ]
-        begin = time.monotonic()
-        for image, label in loader:
-            if self.step >= o.steps:
-                break
-            loss = self._train_step(image, label)
-            self.step += 1
-            due = self.step % o.save_every == 0 or self.step == o.steps
-            validation = self._validate(held) if due else None
-            if due:
-                self._checkpoint()
-            self._log(loss, validation)
-            on_step(Progress(self.step, o.steps, loss, time.monotonic() - begin, validation))
-        path = self.out / f"{o.stage}.safetensors"
-        save_weights(self.network, path)
+        """Train to the last step and write the averaged weights; returns their path."""
+        if self.step < self.options.steps:
+            self._train(on_step)
+        path = self.out / f"{self.options.stage}.safetensors"
+        average = self.average.module
+        assert isinstance(average, VNet)
+        save_weights(average, path)
         return path
 
-    def _train_step(self, image: Tensor, label: Tensor) -> float:
+    def _train(self, on_step: Callable[[Progress], None]) -> None:
+        o, stage = self.options, STAGES[self.options.stage]
+        crops = Crops(self.training, stage, o.seed, start=self.step * o.batch)
+        ahead = {"prefetch_factor": 4, "multiprocessing_context": "spawn"} if o.loaders else {}
+        loader = DataLoader(crops, batch_size=o.batch, num_workers=o.loaders, **ahead)  # type: ignore[arg-type]
+        held_out: list[Any] = []
+        if self.validation:
+            held_out += islice(DataLoader(Crops(self.validation, stage, 0), batch_size=1), VALIDATION_CROPS)
+        begin, before = time.monotonic(), self.seconds
+        for image, target in islice(loader, o.steps - self.step):
+            loss = self._train_step(image, target)
+            self.step += 1
+            due = self.step % o.save_every == 0 or self.step == o.steps
+            validation = self._validate(held_out) if due and held_out else None
+            taken = time.monotonic() - begin
+            self.seconds = before + taken
+            self.log.add(Row(self.step, loss, validation, self._learning_rate(self.step - 1), self.seconds))
+            if due:
+                self._checkpoint()
+                self.log.draw()
+            on_step(Progress(self.step, o.steps, loss, taken, validation))
+
+    def _train_step(self, image: Tensor, target: Tensor) -> float:
         o = self.options
+        # What is drawn at a step (dropout) depends on the seed and the step only, also after a break.
+        torch.manual_seed(o.seed * 1_000_003 + self.step)
         self.network.train()
         if self.step >= o.freeze_norm_after * o.steps:
             for module in self.network.modules():
                 if isinstance(module, nn.BatchNorm3d):
                     module.eval()
         for group in self.optimiser.param_groups:
-            group["lr"] = o.learning_rate * self._schedule()
-        logits = self._forward(image)
-        loss = compound_loss(self.network, logits, label.to(self.device), o.l2)
+            group["lr"] = self._learning_rate(self.step)
+        loss = compound_loss(self.network, self._forward(self.network, image), target.to(self.device), o)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         self.optimiser.step()
-        return float(loss.detach())
+        self.average.update_parameters(self.network)
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise _error(f"the loss is {value} at step {self.step + 1}: take a lower learning_rate")
+        return value
 
-    def _forward(self, image: Tensor) -> Tensor:
+    def _forward(self, network: nn.Module, image: Tensor) -> Tensor:
         image = image.to(self.device, memory_format=torch.channels_last_3d)
-        with torch.autocast(self.device.type, torch.bfloat16):
-            logits: Tensor = self.network(image)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=has_bfloat16(self.device)):
+            logits: Tensor = network(image)
         return logits
 
-    def _schedule(self) -> float:
-        """Return the share of the learning rate: a linear warm-up, then half a cosine down to 2 %."""
+    def _learning_rate(self, step: int) -> float:
+        """Return the learning rate of a step, counted from 0: a linear warm-up, then half a cosine down to 2 %."""
         o = self.options
-        if self.step < o.warm_up:
-            return (self.step + 1) / o.warm_up
-        through = (self.step - o.warm_up) / max(o.steps - o.warm_up, 1)
-        return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(through, 1.0)))
+        if step < o.warm_up:
+            return o.learning_rate * (step + 1) / o.warm_up
+        through = (step - o.warm_up) / max(o.steps - o.warm_up, 1)
+        return o.learning_rate * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(through, 1.0))))
 
-    def _validate(self, held: list[Any]) -> float:
-        """Return the mean Dice over held-out crops, with the network as it will be in use."""
-        self.network.eval()
+    def _validate(self, held_out: list[Any]) -> float:
+        """Return the hard Dice over all held-out crops, the mean over the classes, of the averaged weights."""
+        self.average.eval()
         with torch.no_grad():
-            losses = [float(dice_loss(self._forward(image), label.to(self.device))) for image, label in held]
-        return 1 - sum(losses) / len(losses)
-
-    def _log(self, loss: float, validation: float | None) -> None:
-        with (self.out / "log.csv").open("a", newline="") as stream:
-            csv.writer(stream).writerow([self.step, f"{loss:.5f}", "" if validation is None else f"{validation:.5f}"])
+            counts = [hard_dice(self._forward(self.average, i), t.to(self.device)) for i, t in held_out]
+        overlap, size = (torch.stack(part).sum(dim=0) for part in zip(*counts, strict=True))
+        return float(((overlap + 1) / (size + 1)).mean())
 
     def _checkpoint(self) -> None:
         state = {
             "network": self.network.state_dict(),
+            "average": self.average.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "step": self.step,
+            "seconds": self.seconds,
+            "options": plain(self.options),
         }
         temporary = self.out / "checkpoint.part"
         torch.save(state, temporary)
         temporary.replace(self.out / "checkpoint.pt")
 
     def _resume(self) -> None:
-        path = self.out / "checkpoint.pt"
-        if path.exists():
-            state = torch.load(path, map_location=self.device, weights_only=True)
-            self.network.load_state_dict(state["network"])
-            self.optimiser.load_state_dict(state["optimiser"])
-            self.step = int(state["step"])
+        state = torch.load(self.out / "checkpoint.pt", map_location=self.device, weights_only=True)
+        begun, now = state.get("options", {}), plain(self.options)
+        other = [
+            f"{k} {begun.get(k)!r}, now {v!r}" for k, v in now.items() if k not in MAY_CHANGE and begun.get(k) != v
+        ]
+        if other:
+            raise _error(f"{self.out} holds a run with other settings ({'; '.join(other)}): choose another folder")
+        self.network.load_state_dict(state["network"])
+        self.average.load_state_dict(state["average"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.step, self.seconds = int(state["step"]), float(state["seconds"])
+
+
+def start_from(options: TrainOptions) -> VNet:
+    """Return the network stored in `options.init`. Raises SegmenterError(MODEL) when it is another one."""
+    assert options.init is not None
+    if not options.init.is_file():
+        raise _error(f"there are no weights to start from at {options.init}")
+    network = read_weights(options.init)
+    if network.config != options.network:
+        raise _error(f"{options.init} holds the network {network.config}, and this run trains {options.network}")
+    return network
+
+
+def averaged(network: nn.Module, keep: float) -> AveragedModel:
+    """Return the running average of a network, statistics of the normalisation included.
+
+    After n steps at most (1 + n) / (10 + n) of it is kept, so that the first, random weights are soon forgotten.
+    """
+
+    def average(mean: Any, current: Any, count: Tensor | int) -> None:
+        n = float(count)
+        lerp = get_ema_multi_avg_fn(min(keep, (1 + n) / (10 + n)))  # type: ignore[no-untyped-call]
+        lerp(mean, current, count)
+
+    return AveragedModel(network, multi_avg_fn=average, use_buffers=True)
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Return whether the device computes in bfloat16 itself: a CPU does, a GPU since Ampere."""
+    return device.type != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False)
+
+
+def plain(options: TrainOptions) -> dict[str, Any]:
+    """Return the settings as JSON holds them."""
+    content: dict[str, Any] = json.loads(json.dumps(asdict(options), default=str))
+    return content
+
+
+def _error(message: str) -> SegmenterError:
+    return SegmenterError(Reason.MODEL, message, Verdict.FAILED)

@@ -1,16 +1,12 @@
-"""The training loop on a pool small enough for a test: it learns, resumes and is deterministic."""
+"""Training examples: reproducible, of one shape, image and label cut alike."""
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from segmenter.training import crops
 from segmenter.training.crops import StageOptions, cut, example, random_crop
-from segmenter.training.train import Progress, Trainer, TrainOptions
-from segmenter.weights import read_weights
 
 SMALL = StageOptions(("left", "right"), 1.5, (16, 16, 16))
 
@@ -30,40 +26,6 @@ def patients(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
             np.savez(folder / f"{side}.npz", hu=np.where(label, 900, 40).astype(np.int16), label=label)
         folders.append(folder)
     return folders
-
-
-def options(steps: int) -> TrainOptions:
-    return TrainOptions(
-        "fine", steps, width=4, convs=(1, 1), warm_up=2, save_every=10, learning_rate=1e-2, device="cpu", loaders=0
-    )
-
-
-def run(patients: list[Path], out: Path, steps: int) -> list[Progress]:
-    said: list[Progress] = []
-    Trainer(options(steps), patients, out).run(said.append)
-    return said
-
-
-def test_it_learns_and_writes_weights_log_and_settings(patients: list[Path], tmp_path: Path):
-    said = run(patients, tmp_path / "run", 40)
-    assert said[-1].step == 40
-    assert said[-1].validation > 0.8
-    assert len((tmp_path / "run" / "log.csv").read_text().splitlines()) == 40
-    assert json.loads((tmp_path / "run" / "options.json").read_text())["seed"] == 1
-    assert read_weights(tmp_path / "run" / "fine.safetensors").config.width == 4
-
-
-def test_a_broken_run_is_taken_up_where_it_stood(patients: list[Path], tmp_path: Path):
-    run(patients, tmp_path / "run", 10)
-    said = run(patients, tmp_path / "run", 20)
-    assert [p.step for p in said] == list(range(11, 21))
-
-
-def test_the_seed_decides(patients: list[Path], tmp_path: Path):
-    torch.set_num_threads(1)
-    first = run(patients, tmp_path / "a", 5)
-    second = run(patients, tmp_path / "b", 5)
-    assert [p.loss for p in first] == pytest.approx([p.loss for p in second], rel=1e-3)
 
 
 def test_examples_depend_on_seed_and_number_only(patients: list[Path]):
