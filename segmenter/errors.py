@@ -32,6 +32,7 @@ class Reason(StrEnum):
     NO_FEMUR = "no-femur"
     READBACK = "readback"
     MODEL = "model"
+    CASES = "cases"
 
 
 class SegmenterError(Exception):

@@ -1,0 +1,67 @@
+"""A model over a folder of cases: each scan through the whole two-stage pipeline, measured on its native grid."""
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from segmenter.evaluation.cases import Case, load
+from segmenter.evaluation.listing import Listed, Sex
+from segmenter.evaluation.metrics import CaseScore, FemurScore, score_case
+from segmenter.evaluation.statistics import Judged
+from segmenter.femur import Side
+from segmenter.pipeline import Method
+
+
+def judge(cases: Sequence[Case], method: Method, on_case: Callable[[int], None] = lambda _: None) -> list[Judged]:
+    """Return the scores of every case; `seconds` is the time from volume to masks. A scan without a hip is missed."""
+    judged = []
+    for done, case in enumerate(cases, 1):
+        scan = load(case)
+        begin = time.perf_counter()
+        found = method.find(scan.volume, scan.geometry, lambda _: None)
+        seconds = time.perf_counter() - begin
+        score = score_case(found, scan.truth, scan.geometry)
+        judged.append(Judged(case.name, case.listed, score, round(seconds, 3)))
+        on_case(done)
+    return judged
+
+
+def rows(judged: Sequence[Judged]) -> list[dict[str, Any]]:
+    """Return the scores as plain values for JSON, an infinite distance as None."""
+    return [
+        {
+            "case": case.name,
+            **asdict(case.listed),
+            "seconds": case.seconds,
+            "side_errors": case.score.side_errors,
+            "unjudged": case.score.unjudged,
+            "femora": [_plain(femur) for femur in case.score.femora],
+        }
+        for case in judged
+    ]
+
+
+def read_rows(path: Path) -> list[Judged]:
+    """Return the scores that `rows` gave, from the evaluation they were written into."""
+    return [
+        Judged(
+            row["case"],
+            Listed(Sex(row["sex"]), row["group"], row["stratum"], row["synthetic"]),
+            CaseScore(tuple(_femur(femur) for femur in row["femora"]), row["side_errors"], row["unjudged"]),
+            row["seconds"],
+        )
+        for row in json.loads(path.read_text())["cases"]
+    ]
+
+
+def _plain(femur: FemurScore) -> dict[str, Any]:
+    distances = {} if not femur.missed else {"assd_mm": None, "hd95_mm": None}
+    return {**asdict(femur), **distances}
+
+
+def _femur(row: dict[str, Any]) -> FemurScore:
+    distances = {key: float("inf") if row[key] is None else row[key] for key in ("assd_mm", "hd95_mm")}
+    return FemurScore(**{**row, "side": Side(row["side"]), **distances})

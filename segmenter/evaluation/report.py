@@ -1,0 +1,120 @@
+"""`evaluation.json`, `table.md` and the plots: the figures of one set of cases next to the paper's."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from segmenter.evaluation.judge import rows
+from segmenter.evaluation.plots import draw_plots
+from segmenter.evaluation.statistics import Judged, Spread, Summary, breakdown
+from segmenter.pipeline import Method
+
+NOTE = "for investigational use"
+EVALUATION, TABLE = "evaluation.json", "table.md"
+# Zhao et al., arXiv 2006.05513, abstract: about forty held-out subjects of one centre, left femora.
+PAPER = {"dice": 0.9815, "sensitivity": 0.9852, "specificity": 0.9992, "volume_r2": 0.9956}
+NAMES = {
+    "dice": "Dice",
+    "sensitivity": "Sensitivity",
+    "specificity": "Specificity (whole scan)",
+    "assd_mm": "ASSD, mm",
+    "hd95_mm": "HD95, mm",
+}
+
+
+def write_evaluation(judged: Sequence[Judged], model: Mapping[str, Any], title: str, out: Path) -> dict[str, Any]:
+    """Write JSON, table and plots below `out` and return the JSON's content.
+
+    judged: at least one case. Everything says "for investigational use", and "synthetic" when any case is.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    parts = breakdown(judged)
+    synthetic = any(case.listed.synthetic for case in judged)
+    heading = f"{title} - {marks(synthetic)}"
+    content = {
+        "note": NOTE,
+        "synthetic": synthetic,
+        "title": title,
+        "model": dict(model),
+        "paper": {"reference": "arXiv 2006.05513", **PAPER},
+        "side_errors": sum(case.score.side_errors for case in judged),
+        "unjudged": sum(case.score.unjudged for case in judged),
+        "summary": {name: asdict(part) for name, part in parts.items()},
+        "cases": rows(judged),
+    }
+    (out / TABLE).write_text(f"# {heading}\n\n{table(parts)}\n{_below(content)}")
+    draw_plots(judged, heading, out)
+    # Last, because its presence says that the evaluation is whole.
+    write_json(content, out / EVALUATION)
+    return content
+
+
+def describe_model(method: Method) -> dict[str, str]:
+    """Return what identifies the model that was judged."""
+    return {"name": method.name, "version": method.version, "digest": method.digest}
+
+
+def marks(synthetic: bool) -> str:
+    """Return what every table and plot must say of itself."""
+    return f"synthetic, {NOTE}" if synthetic else NOTE
+
+
+def table(parts: Mapping[str, Summary]) -> str:
+    """Return a markdown table: measures down, the paper and each part across."""
+    lines = [["", "paper", *parts], ["---"] * (len(parts) + 2)]
+    lines.append(["Cases / femora", "", *(f"{part.cases} / {part.femora}" for part in parts.values())])
+    lines.append(["Missed femora", "", *(str(part.missed) for part in parts.values())])
+    for key, name in NAMES.items():
+        known = f"{PAPER[key]:.4f}" if key in PAPER else ""
+        lines.append([name, known, *(_spread(part.measures.get(key), key) for part in parts.values())])
+    lines.append(["Volume R2 (p)", f"{PAPER['volume_r2']:.4f}", *(_r2(part) for part in parts.values())])
+    lines.append(["Volume bias (95 % limits), mL", "", *(_bias(part) for part in parts.values())])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+def write_json(content: object, path: Path) -> None:
+    """Write JSON in one step, so that a file that is there is whole; what is no finite number becomes null."""
+    temporary = path.with_name(path.name + ".part")
+    temporary.write_text(json.dumps(_finite(content), indent=2, allow_nan=False) + "\n")
+    temporary.replace(path)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _below(content: Mapping[str, Any]) -> str:
+    model = content["model"]
+    return (
+        "Mean +- standard deviation (median; lowest - highest) over femora. Distances are those of the femora found; "
+        "a missed femur counts as Dice 0 and volume 0.\n"
+        f"Side errors: {content['side_errors']}. Femora found where no truth is: {content['unjudged']}. "
+        f"Model: {model['name']} {model['version']} ({str(model['digest'])[:12]}).\n"
+    )
+
+
+def _spread(values: Spread | None, key: str) -> str:
+    if values is None:
+        return "none found"
+    digits = 2 if key.endswith("_mm") else 4
+    mean, median, low, high = (f"{v:.{digits}f}" for v in (values.mean, values.median, values.min, values.max))
+    sd = "" if values.sd is None else f" +- {values.sd:.{digits}f}"
+    return f"{mean}{sd} ({median}; {low} - {high})"
+
+
+def _r2(part: Summary) -> str:
+    r2, p = part.volumes.r2, part.volumes.p
+    return "too few" if r2 is None or p is None else f"{r2:.4f} ({'< 0.0001' if p < 1e-4 else f'{p:.4f}'})"
+
+
+def _bias(part: Summary) -> str:
+    v = part.volumes
+    limits = "" if v.lower_ml is None or v.upper_ml is None else f" ({v.lower_ml:+.2f} to {v.upper_ml:+.2f})"
+    return f"{v.bias_ml:+.2f}{limits}"
