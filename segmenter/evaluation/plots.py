@@ -74,7 +74,8 @@ def _scatter(axes: "Axes", points: Sequence[tuple[Judged, FemurScore, float, flo
         for side, mark in MARKS.items():
             chosen = [(x, y) for case, femur, x, y in points if case.listed.sex is sex and femur.side is side]
             if chosen:
-                axes.scatter(*zip(*chosen, strict=True), s=18, color=colour, marker=mark, label=f"{sex}, {side}")
+                xs, ys = zip(*chosen, strict=True)
+                axes.scatter(xs, ys, s=18, color=colour, marker=mark, label=f"{sex}, {side}")
 
 
 def _figure(heading: str, width: float = 6.0) -> tuple["Figure", "Axes"]:

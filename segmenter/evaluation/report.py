@@ -9,7 +9,7 @@ from typing import Any
 
 from segmenter.evaluation.judge import rows
 from segmenter.evaluation.plots import draw_plots
-from segmenter.evaluation.statistics import Judged, Spread, Summary, breakdown
+from segmenter.evaluation.statistics import Judged, Spread, Summary, breakdown, summarise
 from segmenter.pipeline import Method
 
 NOTE = "for investigational use"
@@ -25,29 +25,46 @@ NAMES = {
 }
 
 
-def write_evaluation(judged: Sequence[Judged], model: Mapping[str, Any], title: str, out: Path) -> dict[str, Any]:
-    """Write JSON, table and plots below `out` and return the JSON's content.
-
-    judged: at least one case. Everything says "for investigational use", and "synthetic" when any case is.
-    """
-    out.mkdir(parents=True, exist_ok=True)
-    parts = breakdown(judged)
-    synthetic = any(case.listed.synthetic for case in judged)
-    heading = f"{title} - {marks(synthetic)}"
-    content = {
+def evaluation(judged: Sequence[Judged], model: Mapping[str, Any], title: str) -> dict[str, Any]:
+    """Return the content of `evaluation.json`; "synthetic" is true when any case is. judged: at least one case."""
+    return {
         "note": NOTE,
-        "synthetic": synthetic,
+        "synthetic": any(case.listed.synthetic for case in judged),
         "title": title,
         "model": dict(model),
         "paper": {"reference": "arXiv 2006.05513", **PAPER},
         "side_errors": sum(case.score.side_errors for case in judged),
         "unjudged": sum(case.score.unjudged for case in judged),
-        "summary": {name: asdict(part) for name, part in parts.items()},
+        "summary": {name: asdict(part) for name, part in breakdown(judged).items()},
         "cases": rows(judged),
     }
-    (out / TABLE).write_text(f"# {heading}\n\n{table(parts)}\n{_below(content)}")
+
+
+def write_evaluation(judged: Sequence[Judged], model: Mapping[str, Any], title: str, out: Path) -> dict[str, Any]:
+    """Write JSON, table and plots below `out` and return the JSON's content. judged: at least one case."""
+    out.mkdir(parents=True, exist_ok=True)
+    content = evaluation(judged, model, title)
+    heading = f"{title} - {marks(content['synthetic'])}"
+    (out / TABLE).write_text(f"# {heading}\n\n{table(breakdown(judged))}\n{_below(content)}")
     draw_plots(judged, heading, out)
     # Last, because its presence says that the evaluation is whole.
+    write_json(content, out / EVALUATION)
+    return content
+
+
+def write_comparison(tables: Mapping[str, Mapping[str, Sequence[Judged]]], title: str, out: Path) -> dict[str, Any]:
+    """Write one JSON and one file of tables, each with several cohorts side by side; return the JSON's content.
+
+    tables: from the table's title to its cohorts' cases.
+    """
+    synthetic = any(case.listed.synthetic for parts in tables.values() for cases in parts.values() for case in cases)
+    content: dict[str, Any] = {"note": NOTE, "synthetic": synthetic, "title": title}
+    text = [f"# {title} - {marks(synthetic)}\n"]
+    for name, cohorts in tables.items():
+        parts = {cohort: part for cohort, cases in cohorts.items() if (part := summarise(cases))}
+        content[name.lower().replace(" ", "_")] = {cohort: asdict(part) for cohort, part in parts.items()}
+        text.append(f"## {name}\n\n{table(parts)}")
+    (out / TABLE).write_text("\n".join(text))
     write_json(content, out / EVALUATION)
     return content
 
@@ -96,7 +113,7 @@ def _below(content: Mapping[str, Any]) -> str:
         "Mean +- standard deviation (median; lowest - highest) over femora. Distances are those of the femora found; "
         "a missed femur counts as Dice 0 and volume 0.\n"
         f"Side errors: {content['side_errors']}. Femora found where no truth is: {content['unjudged']}. "
-        f"Model: {model['name']} {model['version']} ({str(model['digest'])[:12]}).\n"
+        f"Model: {' '.join(part for part in (model['name'], model['version'], model['digest'][:12]) if part)}.\n"
     )
 
 

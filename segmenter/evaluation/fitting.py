@@ -1,0 +1,78 @@
+"""One fine network trained on cases, joined with the locator of another model to a whole model folder."""
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from importlib import resources
+from pathlib import Path
+
+from segmenter.training.train import Trainer, TrainOptions
+from segmenter.weights import model_digest, read_manifest, read_weights, write_manifest
+
+FINE_TUNING_RATE = 0.1  # of the learning rate from scratch: what is learned already is to be kept
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How networks are trained on cases.
+
+    start: model folder that gives the locator and the shape of the fine network, and with `fine_tune` its weights too;
+    None is the one shipped. loaders: processes that prepare crops.
+    """
+
+    start: Path | None = None
+    fine_tune: bool = False
+    steps: int = 1200
+    seed: int = 1
+    device: str = "auto"
+    loaders: int = 1
+
+    @property
+    def model(self) -> Path:
+        """The folder of the model to start from."""
+        return self.start or Path(str(resources.files("segmenter"))) / "data" / "model"
+
+    def described(self) -> dict[str, object]:
+        """Return the settings that decide about the result, and the digest of the model to start from."""
+        digest = model_digest(read_manifest(self.model))
+        return {"start": digest, "fine_tune": self.fine_tune, "steps": self.steps, "seed": self.seed}
+
+    def options(self) -> TrainOptions:
+        """Return the trainer's settings."""
+        weights = self._file("fine")
+        shape = read_weights(weights).config
+        plain = TrainOptions(
+            "fine",
+            self.steps,
+            self.seed,
+            width=shape.width,
+            convs=shape.convs,
+            kernel=shape.kernel,
+            device=self.device,
+            loaders=self.loaders,
+        )
+        if not self.fine_tune:
+            return plain
+        rate = plain.learning_rate * FINE_TUNING_RATE
+        return replace(plain, init=weights, learning_rate=rate)
+
+    def _file(self, stage: str) -> Path:
+        return self.model / str(read_manifest(self.model)["files"][stage]["file"])
+
+
+def fit(
+    settings: Fit, training: Sequence[Path], validation: Sequence[Path], out: Path, on_step: Callable[[int], None]
+) -> Path:
+    """Train in `out/run` and return the model folder `out/model`; a broken run is taken up where it stood.
+
+    training and validation: folders of the pool; the latter only serves the curve in the log.
+    """
+    trainer = Trainer(settings.options(), list(training), list(validation), out / "run")
+    fine = trainer.run(lambda progress: on_step(progress.step))
+    start = read_manifest(settings.model)
+    model = out / "model"
+    model.mkdir(exist_ok=True)
+    shutil.copyfile(settings.model / start["files"]["coarse"]["file"], model / "coarse.safetensors")
+    shutil.copyfile(fine, model / "fine.safetensors")
+    write_manifest(model, f"{start['name']}-local", start["version"])
+    return model

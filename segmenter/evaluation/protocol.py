@@ -1,0 +1,123 @@
+"""The protocol of Zhao et al. (arXiv 2006.05513): a tenth held out, cross-validation on the rest, the best fold tested.
+
+It is run for the whole cohort, the women and the men. `protocol.json` holds settings and splits; a fold that is done
+has its `evaluation.json` and is not done again; `<cohort>/held-out` and `<cohort>/validation` hold the figures,
+`<cohort>/model` the best fold's model, `table.md` and `evaluation.json` all cohorts side by side.
+"""
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from segmenter.errors import Reason, SegmenterError, Verdict
+from segmenter.evaluation.case_pool import fill_pool
+from segmenter.evaluation.cases import Case
+from segmenter.evaluation.fitting import Fit, fit
+from segmenter.evaluation.judge import judge, read_rows
+from segmenter.evaluation.report import (
+    EVALUATION,
+    NOTE,
+    describe_model,
+    evaluation,
+    write_comparison,
+    write_evaluation,
+    write_json,
+)
+from segmenter.evaluation.splits import Split
+from segmenter.evaluation.statistics import Judged
+from segmenter.evaluation.watch import Watch
+from segmenter.pipeline import network
+
+
+class Protocol:
+    """One run in one folder; a broken run is taken up again."""
+
+    def __init__(self, splits: Mapping[str, Split], settings: Fit, out: Path, watch: Watch | None = None) -> None:
+        self.splits, self.settings, self.out, self.watch = splits, settings, out, watch or Watch()
+        self.pool: Mapping[str, Path] = {}
+
+    def run(self) -> dict[str, Any]:
+        """Do what is not yet done and return the content of `evaluation.json`.
+
+        Raises SegmenterError(CASES) when the folder holds a run with other settings or cases.
+        """
+        self.out.mkdir(parents=True, exist_ok=True)
+        remember(_described(self.splits, self.settings), self.out / "protocol.json")
+        cases = {case.name: case for split in self.splits.values() for case in split.cases}
+        self.pool = fill_pool(list(cases.values()), self.out / "pool", self.watch.on_case)
+        validation, held_out = {}, {}
+        for cohort, split in self.splits.items():
+            folds = [self._fold(cohort, number) for number in range(len(split.folds))]
+            best = max(range(len(folds)), key=lambda number: mean_dice(folds[number]))
+            validation[cohort] = [case for judged in folds for case in judged]
+            held_out[cohort] = self._test(cohort, best)
+            title = f"{cohort}, internal validation of {len(folds)} folds"
+            model = {"name": "one per fold", "version": "", "digest": ""}
+            write_evaluation(validation[cohort], model, title, self.out / cohort / "validation")
+        tables = {"Held out": held_out, "Internal validation": validation}
+        return write_comparison(tables, "Protocol of Zhao et al. 2020", self.out)
+
+    def _fold(self, cohort: str, number: int) -> list[Judged]:
+        """Train one fold's network and measure it on its fold, unless that is done."""
+        split, out = self.splits[cohort], self.out / cohort / f"fold-{number:02}"
+        own, done = split.folds[number], out / EVALUATION
+        if not done.exists():
+            training, validation = ([self.pool[c.name] for c in cases] for cases in (split.training(number), own))
+            method = network(fit(self.settings, training, validation, out, self.watch.step), self.settings.device)
+            judged = judge(own, method, self.watch.scan)
+            write_json(evaluation(judged, describe_model(method), f"{cohort}, fold {number}"), done)
+        self.watch.finished(self.settings.steps, len(own))
+        return read_rows(done)
+
+    def _test(self, cohort: str, best: int) -> list[Judged]:
+        """Measure the best fold's parameters on the held-out cases, unless that is done."""
+        out, cases = self.out / cohort, self.splits[cohort].held_out
+        shutil.copytree(out / f"fold-{best:02}" / "model", out / "model", dirs_exist_ok=True)
+        done = out / "held-out" / EVALUATION
+        if not done.exists():
+            method = network(out / "model", self.settings.device)
+            judged = judge(cases, method, self.watch.scan)
+            write_evaluation(judged, describe_model(method), f"{cohort}, held out, fold {best}", done.parent)
+        self.watch.finished(scans=len(cases))
+        return read_rows(done)
+
+
+def train_on_all(cases: Sequence[Case], settings: Fit, out: Path, watch: Watch) -> Path:
+    """Train one model on all the cases and return its folder `out/model`; no case is left to measure it on."""
+    out.mkdir(parents=True, exist_ok=True)
+    about = {"note": NOTE, "settings": settings.described(), "cases": [case.name for case in cases]}
+    remember(about, out / "training.json")
+    pool = fill_pool(cases, out / "pool", watch.on_case)
+    return fit(settings, list(pool.values()), [], out, watch.step)
+
+
+def mean_dice(judged: Sequence[Judged]) -> float:
+    """Return the mean Dice over all femora, a missed one with 0: what makes a fold the best."""
+    scores = [femur.dice for case in judged for femur in case.score.femora]
+    return sum(scores) / len(scores)
+
+
+def remember(content: dict[str, Any], path: Path) -> None:
+    """Write what a run is about; raises SegmenterError(CASES) when the folder already holds another one."""
+    if path.exists():
+        before, now = json.loads(path.read_text()), json.loads(json.dumps(content))
+        if other := [key for key in now if before.get(key) != now[key]]:
+            raise SegmenterError(
+                Reason.CASES,
+                f"{path.parent} holds a run that differs in its {' and '.join(other)}: choose another folder",
+                Verdict.FAILED,
+            )
+    write_json(content, path)
+
+
+def _described(splits: Mapping[str, Split], settings: Fit) -> dict[str, Any]:
+    cohorts = {
+        cohort: {
+            "held_out": [case.name for case in split.held_out],
+            "folds": [[case.name for case in fold] for fold in split.folds],
+        }
+        for cohort, split in splits.items()
+    }
+    return {"note": NOTE, "protocol": "zhao2020", "settings": settings.described(), "cohorts": cohorts}

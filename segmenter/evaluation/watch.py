@@ -1,0 +1,33 @@
+"""How far a run over folds is: cases prepared, training steps done, scans measured."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+Count = Callable[[int], None]
+
+
+@dataclass
+class Watch:
+    """Who is told, with numbers since the beginning of the whole run, whatever is trained or measured just then."""
+
+    on_case: Count = lambda _: None
+    on_step: Count = lambda _: None
+    on_scan: Count = lambda _: None
+    steps: int = field(default=0, init=False)
+    scans: int = field(default=0, init=False)
+
+    def step(self, done: int) -> None:
+        """Take note of the steps done in the current training."""
+        self.on_step(self.steps + done)
+
+    def scan(self, done: int) -> None:
+        """Take note of the scans done in the current measurement."""
+        self.on_scan(self.scans + done)
+
+    def finished(self, steps: int = 0, scans: int = 0) -> None:
+        """Count on from here: a training of so many steps, or a measurement of so many scans, is done."""
+        self.steps, self.scans = self.steps + steps, self.scans + scans
+        if steps:
+            self.on_step(self.steps)
+        if scans:
+            self.on_scan(self.scans)
