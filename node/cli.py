@@ -20,6 +20,7 @@ COMMANDS = {
     "segment": "segmenter.commands:segment",
     "phantom": "segmenter.commands:phantom",
     "train": "segmenter.training_commands:train",
+    "evaluate": "segmenter.training_commands:evaluate",
     "send": "node.commands.tools:send",
     "echo": "node.commands.tools:echo",
     "jobs": "node.commands.jobs:jobs",

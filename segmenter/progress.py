@@ -1,6 +1,7 @@
 """How far a command is, on stderr: bars with the time left on a terminal, plain lines otherwise."""
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING
@@ -36,16 +37,41 @@ def bars(**totals: int) -> Iterator[dict[str, Callable[[int], None]]]:
 
     console = Console(stderr=True)
 
-    def plain(name: str, done: int) -> None:
-        if done % max(totals[name] // 10, 1) == 0 or done == totals[name]:
-            click.echo(f"{name} {done}/{totals[name]}", err=True)
-
     if not console.is_terminal:
-        yield {name: partial(plain, name) for name in totals}
+        yield {name: _Lines(name, total) for name, total in totals.items()}
         return
     with Progress(console=console) as progress:
         tasks = {name: progress.add_task(name, total=total) for name, total in totals.items()}
         yield {name: partial(_advance, progress, task) for name, task in tasks.items()}
+
+
+class _Lines:
+    """One counted work as plain lines, a tenth each, with the time that the rest will take."""
+
+    def __init__(self, name: str, total: int) -> None:
+        self.name, self.total = name, total
+        self.first: tuple[int, float] | None = None
+
+    def __call__(self, done: int) -> None:
+        """Say that so much is done, when it is another tenth or all."""
+        now = time.monotonic()
+        if self.first is None:
+            self.first = done, now
+        if done % max(self.total // 10, 1) and done != self.total:
+            return
+        line, (begun, since) = f"{self.name} {done}/{self.total}", self.first
+        if begun < done < self.total:
+            left = (now - since) / (done - begun) * (self.total - done)
+            line += f", {_duration(left)} left"
+        click.echo(line, err=True)
+
+
+def _duration(seconds: float) -> str:
+    """Return a time as people say it."""
+    minutes = round(seconds / 60)
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def _advance(progress: "Progress", task: "TaskID", done: int) -> None:

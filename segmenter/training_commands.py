@@ -1,27 +1,113 @@
-"""The commands that make and judge networks: `train`."""
+"""The commands that make and judge networks: `train`, `evaluate`."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from segmenter.errors import SegmenterError
 from segmenter.progress import bars
+
+if TYPE_CHECKING:
+    from segmenter.evaluation.cases import Case
+
+FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+OUT = click.Path(file_okay=False, path_type=Path)
+OF_SYNTHESIS = {"patients", "coarse_steps", "fine_steps"}
+OF_CASES = {"protocol", "start", "fine_tune", "steps", "folds"}
+PLAIN_ERRORS = (SegmenterError, OSError, ModuleNotFoundError)  # one sentence says all that helps
 
 
 @click.command()
-@click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Pool, runs and model.")
+@click.option("--out", required=True, type=OUT, help="Pool, runs and model.")
+@click.option("--seed", default=1, show_default=True, type=click.IntRange(0))
+@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
+@click.option("--workers", default=2, show_default=True, type=click.IntRange(1), help="Processes that make examples.")
 @click.option("--patients", default=160, show_default=True, type=click.IntRange(2), help="Synthetic patients.")
 @click.option("--coarse-steps", default=500, show_default=True, type=click.IntRange(1))
 @click.option("--fine-steps", default=1200, show_default=True, type=click.IntRange(1))
-@click.option("--seed", default=1, show_default=True, type=click.IntRange(0))
-@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
-@click.option("--workers", default=2, show_default=True, type=click.IntRange(1), help="Processes that make patients.")
-def train(  # noqa: PLR0913, PLR0917
-    out: Path, patients: int, coarse_steps: int, fine_steps: int, seed: int, device: str, workers: int
-) -> None:
-    """Train both networks on synthetic patients; a broken run continues. The defaults made the shipped weights."""
+@click.option("--cases", type=FOLDER, help="Train the fine network on these cases instead (docs/protocol.md).")
+@click.option("--protocol", type=click.Choice(["zhao2020"]), help="With --cases: cross-validation and held-out test.")
+@click.option("--start", type=FOLDER, help="With --cases: model to start from; default: the one shipped.")
+@click.option("--fine-tune", is_flag=True, help="With --cases: begin with its weights, not only its locator.")
+@click.option("--steps", default=1200, show_default=True, type=click.IntRange(1), help="With --cases: per network.")
+@click.option("--folds", default=10, show_default=True, type=click.IntRange(2), help="With --protocol.")
+@click.pass_context
+def train(ctx: click.Context, cases: Path | None, **given: Any) -> None:
+    """Train networks; a broken run continues. For investigational use.
+
+    Without --cases, both networks learn from synthetic patients; the defaults made the shipped weights. With --cases,
+    the fine network learns from your own scans, all of them, or by the paper's protocol.
+    """
+    kept, refused = ("with", OF_SYNTHESIS) if cases else ("without", OF_CASES)
+    for name in sorted(refused):
+        if ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"--{name.replace('_', '-')} has no meaning {kept} --cases")
+    try:
+        click.echo(_on_cases(cases, **given) if cases else _on_synthesis(**given))
+    except PLAIN_ERRORS as error:
+        raise click.ClickException(str(error)) from error
+
+
+def _on_synthesis(*, out: Path, patients: int, coarse_steps: int, fine_steps: int, workers: int, **given: Any) -> Path:
     from segmenter.training.recipe import Recipe, train_model
 
+    seed, device = given["seed"], given["device"]
     recipe = Recipe(patients, coarse_steps=coarse_steps, fine_steps=fine_steps, seed=seed, device=device)
     with bars(patients=patients, coarse=coarse_steps, fine=fine_steps) as show:
-        model = train_model(recipe, out, workers, show["patients"], lambda stage, at: show[stage](at.step))
-    click.echo(model)
+        return train_model(recipe, out, workers, show["patients"], lambda stage, at: show[stage](at.step))
+
+
+def _on_cases(folder: Path, *, out: Path, protocol: str | None, folds: int, **given: Any) -> Path:
+    from segmenter.evaluation.fitting import Fit
+    from segmenter.evaluation.plots import require_matplotlib
+    from segmenter.evaluation.protocol import Protocol, train_on_all
+    from segmenter.evaluation.splits import split_cohorts
+    from segmenter.evaluation.watch import Watch
+
+    chosen = {name: given[name] for name in ("start", "fine_tune", "steps", "seed", "device")}
+    settings = Fit(**chosen, loaders=given["workers"])
+    cases = _read(folder)
+    if protocol is None:
+        with bars(prepare=len(cases), steps=settings.steps) as show:
+            return train_on_all(cases, settings, out, Watch(show["prepare"], show["steps"]))
+    require_matplotlib()
+    splits = split_cohorts(cases, folds, settings.seed)
+    totals = {"prepare": len(cases), "steps": settings.steps * folds * len(splits)}
+    with bars(**totals, measure=sum(len(split.cases) for split in splits.values())) as show:
+        Protocol(splits, settings, out, Watch(show["prepare"], show["steps"], show["measure"])).run()
+    return out
+
+
+@click.command()
+@click.option("--cases", required=True, type=FOLDER, help="Folder of cases with cases.csv (docs/protocol.md).")
+@click.option("--model", type=FOLDER, help="Folder of other weights.")
+@click.option("--out", required=True, type=OUT, help="Folder for evaluation.json, table.md and plots.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
+@click.option("--json", "as_json", is_flag=True, help="Print the evaluation as one JSON document.")
+def evaluate(cases: Path, model: Path | None, out: Path, device: str, as_json: bool) -> None:
+    """Measure one model on a folder of cases, next to the paper's figures. For investigational use."""
+    from segmenter.evaluation.judge import judge
+    from segmenter.evaluation.plots import require_matplotlib
+    from segmenter.evaluation.report import EVALUATION, TABLE, describe_model, write_evaluation
+    from segmenter.pipeline import network
+
+    try:
+        require_matplotlib()
+        found = _read(cases)
+        method = network(model, device)
+        with bars(scans=len(found)) as show:
+            judged = judge(found, method, show["scans"])
+        write_evaluation(judged, describe_model(method), "Evaluation", out)
+    except PLAIN_ERRORS as error:
+        raise click.ClickException(str(error)) from error
+    click.echo((out / (EVALUATION if as_json else TABLE)).read_text(), nl=False)
+
+
+def _read(folder: Path) -> "list[Case]":
+    """Return the checked cases; what is wrong with them is said all at once."""
+    from segmenter.evaluation.cases import read_cases
+
+    count = sum(path.is_dir() for path in folder.iterdir())
+    with bars(check=max(count, 1)) as show:
+        return read_cases(folder, show["check"])
