@@ -18,7 +18,7 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
 from segmenter.femur import Side
 from segmenter.geometry import Geometry
-from segmenter.synth.patient import Patient, sample_patient
+from segmenter.synth.patient import Patient, Wishes, sample_patient
 from segmenter.synth.scanner import Protocol, noise
 from segmenter.uids import derive_uid
 
@@ -51,7 +51,7 @@ def write_phantom(options: PhantomOptions, out: Path, on_slice: Callable[[int], 
     folder.mkdir(parents=True, exist_ok=True)
     truth.mkdir(exist_ok=True)
     rng = np.random.default_rng([20260101, options.seed])
-    patient = sample_patient(rng)
+    patient = sample_patient(rng, Wishes(metal=False, screws=False))
     if patient.table is not None:
         patient = replace(patient, table=replace(patient.table, with_rods=True))
     geometry = scan_geometry(patient, options)
@@ -71,7 +71,7 @@ def write_phantom(options: PhantomOptions, out: Path, on_slice: Callable[[int], 
 
 def scan_geometry(patient: Patient, options: PhantomOptions) -> Geometry:
     """Return the axial grid of the scan: from above the higher head downwards, centred on the patient."""
-    top = max(f.head_centre[2] + f.head_radius for f in patient.femora.values()) + ABOVE_HEAD_MM
+    top = max(f.landmarks.head_centre[2] + f.landmarks.head_radius for f in patient.femora.values()) + ABOVE_HEAD_MM
     middle = (patient.low + patient.high) / 2
     half = options.field_of_view_mm / 2
     origin = (

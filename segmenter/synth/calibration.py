@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segmenter.geometry import Geometry
+from segmenter.synth.layers import coordinates
 
 ROD_DENSITIES_MG_CM3 = (0.0, 50.0, 100.0, 200.0, 400.0)  # hydroxyapatite equivalent
 ROD_RADIUS_MM = 9.0
@@ -28,9 +29,12 @@ class CalibrationPhantom:
     slope_hu_per_mg_cm3: float
     intercept_hu: float
     with_rods: bool
+    prone: bool = False  # then table and phantom are in front of the patient
 
     @classmethod
-    def sample(cls, rng: np.random.Generator, *, top_mm: float, low_mm: float, high_mm: float) -> "CalibrationPhantom":
+    def sample(
+        cls, rng: np.random.Generator, *, top_mm: float, low_mm: float, high_mm: float, prone: bool = False
+    ) -> "CalibrationPhantom":
         """Draw a scanner's calibration line and the phantom's place under the patient."""
         return cls(
             top_mm,
@@ -40,6 +44,7 @@ class CalibrationPhantom:
             float(rng.uniform(1.15, 1.5)),
             float(rng.uniform(-6, 6)),
             bool(rng.random() < 0.7),
+            prone,
         )
 
     def rods(self) -> list[dict[str, float]]:
@@ -48,7 +53,7 @@ class CalibrationPhantom:
         return [
             {
                 "x_mm": self.centre_x_mm + (n - middle) * ROD_PITCH_MM,
-                "y_mm": self.top_mm + SLAB_THICKNESS_MM / 2,
+                "y_mm": self.top_mm + (-1 if self.prone else 1) * SLAB_THICKNESS_MM / 2,
                 "density_mg_cm3": density,
                 "hu": self.slope_hu_per_mg_cm3 * density + self.intercept_hu,
             }
@@ -57,19 +62,14 @@ class CalibrationPhantom:
 
     def draw(self, hu: NDArray[np.float32], geometry: Geometry) -> None:
         """Draw table, slab and rods into `hu` `(z, y, x)` in place, only where there was air."""
-        below = geometry.corners()[:, 1].max() > self.top_mm - 1
-        if not below:
+        x, y, _ = coordinates(geometry)
+        away = self.top_mm - y if self.prone else y - self.top_mm  # from the patient, mm
+        if away.max() < -1:
             return
-        x, y = lateral(geometry)
-        slab = (
-            (np.abs(x - self.centre_x_mm) < SLAB_HALF_WIDTH_MM)
-            & (y > self.top_mm)
-            & (y < self.top_mm + SLAB_THICKNESS_MM)
-        )
-        table_y = self.top_mm + (SLAB_THICKNESS_MM + 2 if self.with_rods else 2)
-        sag = 0.0004 * x**2  # a couch is curved up at its sides
-        shell = (np.abs(x) < 210) & (y > table_y - sag) & (y < table_y - sag + 28)
-        skin = shell & ((y < table_y - sag + 2.5) | (y > table_y - sag + 25.5))
+        slab = (np.abs(x - self.centre_x_mm) < SLAB_HALF_WIDTH_MM) & (away > 0) & (away < SLAB_THICKNESS_MM)
+        couch = away - (SLAB_THICKNESS_MM + 2 if self.with_rods else 2) + 0.0004 * x**2  # curved up at its sides
+        shell = (np.abs(x) < 210) & (couch > 0) & (couch < 28)
+        skin = shell & ((couch < 2.5) | (couch > 25.5))
         air = hu < -700
         hu[air & shell] = -930
         hu[air & skin] = -150
@@ -77,10 +77,3 @@ class CalibrationPhantom:
             hu[air & slab] = 5 + self.intercept_hu
             for rod in self.rods():
                 hu[air & slab & ((x - rod["x_mm"]) ** 2 + (y - rod["y_mm"]) ** 2 < ROD_RADIUS_MM**2)] = rod["hu"]
-
-
-def lateral(geometry: Geometry) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return LPS x and y of every voxel in mm, broadcastable to `(z, y, x)`."""
-    k, j, i = np.ogrid[tuple(slice(n) for n in geometry.shape)]
-    a = geometry.affine
-    return tuple((a[r, 0] * k + a[r, 1] * j + a[r, 2] * i + a[r, 3]).astype(np.float32) for r in (0, 1))

@@ -11,10 +11,11 @@ from scipy.spatial.transform import Rotation
 
 from segmenter.geometry import Geometry
 from segmenter.synth.atlas import FemurShape, FloatArray, Pose, load_atlas
+from segmenter.synth.layers import FAR_MM
 
 FIELD_STEP_MM = 2.0  # a signed distance is smooth: trilinear values between 2 mm nodes are good to about 0.05 mm
 NEAR_MM = 4.0  # below this the distance to the tangent plane is better than the distance to the nearest vertex
-FAR_MM = 30.0
+MAX_CONTINUED_MM = 200.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,14 +23,50 @@ class FemurField:
     """Fields on a coarse grid around one femur, each `(z, y, x)`.
 
     distance: signed, mm, negative inside. depth: mm below the top of the head along the shaft, of the nearest surface
-    point, for a femur of mean size. head_centre LPS mm; head_radius mm.
+    point, for a femur of mean size. landmarks: see there.
     """
 
     geometry: Geometry
     distance: NDArray[np.float32]
     depth: NDArray[np.float32]
+    landmarks: "Landmarks"
+
+
+@dataclass(frozen=True, eq=False)
+class Landmarks:
+    """Where things are in one placed femur, LPS mm; directions are unit vectors.
+
+    neck: from the head's centre to the middle of the trochanters. down: along the shaft, away from the head.
+    medial: in the plane of neck and shaft, square to the shaft, towards the pelvis.
+    """
+
     head_centre: FloatArray
     head_radius: float
+    neck_base: FloatArray
+    shaft: FloatArray
+    neck: FloatArray
+    down: FloatArray
+    medial: FloatArray
+
+    @classmethod
+    def of(cls, vertices: FloatArray, shape: FemurShape) -> "Landmarks":
+        """Find them by the correspondence of the vertices `(v, 3)` to the mean shape."""
+        depth = shape.mean[:, 2].max() - shape.mean[:, 2]
+        centre, radius = fit_sphere(vertices[head_vertices()])
+        base, upper, lower = (
+            vertices[(depth > a) & (depth < b)].mean(axis=0) for a, b in ((50, 75), (115, 130), (200, 230))
+        )
+        down = (lower - upper) / np.linalg.norm(lower - upper)
+        across = centre - upper - ((centre - upper) @ down) * down
+        return cls(
+            centre,
+            radius,
+            base,
+            upper,
+            (base - centre) / np.linalg.norm(base - centre),
+            down,
+            across / np.linalg.norm(across),
+        )
 
 
 @cache
@@ -88,28 +125,31 @@ def vertex_normals(vertices: FloatArray, faces: NDArray[np.int64]) -> FloatArray
 
 def femur_field(vertices: FloatArray, shape: FemurShape, lowest_mm: float) -> FemurField:
     """Sample the fields of one placed femur; the shaft is continued along itself down to `lowest_mm` (LPS z)."""
-    low, high = vertices.min(axis=0) - 12.0, vertices.max(axis=0) + 12.0
-    low[2] = min(low[2], lowest_mm)
+    landmarks = Landmarks.of(vertices, shape)
+    down = landmarks.down
+    along_shaft = (vertices - landmarks.shaft) @ down
+    end = along_shaft.max() - 6.0  # beyond this plane across the shaft the bone repeats its last section
+    tip = landmarks.shaft + end * down
+    missing = min((lowest_mm - tip[2]) / min(down[2], -0.3), MAX_CONTINUED_MM)
+    reach = np.vstack([vertices, vertices[along_shaft > end - 4.0] + max(missing, 0.0) * down])
+    low, high = reach.min(axis=0) - 12.0, reach.max(axis=0) + 12.0
     nodes = np.ceil((high - low) / FIELD_STEP_MM).astype(int)[::-1] + 1
     geometry = Geometry.axial(tuple(nodes.tolist()), (FIELD_STEP_MM,) * 3, tuple(low.tolist()))
     points = geometry.to_patient(np.stack(np.meshgrid(*map(np.arange, nodes), indexing="ij"), axis=-1).reshape(-1, 3))
-    below = points[:, 2] < vertices[:, 2].min() + 6.0
-    probe = points.copy()
-    probe[below, 2] = vertices[:, 2].min() + 6.0
+    beyond = np.maximum((points - tip) @ down, 0.0)
+    probe = points - beyond[:, None] * down
     gap, nearest = cKDTree(vertices).query(probe, distance_upper_bound=FAR_MM, workers=1)
     found = np.isfinite(gap)
     nearest = np.where(found, nearest, 0)
-    along = np.einsum("ij,ij->i", probe - vertices[nearest], vertex_normals(vertices, shape.faces)[nearest])
-    distance = np.where(np.abs(gap) < NEAR_MM, along, np.sign(along) * gap)
+    outward = np.einsum("ij,ij->i", probe - vertices[nearest], vertex_normals(vertices, shape.faces)[nearest])
+    distance = np.where(np.abs(gap) < NEAR_MM, outward, np.sign(outward) * gap)
     distance[~found] = FAR_MM
-    depth = (shape.mean[:, 2].max() - shape.mean[:, 2])[nearest] + (probe - points)[:, 2]
-    centre, radius = fit_sphere(vertices[head_vertices()])
+    depth = (shape.mean[:, 2].max() - shape.mean[:, 2])[nearest] + beyond
     return FemurField(
         geometry,
         largest_inside(distance.reshape(nodes).astype(np.float32)),
         depth.reshape(nodes).astype(np.float32),
-        centre,
-        radius,
+        landmarks,
     )
 
 

@@ -1,76 +1,60 @@
-"""A synthetic patient: anatomy sampled from the atlas, rendered as noise-free HU on any grid."""
+"""A synthetic patient: anatomy sampled from the atlas, posed, filled, rendered as noise-free HU on any grid."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage
+from scipy.spatial.transform import Rotation
 
 from segmenter.femur import Side
 from segmenter.geometry import Geometry
-from segmenter.resample import resample
+from segmenter.synth.artefacts import artefacts
 from segmenter.synth.atlas import Body, FloatArray, Tissue, load_atlas
 from segmenter.synth.calibration import CalibrationPhantom
-from segmenter.synth.femur_field import FAR_MM, FemurField, femur_field, place
+from segmenter.synth.femur_bone import BoneAt, cortex_hu, cortex_thickness, trabecular_hu
+from segmenter.synth.femur_field import FemurField, femur_field, place
+from segmenter.synth.inclusions import (
+    Capsule,
+    Place,
+    belly,
+    beside,
+    draw_all,
+    lesions,
+    prosthesis,
+    resected,
+    roughened,
+    screws,
+    vessels,
+)
+from segmenter.synth.layers import FAR_MM, FloatVolume, Layer, blend, coordinates, noise_layer, signed_distance
+from segmenter.synth.posture import Leg, draw_swings, pose_layers
+from segmenter.synth.tissues import Tissues
 
-FloatVolume = NDArray[np.float32]
 AIR_HU = -1000.0
 PROXIMAL_DEPTH_MM = 105.0  # head to just below the lesser trochanter, on a femur of mean size
+POSED_MM = (3.0, 3.0, 3.0)  # grid of the posed distances, which are smooth
+SHAPE_SPREAD, SIDE_SPREAD = 0.9, 0.25  # standard deviations of the shape's modes: between people, between two sides
+RIGID = (Tissue.HIP_BONE, Tissue.SPINE)
 
 
 @dataclass(frozen=True)
-class Tissues:
-    """HU and bone dimensions of one patient; ranges are those of CT at 100-140 kVp."""
+class Wishes:
+    """What a patient is asked to be; None leaves it to the dice.
 
-    fat: float
-    muscle: float
-    organ: float
-    cortex: float
-    pelvis_cortex: float
-    pelvis_inner: float
-    head: float
-    metaphysis: float
-    marrow: float
-    shaft_cortex_mm: float
-    thin_cortex_mm: float
-    joint_mm: float
-    texture: float
+    sex: "F" or "M". shape: mode weights of the femora in standard deviations. bone: 0 osteoporotic to 1 dense.
+    metal: the side that carries a prosthesis, False for none. prone: the table is in front.
+    """
 
-    @classmethod
-    def sample(cls, rng: np.random.Generator) -> "Tissues":
-        """Draw one patient, from osteoporotic to dense: `bone` moves all bone values together."""
-        bone = rng.beta(1.6, 1.6)
-        around = rng.uniform
-        return cls(
-            fat=around(-120, -85),
-            muscle=around(35, 80),
-            organ=around(10, 60),
-            cortex=around(1000, 1300) + 450 * bone,
-            pelvis_cortex=around(450, 700) + 500 * bone,
-            pelvis_inner=around(30, 120) + 200 * bone,
-            head=around(90, 200) + 300 * bone,
-            metaphysis=around(-30, 60) + 170 * bone,
-            marrow=around(-90, 40) + 20 * bone,
-            shaft_cortex_mm=around(2.8, 4.5) + 3.5 * bone,
-            thin_cortex_mm=around(0.5, 0.9) + 0.9 * bone,
-            joint_mm=around(2.0, 5.0),
-            texture=around(0.3, 1.0),
-        )
-
-
-@dataclass(frozen=True, eq=False)
-class Layer:
-    """A field on its own grid, sampled trilinearly; `outside` is its value beyond the grid (None = nearest)."""
-
-    values: FloatVolume
-    affine: FloatArray
-    outside: float | None = None
-
-    def on(self, geometry: Geometry) -> FloatVolume:
-        """Return the field on another grid, float32 `(z, y, x)`."""
-        return resample(self.values, Geometry(self.values.shape, self.affine), geometry, self.outside)
+    sex: str | None = None
+    shape: FloatArray | None = None
+    bone: float | None = None
+    metal: Side | bool | None = None
+    screws: bool | None = None
+    prone: bool | None = None
+    body: int | None = None
+    with_table: bool = True
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,29 +71,40 @@ class Rendering:
 
 @dataclass(frozen=True, eq=False)
 class Patient:
-    """Everything that makes one patient; build it with `sample_patient`."""
+    """Everything that makes one patient; build it with `sample_patient`. replaced: sides with a hip prosthesis."""
 
+    sex: str
+    shape: FloatArray
     tissues: Tissues
     soft: Mapping[Tissue, Layer]
     femora: Mapping[Side, FemurField]
     noise: tuple[Layer, ...]
     low: FloatArray
     high: FloatArray
+    capsules: tuple[Capsule, ...] = ()
+    replaced: frozenset[Side] = frozenset()
     table: CalibrationPhantom | None = None
+    artefact: Layer | None = field(default=None)
 
     def render(self, geometry: Geometry) -> Rendering:
         """Return the patient on a grid; edges are ramps of one voxel, so a voxel holds its part of every tissue."""
         ramp = float(np.cbrt(geometry.voxel_volume_mm3))
         coarse, fine = (layer.on(geometry) for layer in self.noise)
         hu = self._soft_tissue(geometry, ramp, coarse, fine)
-        distance = {s: Layer(f.distance, f.geometry.affine, 30.0).on(geometry) for s, f in self.femora.items()}
-        depth = {s: Layer(f.depth, f.geometry.affine).on(geometry) for s, f in self.femora.items()}
-        nearest = np.minimum.reduce(list(distance.values()))
-        self._hip_bones(geometry, hu, nearest, ramp, fine)
+        distance = {s: Layer(f.distance, f.geometry, FAR_MM).on(geometry) for s, f in self.femora.items()}
+        depth = {s: Layer(f.depth, f.geometry).on(geometry) for s, f in self.femora.items()}
+        draw_all(self.capsules, Place.SOFT, hu, geometry, ramp)
+        pelvis = self._hip_bones(geometry, hu, distance, ramp, (coarse, fine))
         for side, femur in self.femora.items():
             self._femur(geometry, hu, femur, (distance[side], depth[side]), ramp, fine)
+        bone = np.minimum.reduce([pelvis, *distance.values()])
+        draw_all(self.capsules, Place.BONE, hu, geometry, ramp, np.clip(-bone / ramp, 0, 1))
+        draw_all(self.capsules, Place.OUTSIDE, hu, geometry, ramp, (hu < -500).astype(np.float32))
+        draw_all(self.capsules, Place.METAL, hu, geometry, ramp)
         if self.table is not None:
             self.table.draw(hu, geometry)
+        if self.artefact is not None:
+            hu += self.artefact.on(geometry)
         return Rendering(hu, distance, depth)
 
     def _soft_tissue(self, geometry: Geometry, ramp: float, coarse: FloatVolume, fine: FloatVolume) -> FloatVolume:
@@ -117,22 +112,45 @@ class Patient:
         hu = np.full(geometry.shape, AIR_HU, np.float32)
         skin = self.soft[Tissue.AIR].on(geometry)
         blend(hu, t.fat + 12 * coarse, skin, ramp)
-        marbled = (t.muscle + np.where(coarse > 1.2, t.fat - t.muscle, 0.0) + 10 * fine).astype(np.float32)
+        marbled = (t.muscle + np.where(coarse > t.marbling, t.fat - t.muscle, 0.0) + 10 * fine).astype(np.float32)
         blend(hu, marbled, self.soft[Tissue.MUSCLE].on(geometry), ramp)
-        mixed = (np.select([coarse > 1.6, coarse < -0.2], [-850.0, t.fat], t.organ) + 8 * fine).astype(np.float32)
-        blend(hu, mixed, self.soft[Tissue.CAVITY].on(geometry), ramp)
-        blend(hu, np.float32(t.muscle - 20), np.where(skin < 0, -skin - 2.0, 30.0), ramp, where=skin < 3)
+        content = np.select([coarse > t.gas, coarse > t.gas - 0.5, coarse < -0.2], [-900.0, t.bowel, t.fat], t.organ)
+        cavity = np.minimum(self.soft[Tissue.CAVITY].on(geometry), self._abdomen(geometry, skin))
+        blend(hu, (content + 8 * fine).astype(np.float32), cavity, ramp)
+        blend(hu, np.float32(t.muscle - 20), np.where(skin < 0, -skin - 2.0, FAR_MM), ramp, where=skin < 3)
         return hu
 
+    def _abdomen(self, geometry: Geometry, skin: FloatVolume) -> FloatVolume:
+        """Return a signed distance to the belly above the hips, which the label maps leave empty."""
+        top = max(femur.landmarks.head_centre[2] for femur in self.femora.values())
+        _, _, height = coordinates(geometry)
+        above = (top + 60.0 - height).astype(np.float32)
+        belly: FloatVolume = np.maximum(skin + np.float32(self.tissues.wall_mm), above)
+        return belly
+
     def _hip_bones(
-        self, geometry: Geometry, hu: FloatVolume, femur: FloatVolume, ramp: float, fine: FloatVolume
-    ) -> None:
+        self,
+        geometry: Geometry,
+        hu: FloatVolume,
+        femora: Mapping[Side, FloatVolume],
+        ramp: float,
+        noise: tuple[FloatVolume, FloatVolume],
+    ) -> FloatVolume:
+        """Draw pelvis, sacrum and spine and clear the joint space; returns the signed distance to these bones."""
         t = self.tissues
-        inner = t.pelvis_inner * (1 + 0.5 * t.texture * fine)
-        bone = np.minimum(self.soft[Tissue.HIP_BONE].on(geometry), self.soft[Tissue.SPINE].on(geometry))
-        bone = np.maximum(bone, t.joint_mm - femur)
+        coarse, fine = noise
+        femur = np.minimum.reduce(list(femora.values()))
+        whole = np.minimum(self.soft[Tissue.HIP_BONE].on(geometry), self.soft[Tissue.SPINE].on(geometry))
+        joint = t.joint_mm * (1 + 0.15 * np.clip(coarse, -2, 2)).astype(np.float32)
+        bone: FloatVolume = np.maximum(whole, joint - femur)
+        blend(hu, np.float32(t.joint), np.maximum(femur - joint, whole - 1.5), ramp)  # cartilage and fluid
+        roof = np.exp(-np.maximum(femur - joint, 0) / 4.0)  # the weight-bearing bone under the cartilage
+        inner = t.pelvis_inner * (1 + 0.6 * t.texture * fine) + 350 * t.dome * roof * (
+            0.6 + 0.4 * np.clip(coarse, -1, 1)
+        )
         blend(hu, np.float32(t.pelvis_cortex), bone, ramp)
-        blend(hu, inner, bone + 1.2 + 0.6 * t.thin_cortex_mm, ramp)
+        blend(hu, inner.astype(np.float32), bone + t.pelvis_cortex_mm * (1 + 0.5 * t.dome * roof), ramp)
+        return bone
 
     def _femur(
         self,
@@ -143,95 +161,102 @@ class Patient:
         ramp: float,
         fine: FloatVolume,
     ) -> None:
-        t = self.tissues
         distance, depth = fields
         near = ndimage.find_objects((distance < 4).astype(np.uint8))
         if not near:
             return
         box = near[0]
         d, deep, view = distance[box], depth[box], hu[box]
-        shaft = smoothstep((deep - 65) / 60)
-        cortex_mm = t.thin_cortex_mm + (t.shaft_cortex_mm - t.thin_cortex_mm) * shaft
-        corner = geometry.to_patient(np.array([s.start for s in box]))
-        grid = np.indices(d.shape, np.float32).reshape(3, -1)
-        offset = (geometry.affine[:3, :3] @ grid).T + corner - femur.head_centre
-        radius = (np.linalg.norm(offset, axis=1) / femur.head_radius).reshape(d.shape)
-        inner = t.marrow + (t.metaphysis - t.marrow) * (1 - smoothstep((deep - 60) / 70))
-        inner += (t.head - t.metaphysis) * np.exp(-0.7 * radius**2)
-        inner += 0.5 * max(t.head, 60.0) * np.exp((d + cortex_mm) / 2.5) * (1 - shaft)
-        inner += t.texture * 0.35 * max(t.head, 60.0) * (1 - shaft) * fine[box]
-        wall = t.cortex * (0.55 + 0.45 * shaft)
-        blend(view, wall.astype(np.float32), d, ramp)
-        blend(view, inner.astype(np.float32), d + cortex_mm, ramp)
+        grid = np.stack(np.meshgrid(*(np.arange(s.start, s.stop) for s in box), indexing="ij"), axis=-1)
+        at = BoneAt(geometry.to_patient(grid).astype(np.float32), d, deep, fine[box])
+        cortex_mm = cortex_thickness(self.tissues, at.position, deep, femur.landmarks)
+        inner = trabecular_hu(self.tissues, at, cortex_mm, femur.landmarks)
+        blend(view, cortex_hu(self.tissues, deep), d, ramp)
+        blend(view, inner, d + cortex_mm, ramp)
 
 
-def blend(
-    hu: FloatVolume,
-    value: FloatVolume | np.float32,
-    distance: FloatVolume,
-    ramp: float,
-    where: NDArray[np.bool_] | None = None,
-) -> None:
-    """Lay `value` over `hu` in place, wherever the signed distance is inside, with a linear edge `ramp` mm wide."""
-    share = np.clip(0.5 - distance / ramp, 0, 1)
-    if where is not None:
-        share *= where
-    hu += share * (value - hu)
-
-
-def smoothstep(x: FloatVolume) -> FloatVolume:
-    """Return 0 below 0, 1 above 1, a smooth cubic between."""
-    x = np.clip(x, 0, 1)
-    return x * x * (3 - 2 * x)
-
-
-def signed_distance(inside: NDArray[np.bool_], spacing: tuple[float, float, float]) -> FloatVolume:
-    """Return the smoothed signed distance to a tissue's border in mm, negative inside; far from it about `FAR_MM`."""
-    (box,) = ndimage.find_objects(inside.astype(np.uint8))
-    margin = [int(FAR_MM / step) for step in spacing]
-    near = tuple(slice(max(s.start - m, 0), s.stop + m) for s, m in zip(box, margin, strict=True))
-    outer = ndimage.distance_transform_edt(~inside[near], sampling=spacing)
-    inner = ndimage.distance_transform_edt(inside[near], sampling=spacing)
-    half = 0.5 * min(spacing)  # distances are between voxel centres; the border lies half a voxel nearer
-    distance = np.full(inside.shape, FAR_MM, np.float32)
-    distance[near] = ndimage.gaussian_filter(np.where(inside[near], half - inner, outer - half), 0.6)
-    return distance
-
-
-def noise_layer(rng: np.random.Generator, pitch_mm: float, low: FloatArray, high: FloatArray) -> Layer:
-    """Return a smooth random field of unit variance with the given grain."""
-    nodes = np.ceil((high - low) / pitch_mm).astype(int)[::-1] + 2
-    values = rng.standard_normal(nodes).astype(np.float32) * 1.4
-    affine = Geometry.axial((1, 1, 1), (pitch_mm,) * 3, tuple(low.tolist())).affine
-    return Layer(values, affine)
-
-
-def sample_patient(rng: np.random.Generator, body: Body | None = None, *, with_table: bool = True) -> Patient:
-    """Draw one patient: a pelvis of the atlas, stretched and perhaps mirrored, two new femora, tissues, a table."""
+def sample_patient(rng: np.random.Generator, wishes: Wishes = Wishes()) -> Patient:
+    """Draw one patient: a pelvis of the atlas, stretched and turned, two new femora, tissues, a table."""
     atlas = load_atlas()
-    body = body or atlas.bodies[rng.integers(len(atlas.bodies))]
-    stretch = rng.uniform(0.9, 1.1) * np.array([*rng.uniform(0.94, 1.06, 2), rng.uniform(0.95, 1.05)])  # x, y, z
-    mirror = np.array([rng.choice([-1.0, 1.0]), 1.0, 1.0])
-    middle = body.origin + np.array(body.spacing[::-1]) * np.array(body.tissue.shape[::-1]) / 2
-    to_patient = np.eye(4)
-    to_patient[:3, :3] = np.diag(stretch * mirror)
-    to_patient[:3, 3] = -to_patient[:3, :3] @ middle + rng.uniform(-15, 15, 3)
-    affine = to_patient @ Geometry.axial(body.tissue.shape, body.spacing, tuple(body.origin)).affine
-    # A stretch of some percent makes a distance wrong by as much, which matters to no border.
-    soft = {t: Layer(values, affine) for t, values in tissue_distances(body.name).items()}
-    extent = Geometry(body.tissue.shape, affine).corners()
+    sex = wishes.sex or str(rng.choice(["F", "M"]))
+    body = atlas.bodies[rng.integers(len(atlas.bodies)) if wishes.body is None else wishes.body]
+    mirrored = bool(rng.random() < 0.5)
+    to_patient = draw_frame(rng, body, sex, mirrored)
+    shape = rng.normal(0, SHAPE_SPREAD, len(atlas.femur.modes)) if wishes.shape is None else wishes.shape
+    extent = Geometry(body.tissue.shape, to_patient @ body_grid(body).affine).corners()
     low, high = extent.min(axis=0), extent.max(axis=0)
-    femora = sample_femora(rng, body, to_patient, low[2])
+    femora, legs = sample_femora(rng, body, to_patient, shape, mirrored=mirrored)
+    low[1] -= max(0.0, *(110.0 * leg.matrix[1, 2] for leg in legs))  # bent legs come forward
+    soft = posed_body(rng, body, to_patient, legs, (low, high))
+    tissues = Tissues.sample(rng, wishes.bone)
+    femora = {side: roughened(femur, rng) for side, femur in femora.items()}
+    replaced, metal = draw_metal(rng, wishes, femora)
+    femora = {side: resected(femur) if side in replaced else femur for side, femur in femora.items()}
     noise = (
         noise_layer(rng, rng.uniform(7, 14), low - 20, high + 20),
-        noise_layer(rng, rng.uniform(2.2, 3.5), low - 20, high + 20),
+        noise_layer(rng, rng.uniform(1.8, 3.5), low - 20, high + 20),
     )
-    table = None
-    if with_table:
-        skin = soft[Tissue.AIR]
-        back = float(skin.affine[1] @ np.array([0, np.where(skin.values < 0)[1].max(), 0, 1]))
-        table = CalibrationPhantom.sample(rng, top_mm=back + 4.0, low_mm=float(low[2]), high_mm=float(high[2]))
-    return Patient(Tissues.sample(rng), soft, femora, noise, low, high, table)
+    capsules = [*draw_contents(rng, tissues, femora, (low, high)), *metal]
+    table = draw_table(rng, soft[Tissue.AIR], wishes, (low, high)) if wishes.with_table else None
+    patient = Patient(sex, shape, tissues, soft, femora, noise, low, high, tuple(capsules), replaced, table)
+    return with_artefacts(patient, rng, bool(metal))
+
+
+def draw_frame(rng: np.random.Generator, body: Body, sex: str, mirrored: bool) -> FloatArray:
+    """Return the 4x4 matrix from the atlas body to the patient (LPS mm): size by sex, stretch, tilt, mirror."""
+    size = rng.normal(0.95 if sex == "F" else 1.04, 0.045)
+    wide = rng.uniform(0.98, 1.07) if sex == "F" else rng.uniform(0.94, 1.02)
+    stretch = np.clip(size, 0.84, 1.15) * np.array([wide, rng.uniform(0.93, 1.07), rng.uniform(0.95, 1.05)])
+    mirror = np.array([-1.0 if mirrored else 1.0, 1.0, 1.0])
+    tilt = Rotation.from_rotvec(np.radians(rng.normal(0, [6.0, 2.0, 3.0]))).as_matrix()
+    middle = body.origin + np.array(body.spacing[::-1]) * np.array(body.tissue.shape[::-1]) / 2
+    frame = np.eye(4)
+    frame[:3, :3] = tilt @ np.diag(stretch * mirror)
+    frame[:3, 3] = -frame[:3, :3] @ middle + rng.uniform(-15, 15, 3)
+    return frame
+
+
+def body_grid(body: Body) -> Geometry:
+    """Return the grid of an atlas body."""
+    return Geometry.axial(body.tissue.shape, body.spacing, tuple(body.origin))
+
+
+def sample_femora(
+    rng: np.random.Generator, body: Body, to_patient: FloatArray, shape: FloatArray, *, mirrored: bool
+) -> tuple[dict[Side, FemurField], list[Leg]]:
+    """Return one new femur per side, alike but not equal, in the body's own hips, and how the legs were moved."""
+    model = load_atlas().femur
+    lowest = float((to_patient @ np.array([*body.origin, 1.0]))[2])
+    femora, legs = {}, []
+    for side, pose, swing in zip(Side, (body.left, body.right), draw_swings(rng), strict=True):
+        weights = shape + rng.normal(0, SIDE_SPREAD, len(shape))
+        vertices = place(model, pose, weights, swing, rng.uniform(0.97, 1.02))
+        mirror = np.diag([1.0 if side is Side.LEFT else -1.0, 1.0, 1.0])
+        vertices = vertices @ mirror @ to_patient[:3, :3].T + to_patient[:3, 3]
+        other = Side.RIGHT if side is Side.LEFT else Side.LEFT
+        own = other if mirrored else side
+        femora[own] = femur_field(vertices, model, lowest)
+        frame = to_patient[:3, :3] @ mirror
+        moved = frame @ Rotation.from_rotvec(swing).as_matrix() @ np.linalg.inv(frame)
+        legs.append(Leg(femora[own].landmarks.head_centre, moved, 1.0 if own is Side.LEFT else -1.0))
+    return {side: femora[side] for side in Side}, legs
+
+
+def posed_body(
+    rng: np.random.Generator,
+    body: Body,
+    to_patient: FloatArray,
+    legs: list[Leg],
+    extent: tuple[FloatArray, FloatArray],
+) -> dict[Tissue, Layer]:
+    """Return the signed distance to every tissue in the patient. Stretching errs by some percent far from borders."""
+    low, high = extent
+    nodes = np.ceil((high - low)[::-1] / POSED_MM).astype(int) + 1
+    grid = Geometry.axial((int(nodes[0]), int(nodes[1]), int(nodes[2])), POSED_MM, (low[0], low[1], low[2]))
+    source = Geometry(body.tissue.shape, to_patient @ body_grid(body).affine)
+    maps = tissue_distances(body.name)
+    posed = pose_layers([Layer(v, source) for v in maps.values()], [t in RIGID for t in maps], legs, grid, rng)
+    return dict(zip(maps, posed, strict=True))
 
 
 @cache
@@ -244,21 +269,53 @@ def tissue_distances(name: str) -> dict[Tissue, FloatVolume]:
     return maps
 
 
-def sample_femora(
-    rng: np.random.Generator, body: Body, to_patient: FloatArray, lowest_mm: float
-) -> dict[Side, FemurField]:
-    """Return one new femur per side, alike but not equal, in the body's own hips with the legs moved a little."""
-    shape = load_atlas().femur
-    common = rng.normal(0, 0.9, len(shape.modes))
-    mirrored = to_patient[0, 0] < 0
-    femora = {}
-    for side, pose in ((Side.LEFT, body.left), (Side.RIGHT, body.right)):
-        weights = common + rng.normal(0, 0.25, len(shape.modes))
-        swing = np.radians(rng.normal(0, [4.0, 3.0, 8.0]))  # flexion, adduction, rotation about x, y, z
-        vertices = place(shape, pose, weights, swing, rng.uniform(0.97, 1.02))
-        if side is Side.RIGHT:
-            vertices = vertices * [-1, 1, 1]
-        vertices = vertices @ to_patient[:3, :3].T + to_patient[:3, 3]
-        other = Side.RIGHT if side is Side.LEFT else Side.LEFT
-        femora[other if mirrored else side] = femur_field(vertices, shape, lowest_mm)
-    return femora
+def draw_metal(
+    rng: np.random.Generator, wishes: Wishes, femora: Mapping[Side, FemurField]
+) -> tuple[frozenset[Side], list[Capsule]]:
+    """Decide on prostheses and screws; returns the replaced sides and all metal."""
+    dice, which, mended = rng.random(), Side.LEFT if rng.random() < 0.5 else Side.RIGHT, rng.random() < 0.04
+    if wishes.metal is None:
+        replaced = frozenset(Side) if dice < 0.01 else frozenset({which}) if dice < 0.1 else frozenset()
+    else:
+        replaced = frozenset({wishes.metal}) if isinstance(wishes.metal, Side) else frozenset()
+    mended = mended if wishes.screws is None else wishes.screws
+    metal = [c for side in sorted(replaced) for c in prosthesis(rng, femora[side].landmarks)]
+    if mended and which not in replaced:
+        metal += screws(rng, femora[which].landmarks)
+    return replaced, metal
+
+
+def draw_contents(
+    rng: np.random.Generator, t: Tissues, femora: Mapping[Side, FemurField], extent: tuple[FloatArray, FloatArray]
+) -> list[Capsule]:
+    """Return what else there is: vessels, bladder, bowel, lesions, a forearm."""
+    heads = np.array([femur.landmarks.head_centre for femur in femora.values()])
+    found = [*belly(rng, t, heads, extent[1][2]), *beside(rng, *extent)]
+    for femur in femora.values():
+        found += [*vessels(rng, t, femur.landmarks), *lesions(rng, t, femur.landmarks)]
+    return found
+
+
+def draw_table(
+    rng: np.random.Generator, skin: Layer, wishes: Wishes, extent: tuple[FloatArray, FloatArray]
+) -> CalibrationPhantom:
+    """Return table and calibration phantom under the patient, who lies on the back unless asked otherwise."""
+    prone = rng.random() < 0.1 if wishes.prone is None else wishes.prone
+    rows = np.where((skin.values < 0).any(axis=(0, 2)))[0]
+    row = rows.min() if prone else rows.max()
+    at = float(skin.geometry.to_patient(np.array([0, row, 0]))[1])
+    return CalibrationPhantom.sample(
+        rng, top_mm=at + (-4.0 if prone else 4.0), low_mm=float(extent[0][2]), high_mm=float(extent[1][2]), prone=prone
+    )
+
+
+def with_artefacts(patient: Patient, rng: np.random.Generator, metal: bool) -> Patient:
+    """Return the patient with the scanner's beam hardening, computed once on a grid of its own."""
+    step = 3.0 if metal else 5.0
+    size = np.ceil((patient.high - patient.low)[::-1] / (4.0, step, step)).astype(int) + 1
+    grid = Geometry.axial((int(size[0]), int(size[1]), int(size[2])), (4.0, step, step), tuple(patient.low))
+    hu = patient.render(grid).hu
+    band, star = rng.uniform(0, 40), rng.uniform(60, 450)
+    dense = np.clip(hu - 150, 0, 1500).astype(np.float32)
+    values = artefacts(dense, (hu > 2200).astype(np.float32), step, (band, star), rng)
+    return Patient(**{**vars(patient), "artefact": Layer(values, grid, 0.0)})

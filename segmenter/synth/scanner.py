@@ -31,12 +31,12 @@ class Protocol:
         thickness = float(np.exp(rng.uniform(np.log(0.6), np.log(5.0))))
         return cls(
             blur_mm=rng.uniform(0.3, 0.9),
-            sharpen=rng.choice([0.0, 0.0, rng.uniform(0.2, 1.0)]),
+            sharpen=rng.choice([0.0, rng.uniform(0.2, 1.0), rng.uniform(0.5, 2.0)]),
             thickness_mm=thickness,
             step_mm=thickness * rng.choice([1.0, 1.0, rng.uniform(0.5, 1.0)]),
             noise_hu=float(np.exp(rng.uniform(np.log(4), np.log(45)))),
             grain_mm=rng.uniform(0.5, 1.1),
-            streak=rng.choice([0.0, rng.uniform(0.3, 1.2)]),
+            streak=rng.choice([0.0, rng.uniform(0.3, 1.5)]),
             scale=rng.uniform(0.96, 1.04),
             offset_hu=rng.uniform(-12, 12),
         )

@@ -32,19 +32,25 @@ STAGES = {
 
 
 class Crops(IterableDataset[tuple[Tensor, Tensor]]):
-    """An endless stream of `(1, z, y, x)` images and `(z, y, x)` labels; example n depends on the seed and n only."""
+    """An endless stream of `(1, z, y, x)` images and `(z, y, x)` targets; example n depends on the seed and n only.
+
+    Targets are class numbers on the coarse grid (uint8), shares of the voxel inside the femur on the fine one.
+    """
 
     def __init__(self, patients: list[Path], options: StageOptions, seed: int, start: int = 0) -> None:
-        self.patients, self.options, self.seed, self.start = patients, options, seed, start
+        files = (patient / f"{name}.npz" for patient in patients for name in options.files)
+        self.volumes = [path for path in files if path.exists()]  # a hip with a prosthesis has none
+        self.options, self.seed, self.start = options, seed, start
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         worker = torch.utils.data.get_worker_info()
         number, stride = (self.start + worker.id, worker.num_workers) if worker else (self.start, 1)
         while True:
             rng = np.random.default_rng([self.seed, number])
-            patient = self.patients[rng.integers(len(self.patients))]
-            image, label = example(patient / f"{rng.choice(self.options.files)}.npz", self.options, rng)
-            yield torch.from_numpy(normalise(image)[None]), torch.from_numpy(label)
+            path = self.volumes[rng.integers(len(self.volumes))]
+            image, label = example(path, self.options, rng)
+            target = label if self.options.files == ("coarse",) else label.astype(np.float32) / 255
+            yield torch.from_numpy(normalise(image)[None]), torch.from_numpy(target)
             number += stride
 
 

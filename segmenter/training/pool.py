@@ -1,7 +1,8 @@
 """The pool: noise-free synthetic patients rendered once on both training grids; each epoch only crops and blurs.
 
 One folder per patient: `coarse.npz` (whole body, 4 mm, classes of `CoarseClass`), `left.npz` and `right.npz` (one hip,
-1.5 mm, right hips mirrored to look left); each holds `hu` int16 and `label` uint8, `(z, y, x)`.
+1.5 mm, right hips mirrored to look left); each holds `hu` int16 and `label` uint8, `(z, y, x)`. A hip's label is the
+share of the voxel inside the femur, 0..255. A hip with a prosthesis has no file, and its bone counts as shaft only.
 """
 
 from collections.abc import Callable
@@ -15,7 +16,8 @@ from numpy.typing import NDArray
 from segmenter.femur import Side
 from segmenter.grids import COARSE_MM, FINE_MARGIN_MM, FINE_MM, box_geometry
 from segmenter.locate import CoarseClass
-from segmenter.synth.patient import PROXIMAL_DEPTH_MM, Patient, sample_patient
+from segmenter.synth.cohort import training_shape
+from segmenter.synth.patient import PROXIMAL_DEPTH_MM, Patient, Wishes, sample_patient
 
 AROUND_MM = 24.0
 
@@ -35,11 +37,12 @@ def make_pool(
 
 def _make_patient(seed: int, task: tuple[int, Path]) -> None:
     number, path = task
-    patient = sample_patient(np.random.default_rng([seed, number]))
+    rng = np.random.default_rng([seed, number])
+    patient = sample_patient(rng, Wishes(shape=training_shape(rng)))
     temporary = path.with_name(path.name + ".part")
     temporary.mkdir(exist_ok=True)
     save(temporary / "coarse.npz", *coarse_volume(patient))
-    for side in Side:
+    for side in set(Side) - patient.replaced:
         save(temporary / f"{side}.npz", *hip_volume(patient, side))
     temporary.rename(path)
 
@@ -50,21 +53,21 @@ def coarse_volume(patient: Patient) -> tuple[NDArray[np.float32], NDArray[np.uin
     rendering = patient.render(geometry)
     label = np.zeros(geometry.shape, np.uint8)
     for side, distance in rendering.distance.items():
-        proximal = rendering.depth[side] < PROXIMAL_DEPTH_MM
+        proximal = (rendering.depth[side] < PROXIMAL_DEPTH_MM) & (side not in patient.replaced)
         label[(distance < 0) & proximal] = CoarseClass.proximal(side)
         label[(distance < 0) & ~proximal] = CoarseClass.shaft(side)
     return rendering.hu, label
 
 
 def hip_volume(patient: Patient, side: Side) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-    """Return HU and femur mask around one hip on the fine grid, as a left hip."""
+    """Return HU and the share of each voxel inside the femur around one hip on the fine grid, as a left hip."""
     femur = patient.femora[side]
     inside = np.argwhere(femur.distance < 0)
     points = femur.geometry.to_patient(inside)
     margin = FINE_MARGIN_MM + 10.0
     geometry = box_geometry(points.min(axis=0) - margin, points.max(axis=0) + margin, FINE_MM)
     rendering = patient.render(geometry)
-    label = (rendering.distance[side] < 0).astype(np.uint8)
+    label = np.round(255 * np.clip(0.5 - rendering.distance[side] / FINE_MM, 0, 1)).astype(np.uint8)
     flip = -1 if side is Side.RIGHT else 1
     return rendering.hu[:, :, ::flip], label[:, :, ::flip]
 

@@ -13,8 +13,7 @@ from segmenter.femur import Side
 from segmenter.grids import box_geometry
 from segmenter.inference import segment_femora
 from segmenter.phantom import PhantomOptions, write_phantom
-from segmenter.synth.atlas import load_atlas
-from segmenter.synth.patient import sample_patient
+from segmenter.synth.patient import Wishes, sample_patient
 from segmenter.weights import load_models
 
 OPTIONS = PhantomOptions(seed=4, slices=24, size=96, slice_step_mm=5.0)
@@ -87,7 +86,7 @@ def test_the_same_options_give_the_same_bytes_and_another_seed_another_patient(p
 
 
 def test_both_femora_of_a_small_patient_are_found_on_their_sides():
-    patient = sample_patient(np.random.default_rng(11), load_atlas().bodies[-1])
+    patient = sample_patient(np.random.default_rng(11), Wishes(body=3, metal=False, screws=False))
     geometry = box_geometry(patient.low, patient.high, 3.0)
     rendering = patient.render(geometry)
     femora = segment_femora(rendering.hu, geometry, load_models(device="cpu"))

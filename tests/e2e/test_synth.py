@@ -8,14 +8,14 @@ from segmenter.geometry import Geometry
 from segmenter.grids import box_geometry
 from segmenter.synth.atlas import load_atlas
 from segmenter.synth.femur_field import fit_sphere, head_vertices, place, vertex_normals
-from segmenter.synth.patient import Patient, Rendering, sample_patient
+from segmenter.synth.patient import Patient, Rendering, Wishes, sample_patient
 
-BODY = load_atlas().bodies[-1]
+WISHES = Wishes(body=3, metal=False, screws=False)
 
 
 @pytest.fixture(scope="module")
 def patient() -> Patient:
-    return sample_patient(np.random.default_rng(5), BODY)
+    return sample_patient(np.random.default_rng(5), WISHES)
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +72,7 @@ def test_left_is_left_and_both_heads_are_medial(patient: Patient, rendering: Ren
     assert centres[Side.LEFT][0] > centres[Side.RIGHT][0] + 100
     middle = (centres[Side.LEFT][0] + centres[Side.RIGHT][0]) / 2
     for side in Side:
-        head = patient.femora[side].head_centre
+        head = patient.femora[side].landmarks.head_centre
         shaft = grid.to_patient(np.argwhere((rendering.distance[side] < 0) & (rendering.depth[side] > 120)))
         assert abs(head[0] - middle) < np.abs(shaft[:, 0] - middle).mean()
 
@@ -81,7 +81,7 @@ def test_tissues_have_ct_numbers(rendering: Rendering, patient: Patient):
     distance = rendering.distance[Side.LEFT]
     shaft = rendering.depth[Side.LEFT] > 130
     head = (rendering.depth[Side.LEFT] < 40) & (distance < -8)
-    assert rendering.hu[0, 0, 0] == pytest.approx(-1000)
+    assert rendering.hu[0, 0, 0] == pytest.approx(-1000, abs=30)  # beam hardening reaches into the air
     assert rendering.hu[(distance < 0) & (distance > -2) & shaft].mean() > 500
     assert 50 < rendering.hu[head].mean() < 700
     assert rendering.hu.max() < 2000
@@ -94,12 +94,12 @@ def test_the_joint_space_is_not_bone(rendering: Rendering, patient: Patient):
 
 
 def test_a_seed_is_a_patient(patient: Patient):
-    again = sample_patient(np.random.default_rng(5), BODY)
-    other = sample_patient(np.random.default_rng(6), BODY)
+    again = sample_patient(np.random.default_rng(5), WISHES)
+    other = sample_patient(np.random.default_rng(6), WISHES)
     assert again.tissues == patient.tissues != other.tissues
     for side in Side:
         assert np.array_equal(again.femora[side].distance, patient.femora[side].distance)
-        assert again.femora[side].head_radius != other.femora[side].head_radius
+        assert again.femora[side].landmarks.head_radius != other.femora[side].landmarks.head_radius
 
 
 def test_a_finer_grid_shows_the_same_volume(patient: Patient, rendering: Rendering, grid: Geometry):

@@ -1,0 +1,77 @@
+"""Building blocks of a synthetic patient: fields on their own grids, laid over each other with soft edges."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from segmenter.geometry import Geometry
+from segmenter.resample import resample
+from segmenter.synth.atlas import FloatArray
+
+FloatVolume = NDArray[np.float32]
+FAR_MM = 30.0  # a signed distance beyond this is only known to be far
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """A field on its own grid, sampled trilinearly; `outside` is its value beyond the grid (None = nearest)."""
+
+    values: FloatVolume
+    geometry: Geometry
+    outside: float | None = None
+
+    def on(self, geometry: Geometry) -> FloatVolume:
+        """Return the field on another grid, float32 `(z, y, x)`."""
+        return resample(self.values, self.geometry, geometry, self.outside)
+
+
+def coordinates(geometry: Geometry) -> tuple[FloatVolume, FloatVolume, FloatVolume]:
+    """Return LPS x, y and z of every voxel in mm, each broadcastable to `(z, y, x)`."""
+    k, j, i = np.ogrid[tuple(slice(n) for n in geometry.shape)]
+    a = geometry.affine
+    x, y, z = ((a[r, 0] * k + a[r, 1] * j + a[r, 2] * i + a[r, 3]).astype(np.float32) for r in range(3))
+    return x, y, z
+
+
+def blend(
+    hu: FloatVolume,
+    value: FloatVolume | np.float32,
+    distance: FloatVolume,
+    ramp: float,
+    where: NDArray[np.generic] | None = None,
+) -> None:
+    """Lay `value` over `hu` in place, wherever the signed distance is inside, with a linear edge `ramp` mm wide."""
+    share = np.clip(0.5 - distance / ramp, 0, 1)
+    if where is not None:
+        share *= where
+    hu += share * (value - hu)
+
+
+def smoothstep(x: NDArray[np.floating]) -> FloatVolume:
+    """Return 0 below 0, 1 above 1, a smooth cubic between."""
+    x = np.clip(x, 0, 1)
+    result: FloatVolume = (x * x * (3 - 2 * x)).astype(np.float32)
+    return result
+
+
+def signed_distance(inside: NDArray[np.bool_], spacing: tuple[float, float, float]) -> FloatVolume:
+    """Return the smoothed signed distance to a tissue's border in mm, negative inside; far from it about `FAR_MM`."""
+    (box,) = ndimage.find_objects(inside.astype(np.uint8))
+    margin = [int(FAR_MM / step) for step in spacing]
+    near = tuple(slice(max(s.start - m, 0), s.stop + m) for s, m in zip(box, margin, strict=True))
+    outer = ndimage.distance_transform_edt(~inside[near], sampling=spacing)
+    inner = ndimage.distance_transform_edt(inside[near], sampling=spacing)
+    half = 0.5 * min(spacing)  # distances are between voxel centres; the border lies half a voxel nearer
+    distance = np.full(inside.shape, FAR_MM, np.float32)
+    distance[near] = ndimage.gaussian_filter(np.where(inside[near], half - inner, outer - half), 0.6)
+    return distance
+
+
+def noise_layer(rng: np.random.Generator, pitch_mm: float, low: FloatArray, high: FloatArray) -> Layer:
+    """Return a smooth random field of about unit variance with the given grain over the box `low`..`high` (LPS mm)."""
+    nodes = np.ceil((high - low) / pitch_mm).astype(int)[::-1] + 2
+    values = rng.standard_normal(nodes).astype(np.float32) * 1.4
+    shape = (int(nodes[0]), int(nodes[1]), int(nodes[2]))
+    return Layer(values, Geometry.axial(shape, (pitch_mm,) * 3, (low[0], low[1], low[2])))
