@@ -2,9 +2,9 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import click
 
@@ -12,6 +12,15 @@ from segmenter.pipeline import STAGES, OnStage
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
+
+A_MINUTE = 60.0  # no plain line for longer than that while work goes on
+
+
+class Counter(Protocol):
+    """One counted work: it is told how much of it is done, and what to say beside the number."""
+
+    def __call__(self, done: int, note: str = "") -> None:
+        """Take note of the work done."""
 
 
 @contextlib.contextmanager
@@ -30,40 +39,40 @@ def stages() -> Iterator[OnStage]:
 
 
 @contextlib.contextmanager
-def bars(**totals: int) -> Iterator[dict[str, Callable[[int], None]]]:
-    """Show how far counted works are: bars with the time left on a terminal, a line per tenth otherwise."""
+def bars(**totals: int) -> Iterator[dict[str, Counter]]:
+    """Show how far counted works are: bars with the time left on a terminal, a line per tenth or minute otherwise."""
     from rich.console import Console
-    from rich.progress import Progress
+    from rich.progress import Progress, TextColumn
 
     console = Console(stderr=True)
-
     if not console.is_terminal:
         yield {name: _Lines(name, total) for name, total in totals.items()}
         return
-    with Progress(console=console) as progress:
-        tasks = {name: progress.add_task(name, total=total) for name, total in totals.items()}
+    with Progress(*Progress.get_default_columns(), TextColumn("{task.fields[note]}"), console=console) as progress:
+        tasks = {name: progress.add_task(name, total=total, note="") for name, total in totals.items()}
         yield {name: partial(_advance, progress, task) for name, task in tasks.items()}
 
 
 class _Lines:
-    """One counted work as plain lines, a tenth each, with the time that the rest will take."""
+    """One counted work as plain lines, one per tenth or minute, with the time that the rest will take."""
 
     def __init__(self, name: str, total: int) -> None:
         self.name, self.total = name, total
         self.first: tuple[int, float] | None = None
+        self.said = time.monotonic()
 
-    def __call__(self, done: int) -> None:
-        """Say that so much is done, when it is another tenth or all."""
+    def __call__(self, done: int, note: str = "") -> None:
+        """Say that so much is done, when it is another tenth or all, or nothing was said for a minute."""
         now = time.monotonic()
-        if self.first is None:
-            self.first = done, now
-        if done % max(self.total // 10, 1) and done != self.total:
+        begun, since = self.first = self.first or (done, now)
+        if done % max(self.total // 10, 1) and done != self.total and now - self.said < A_MINUTE:
             return
-        line, (begun, since) = f"{self.name} {done}/{self.total}", self.first
+        self.said = now
+        parts = [f"{self.name} {done}/{self.total}", *([note] if note else [])]
         if begun < done < self.total:
             left = (now - since) / (done - begun) * (self.total - done)
-            line += f", {_duration(left)} left"
-        click.echo(line, err=True)
+            parts.append(f"{_duration(left)} left")
+        click.echo(", ".join(parts), err=True)
 
 
 def _duration(seconds: float) -> str:
@@ -74,5 +83,5 @@ def _duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def _advance(progress: "Progress", task: "TaskID", done: int) -> None:
-    progress.update(task, completed=done)
+def _advance(progress: "Progress", task: "TaskID", done: int, note: str = "") -> None:
+    progress.update(task, completed=done, note=note)

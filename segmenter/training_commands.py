@@ -13,19 +13,21 @@ if TYPE_CHECKING:
 
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 OUT = click.Path(file_okay=False, path_type=Path)
-OF_SYNTHESIS = {"patients", "coarse_steps", "fine_steps"}
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+OF_SYNTHESIS = {"config", "patients", "coarse_steps", "fine_steps"}
 OF_CASES = {"protocol", "start", "fine_tune", "steps", "folds"}
 PLAIN_ERRORS = (SegmenterError, OSError, ModuleNotFoundError)  # one sentence says all that helps
 
 
 @click.command()
 @click.option("--out", required=True, type=OUT, help="Pool, runs and model.")
+@click.option("--config", type=FILE, help="Settings of the run (TOML); what it leaves out is as in the shipped run.")
 @click.option("--seed", default=1, show_default=True, type=click.IntRange(0))
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
 @click.option("--workers", default=2, show_default=True, type=click.IntRange(1), help="Processes that make examples.")
-@click.option("--patients", default=160, show_default=True, type=click.IntRange(2), help="Synthetic patients.")
-@click.option("--coarse-steps", default=500, show_default=True, type=click.IntRange(1))
-@click.option("--fine-steps", default=1200, show_default=True, type=click.IntRange(1))
+@click.option("--patients", type=click.IntRange(2), help="Synthetic patients.")
+@click.option("--coarse-steps", type=click.IntRange(1))
+@click.option("--fine-steps", type=click.IntRange(1))
 @click.option("--cases", type=FOLDER, help="Train the fine network on these cases instead (docs/protocol.md).")
 @click.option("--protocol", type=click.Choice(["zhao2020"]), help="With --cases: cross-validation and held-out test.")
 @click.option("--start", type=FOLDER, help="With --cases: model to start from; default: the one shipped.")
@@ -33,29 +35,35 @@ PLAIN_ERRORS = (SegmenterError, OSError, ModuleNotFoundError)  # one sentence sa
 @click.option("--steps", default=1200, show_default=True, type=click.IntRange(1), help="With --cases: per network.")
 @click.option("--folds", default=10, show_default=True, type=click.IntRange(2), help="With --protocol.")
 @click.pass_context
-def train(ctx: click.Context, cases: Path | None, **given: Any) -> None:
+def train(ctx: click.Context, /, cases: Path | None, **given: Any) -> None:
     """Train networks; a broken run continues. For investigational use.
 
-    Without --cases, both networks learn from synthetic patients; the defaults made the shipped weights. With --cases,
-    the fine network learns from your own scans, all of them, or by the paper's protocol.
+    Without --cases, both networks learn from synthetic patients; the defaults made the shipped weights, and options
+    override --config. With --cases, the fine network learns from your own scans, all of them, or by the paper's
+    protocol.
     """
+    chosen = {name for name in given if ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE}
     kept, refused = ("with", OF_SYNTHESIS) if cases else ("without", OF_CASES)
-    for name in sorted(refused):
-        if ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
-            raise click.UsageError(f"--{name.replace('_', '-')} has no meaning {kept} --cases")
+    for name in sorted(refused & chosen):
+        raise click.UsageError(f"--{name.replace('_', '-')} has no meaning {kept} --cases")
     try:
-        click.echo(_on_cases(cases, **given) if cases else _on_synthesis(**given))
+        click.echo(_on_cases(cases, **given) if cases else _on_synthesis(given, chosen))
     except PLAIN_ERRORS as error:
         raise click.ClickException(str(error)) from error
 
 
-def _on_synthesis(*, out: Path, patients: int, coarse_steps: int, fine_steps: int, workers: int, **given: Any) -> Path:
-    from segmenter.training.recipe import Recipe, train_model
+def _on_synthesis(given: dict[str, Any], chosen: set[str]) -> Path:
+    from segmenter.training.recipe import load_recipe, train_model
 
-    seed, device = given["seed"], given["device"]
-    recipe = Recipe(patients, coarse_steps=coarse_steps, fine_steps=fine_steps, seed=seed, device=device)
-    with bars(patients=patients, coarse=coarse_steps, fine=fine_steps) as show:
-        return train_model(recipe, out, workers, show["patients"], lambda stage, at: show[stage](at.step))
+    overrides: dict[str, Any] = {name: given[name] for name in ("seed", "device", "patients") if name in chosen}
+    for network in ("coarse", "fine"):
+        if f"{network}_steps" in chosen:
+            overrides[network] = {"steps": given[f"{network}_steps"]}
+    recipe = load_recipe(given["config"], overrides)
+    with bars(patients=recipe.patients, coarse=recipe.coarse.steps, fine=recipe.fine.steps) as show:
+        return train_model(
+            recipe, given["out"], given["workers"], show["patients"], lambda name, at: show[name](at.step, str(at))
+        )
 
 
 def _on_cases(folder: Path, *, out: Path, protocol: str | None, folds: int, **given: Any) -> Path:

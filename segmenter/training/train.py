@@ -7,9 +7,10 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
+from pydantic import AfterValidator, ConfigDict, Field
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
@@ -22,6 +23,16 @@ from segmenter.training.curves import Row, RunLog
 from segmenter.training.loss import compound_loss, hard_dice
 from segmenter.weights import choose_device, read_weights, save_weights
 
+
+def _odd(size: int) -> int:
+    if size % 2 == 0:
+        raise ValueError("a kernel has an odd number of voxels, so that the grid stays")
+    return size
+
+
+Count = Annotated[int, Field(ge=1)]
+Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
 CLASSES = {"coarse": len(CoarseClass), "fine": 2}
 VALIDATION_CROPS = 16
 MAY_CHANGE = {"steps", "init", "save_every", "device", "loaders"}  # between a run's start and its being taken up again
@@ -31,24 +42,26 @@ MAY_CHANGE = {"steps", "init", "save_every", "device", "loaders"}  # between a r
 class TrainOptions:
     """Settings of one run; together with the pool they determine the weights on one kind of machine."""
 
-    stage: str
-    steps: int
-    seed: int = 1
-    batch: int = 2
-    width: int = 16
-    convs: tuple[int, ...] = (1, 2, 2, 2)
-    kernel: int = 3
-    learning_rate: float = 2e-3
-    dice: float = 1.0
-    ce: float = 0.0
-    l2: float = 1e-5
-    ema: float = 0.999  # how much of the averaged weights stays at each step; 0: the weights are not averaged
-    warm_up: int = 50
-    freeze_norm_after: float = 0.6  # then the statistics stay as they will be in use: a batch of two is a poor sample
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
+
+    stage: Literal["coarse", "fine"]
+    steps: Count
+    seed: Annotated[int, Field(ge=0)] = 1
+    batch: Count = 2
+    width: Count = 16
+    convs: Annotated[tuple[Count, ...], Field(min_length=2)] = (1, 2, 2, 2)
+    kernel: Annotated[int, Field(ge=1, le=7), AfterValidator(_odd)] = 3
+    learning_rate: Annotated[float, Field(gt=0, lt=1)] = 2e-3
+    dice: Weight = 1.0
+    ce: Weight = 0.0
+    l2: Weight = 1e-5
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.999  # how much of the average stays at each step; 0: no averaging
+    warm_up: Annotated[int, Field(ge=0)] = 50
+    freeze_norm_after: Weight = 0.6  # then the statistics stay as they will be in use: a batch of two is a poor sample
     init: Path | None = None  # weights to start from
-    save_every: int = 100
+    save_every: Count = 100
     device: str = "auto"
-    loaders: int = 1  # processes that prepare crops; 0 prepares them in between
+    loaders: Annotated[int, Field(ge=0)] = 1  # processes that prepare crops; 0 prepares them in between
 
     @property
     def network(self) -> VNetConfig:
@@ -63,8 +76,12 @@ class Progress:
     step: int
     steps: int
     loss: float
-    seconds: float
+    seconds_per_step: float  # since this process began
     validation: float | None
+
+    def __str__(self) -> str:
+        """Return what a person watches beside the count."""
+        return f"loss {self.loss:.3f}, {self.seconds_per_step:.2g} s per step"
 
 
 class Trainer:
@@ -113,7 +130,7 @@ class Trainer:
         held_out: list[Any] = []
         if self.validation:
             held_out += islice(DataLoader(Crops(self.validation, stage, 0), batch_size=1), VALIDATION_CROPS)
-        begin, before = time.monotonic(), self.seconds
+        begin, before, first = time.monotonic(), self.seconds, self.step
         for image, target in islice(loader, o.steps - self.step):
             loss = self._train_step(image, target)
             self.step += 1
@@ -125,7 +142,7 @@ class Trainer:
             if due:
                 self._checkpoint()
                 self.log.draw()
-            on_step(Progress(self.step, o.steps, loss, taken, validation))
+            on_step(Progress(self.step, o.steps, loss, taken / (self.step - first), validation))
 
     def _train_step(self, image: Tensor, target: Tensor) -> float:
         o = self.options
