@@ -114,7 +114,10 @@ def read_weights(path: Path) -> VNet:
 
     with safe_open(path, framework="pt") as content:
         stored = json.loads(content.metadata()["config"])
-    network = VNet(VNetConfig(**{**stored, "convs": tuple(stored["convs"])}))
+    try:
+        network = VNet(VNetConfig.from_dict(stored))
+    except (TypeError, ValueError) as error:
+        raise _model_error(f"{path.name} describes a network this version cannot build: {error}") from error
     state = {key: value.float() for key, value in load_file(path).items()}
     missing, unexpected = network.load_state_dict(state, strict=False)
     if unexpected or any(not key.endswith("num_batches_tracked") for key in missing):

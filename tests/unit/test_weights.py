@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from segmenter.errors import Reason, SegmenterError
 from segmenter.network import VNet, VNetConfig, probabilities
@@ -28,6 +29,15 @@ def test_what_is_saved_is_loaded_in_half_precision(tmp_path: Path):
     assert again.config == network.config
     for name, value in network.state_dict().items():
         assert torch.allclose(again.state_dict()[name].float(), value.half().float())
+
+
+def test_weights_of_a_network_that_cannot_be_built_are_refused(tmp_path: Path):
+    network = VNet(VNetConfig(width=2, convs=(1, 1)))
+    path = tmp_path / "w.safetensors"
+    for config in ({**network.config.as_dict(), "attention": True}, {"kernel": 4}):
+        save_file(network.state_dict(), path, metadata={"config": json.dumps(config)})
+        with pytest.raises(SegmenterError, match="this version cannot build"):
+            read_weights(path)
 
 
 def test_models_carry_name_version_and_a_stable_digest(folder: Path):
