@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 
-from segmenter.training.train import Trainer, TrainOptions
+from segmenter.training.options import TrainOptions
+from segmenter.training.train import Trainer
 from segmenter.weights import model_digest, read_manifest, read_weights, write_manifest
 
 FINE_TUNING_RATE = 0.1  # of the learning rate from scratch: what is learned already is to be kept

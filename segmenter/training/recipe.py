@@ -11,8 +11,9 @@ from typing import Annotated, Any, ClassVar
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from segmenter.errors import Reason, SegmenterError, Verdict
+from segmenter.training.options import TrainOptions
 from segmenter.training.pool import make_pool
-from segmenter.training.train import Progress, Trainer, TrainOptions
+from segmenter.training.train import Progress, Trainer
 from segmenter.weights import write_manifest
 
 RUN = "run.toml"
@@ -110,7 +111,8 @@ def _fault(error: dict[str, Any]) -> str:
     """Return `key = value: rule` for one of pydantic's errors."""
     unknown = error["type"] == "unexpected_keyword_argument"
     rule = "there is no such setting" if unknown else error["msg"].removeprefix("Value error, ").replace("Input", "it")
-    return f"{'.'.join(str(part) for part in error['loc'])} = {error['input']!r}: {rule}"
+    key, value = ".".join(str(part) for part in error["loc"]), error["input"]
+    return f"{key}: {rule}" if isinstance(value, dict) else f"{key} = {value!r}: {rule}"
 
 
 def _error(message: str) -> SegmenterError:

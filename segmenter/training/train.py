@@ -4,69 +4,25 @@ import json
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any
 
 import torch
-from pydantic import AfterValidator, ConfigDict, Field
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
 from segmenter.errors import Reason, SegmenterError, Verdict
-from segmenter.locate import CoarseClass
-from segmenter.network import VNet, VNetConfig
+from segmenter.network import VNet
 from segmenter.training.crops import STAGES, Crops
 from segmenter.training.curves import Row, RunLog
 from segmenter.training.loss import compound_loss, hard_dice
+from segmenter.training.options import MAY_CHANGE, TrainOptions
 from segmenter.weights import choose_device, read_weights, save_weights
 
-
-def _odd(size: int) -> int:
-    if size % 2 == 0:
-        raise ValueError("a kernel has an odd number of voxels, so that the grid stays")
-    return size
-
-
-Count = Annotated[int, Field(ge=1)]
-Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-
-CLASSES = {"coarse": len(CoarseClass), "fine": 2}
 VALIDATION_CROPS = 16
-MAY_CHANGE = {"steps", "init", "save_every", "device", "loaders"}  # between a run's start and its being taken up again
-
-
-@dataclass(frozen=True)
-class TrainOptions:
-    """Settings of one run; together with the pool they determine the weights on one kind of machine."""
-
-    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
-
-    stage: Literal["coarse", "fine"]
-    steps: Count
-    seed: Annotated[int, Field(ge=0)] = 1
-    batch: Count = 2
-    width: Count = 16
-    convs: Annotated[tuple[Count, ...], Field(min_length=2)] = (1, 2, 2, 2)
-    kernel: Annotated[int, Field(ge=1, le=7), AfterValidator(_odd)] = 3
-    learning_rate: Annotated[float, Field(gt=0, lt=1)] = 2e-3
-    dice: Weight = 1.0
-    ce: Weight = 0.0
-    l2: Weight = 1e-5
-    ema: Annotated[float, Field(ge=0, lt=1)] = 0.999  # how much of the average stays at each step; 0: no averaging
-    warm_up: Annotated[int, Field(ge=0)] = 50
-    freeze_norm_after: Weight = 0.6  # then the statistics stay as they will be in use: a batch of two is a poor sample
-    init: Path | None = None  # weights to start from
-    save_every: Count = 100
-    device: str = "auto"
-    loaders: Annotated[int, Field(ge=0)] = 1  # processes that prepare crops; 0 prepares them in between
-
-    @property
-    def network(self) -> VNetConfig:
-        """The network that is trained."""
-        return VNetConfig(classes=CLASSES[self.stage], width=self.width, convs=self.convs, kernel=self.kernel)
 
 
 @dataclass(frozen=True)
@@ -110,7 +66,7 @@ class Trainer:
         if resumed:
             self._resume()
         self.log = RunLog(out, self.step)
-        (out / "options.json").write_text(json.dumps(plain(options), indent=2) + "\n")
+        (out / "options.json").write_text(json.dumps(options.as_dict(), indent=2) + "\n")
 
     def run(self, on_step: Callable[[Progress], None]) -> Path:
         """Train to the last step and write the averaged weights; returns their path."""
@@ -195,7 +151,7 @@ class Trainer:
             "optimiser": self.optimiser.state_dict(),
             "step": self.step,
             "seconds": self.seconds,
-            "options": plain(self.options),
+            "options": self.options.as_dict(),
         }
         temporary = self.out / "checkpoint.part"
         torch.save(state, temporary)
@@ -203,9 +159,13 @@ class Trainer:
 
     def _resume(self) -> None:
         state = torch.load(self.out / "checkpoint.pt", map_location=self.device, weights_only=True)
-        begun, now = state.get("options", {}), plain(self.options)
+        if "average" not in state:
+            raise _error(
+                f"{self.out} holds a run of an earlier version without averaged weights: choose another folder"
+            )
+        now = self.options.as_dict()
         other = [
-            f"{k} {begun.get(k)!r}, now {v!r}" for k, v in now.items() if k not in MAY_CHANGE and begun.get(k) != v
+            f"{k} {v!r}, now {now[k]!r}" for k, v in state["options"].items() if k not in MAY_CHANGE and v != now[k]
         ]
         if other:
             raise _error(f"{self.out} holds a run with other settings ({'; '.join(other)}): choose another folder")
@@ -243,12 +203,6 @@ def averaged(network: nn.Module, keep: float) -> AveragedModel:
 def has_bfloat16(device: torch.device) -> bool:
     """Return whether the device computes in bfloat16 itself: a CPU does, a GPU since Ampere."""
     return device.type != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False)
-
-
-def plain(options: TrainOptions) -> dict[str, Any]:
-    """Return the settings as JSON holds them."""
-    content: dict[str, Any] = json.loads(json.dumps(asdict(options), default=str))
-    return content
 
 
 def _error(message: str) -> SegmenterError:

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from segmenter.errors import SegmenterError
+from segmenter.network import PRESETS
+from segmenter.training.options import TrainOptions
 from segmenter.training.recipe import load_recipe, write_recipe
-from segmenter.training.train import TrainOptions
 
 
 def written(tmp_path: Path, text: str) -> Path:
@@ -41,6 +42,12 @@ def test_what_is_written_reads_as_the_same_run(tmp_path: Path):
     assert load_recipe(tmp_path / "run.toml", {"seed": 8}).fine.seed == 8
 
 
+def test_the_papers_own_network_can_be_trained():
+    layout = {"convs": [1, 2, 3, 3, 3], "kernel": 5, "convs_up": [3, 3, 2, 1], "wide_up": True, "sum_first": True}
+    recipe = load_recipe(None, {"fine": {**layout, "normalised": False}})
+    assert recipe.fine.network == PRESETS["milletari2016"]
+
+
 def test_all_faults_are_said_at_once(tmp_path: Path):
     text = """
 patients = "many"
@@ -48,12 +55,12 @@ seed = true
 colour = "red"
 [coarse]
 steps = 0
-kernel = 4
+kernel = 0
 seed = 2
 [fine]
 steps = 2.5
 learning_rate = -1
-convs = [1]
+convs = [1, 0]
 widht = 8
 init = 3
 stage = "coarse"
@@ -63,11 +70,11 @@ stage = "coarse"
     head, *faults = str(raised.value).splitlines()
     assert head == f"{tmp_path / 'mine.toml'}: 12 settings cannot be used"
     assert sorted(faults) == [
-        "coarse.kernel = 4: a kernel has an odd number of voxels, so that the grid stays",
+        "coarse.kernel = 0: it should be greater than or equal to 1",
         "coarse.seed = 2: the run decides this, not a table",
         "coarse.steps = 0: it should be greater than or equal to 1",
         "colour = 'red': there is no such setting",
-        "fine.convs = [1]: Tuple should have at least 2 items after validation, not 1",
+        "fine.convs.1 = 0: it should be greater than or equal to 1",
         "fine.init = 3: it should be a valid string",
         "fine.learning_rate = -1: it should be greater than 0",
         "fine.stage = 'coarse': the run decides this, not a table",
@@ -83,6 +90,7 @@ stage = "coarse"
     [
         ("seed = ", "cannot be read as TOML"),
         ("fine = 3", "fine = 3: it should be"),
+        ("[fine]\nkernel = 4", "fine: the kernel must be odd"),
         ("[fine]\nl2 = nan", "fine.l2 = nan: it should be a finite number"),
     ],
 )

@@ -13,7 +13,8 @@ from torch import nn
 from segmenter.errors import SegmenterError
 from segmenter.training import crops, pool
 from segmenter.training.crops import StageOptions
-from segmenter.training.train import Progress, Trainer, TrainOptions, averaged
+from segmenter.training.options import TrainOptions
+from segmenter.training.train import Progress, Trainer, averaged
 from segmenter.weights import read_weights
 
 SMALL = StageOptions(("left", "right"), 1.5, (16, 16, 16))
@@ -89,11 +90,12 @@ def test_the_seed_decides_every_byte(patients: list[Path], tmp_path: Path):
 
 
 def test_a_broken_run_ends_like_one_that_never_broke(patients: list[Path], tmp_path: Path):
-    run(patients, tmp_path / "whole")
+    drawing = replace(OPTIONS, dropout=0.3)  # what is drawn must be drawn alike, too
+    run(patients, tmp_path / "whole", drawing)
     with pytest.raises(KeyboardInterrupt):
-        run(patients, tmp_path / "broken", until=7)
+        run(patients, tmp_path / "broken", drawing, until=7)
     assert len(rows(tmp_path / "broken")) == 7
-    said = run(patients, tmp_path / "broken")
+    said = run(patients, tmp_path / "broken", drawing)
     assert [p.step for p in said] == list(range(5, 13))
     assert rows(tmp_path / "broken") == rows(tmp_path / "whole")
     whole, broken = ((tmp_path / name / "fine.safetensors").read_bytes() for name in ("whole", "broken"))
@@ -112,6 +114,13 @@ def test_a_run_is_not_taken_up_with_other_settings(patients: list[Path], tmp_pat
     with pytest.raises(SegmenterError, match=r"width 4, now 8; learning_rate 0\.01, now 0\.02"):
         run(patients, tmp_path / "run", replace(OPTIONS, width=8, learning_rate=0.02))
     assert run(patients, tmp_path / "run", replace(OPTIONS, steps=14))[-1].step == 14
+
+
+def test_a_run_without_averaged_weights_is_refused(patients: list[Path], tmp_path: Path):
+    run(patients, tmp_path / "run")
+    torch.save({"network": {}, "optimiser": {}, "step": 4}, tmp_path / "run" / "checkpoint.pt")
+    with pytest.raises(SegmenterError, match="earlier version"):
+        run(patients, tmp_path / "run")
 
 
 def test_it_starts_from_given_weights(patients: list[Path], tmp_path: Path):
