@@ -39,14 +39,32 @@ class Femur:
 def clean(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Return the largest connected body of the mask without holes, nor a marrow cavity laid open by the scan's end."""
     pieces, count = ndimage.label(mask)
-    if count > 1:
-        mask = pieces == np.bincount(pieces.ravel())[1:].argmax() + 1
-    closed = mask.copy()
-    for axis in range(3):
-        planes = np.moveaxis(closed, axis, 0)
-        planes[[0, -1]] = [ndimage.binary_fill_holes(plane) for plane in planes[[0, -1]]]
-    filled = ndimage.binary_fill_holes(closed)
-    result: NDArray[np.bool_] = filled
+    result = np.zeros(mask.shape, bool)
+    if count:
+        largest = pieces == np.bincount(pieces.ravel())[1:].argmax() + 1
+        box = bounding_box(largest)
+        body = largest[box]
+        for axis, (at, size) in enumerate(zip(box, mask.shape, strict=True)):
+            planes = np.moveaxis(body, axis, 0)
+            for border in [0] * (at.start == 0) + [-1] * (at.stop == size):
+                planes[border] = _filled(planes[border])
+        result[box] = _filled(body)
+    return result
+
+
+def bounding_box(mask: NDArray[np.bool_], margin: int = 0) -> tuple[slice, ...]:
+    """Return the smallest box around a mask that is not empty, `margin` voxels wider where the array allows it."""
+    ranges = []
+    for axis, size in enumerate(mask.shape):
+        filled = np.flatnonzero(mask.any(axis=tuple(other for other in range(mask.ndim) if other != axis)))
+        ranges.append(slice(max(int(filled[0]) - margin, 0), min(int(filled[-1]) + 1 + margin, size)))
+    return tuple(ranges)
+
+
+def _filled(body: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return the body with what it encloses: all that cannot be reached from outside the array."""
+    pieces, _ = ndimage.label(np.pad(~body, 1, constant_values=True))
+    result: NDArray[np.bool_] = (pieces != pieces.flat[0])[(slice(1, -1),) * body.ndim]
     return result
 
 
@@ -79,14 +97,15 @@ def completeness(
 
 def _beside_nothing(mask: NDArray[np.bool_], volume: NDArray[np.generic]) -> int:
     """Count the voxels within two of the femur that hold no image."""
-    (box,) = ndimage.find_objects(ndimage.binary_dilation(mask, iterations=3).astype(np.uint8))
+    box = bounding_box(mask, margin=2)
     near = ndimage.binary_dilation(mask[box], iterations=2) & ~mask[box]
     return int((volume[box][near] <= NO_IMAGE_HU).sum())
 
 
 def _length(mask: NDArray[np.bool_], geometry: Geometry) -> float:
     """Return the femur's extent along its own longest axis, mm; a flexed leg is no shorter."""
-    points = geometry.to_patient(np.argwhere(mask))
+    box = bounding_box(mask)
+    points = geometry.to_patient(np.argwhere(mask[box]) + [at.start for at in box])
     if len(points) < 2:
         return 0.0
     axes = np.linalg.svd(np.cov((points - points.mean(axis=0)).T))[0]

@@ -6,12 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from segmenter.femur import Femur, Side, clean, completeness
+from segmenter.femur import Femur, Side, bounding_box, clean, completeness
 from segmenter.geometry import Geometry, Matrix
 from segmenter.grids import FINE_MARGIN_MM, FINE_MM, OUTSIDE_HU, box_geometry
 from segmenter.locate import Hip, find_hips
 from segmenter.network import probabilities
-from segmenter.resample import crop_to, reduce, resample
+from segmenter.resample import crop_to, cut, reduce, resample
 from segmenter.weights import Models
 
 Box = tuple[Matrix, Matrix]  # lowest and highest corner
@@ -20,6 +20,7 @@ SURFACE = 0.5  # probability at the bone's surface
 GROWTH_MM = 40.0
 MIN_FEMUR_ML = 5.0  # less means that the second network does not see the bone the first one saw
 MAX_WINDOWS = 4
+UNSEEN = "runs on beyond the largest window looked at"
 
 
 def segment_femora(
@@ -37,36 +38,55 @@ def segment_femora(
     femora = []
     taken = np.zeros(geometry.shape, bool)
     for hip in hips:
-        mask = segment_hip(volume, geometry, hip, models) & ~taken
-        if mask.sum() * geometry.voxel_volume_mm3 >= MIN_FEMUR_ML * 1000:
-            taken |= mask
-            complete, reasons = completeness(mask, volume, geometry)
-            femora.append(Femur(hip.side, mask, complete, reasons))
+        box, part, whole = segment_hip(volume, geometry, hip, models)
+        part &= ~taken[box]
+        if part.sum() * geometry.voxel_volume_mm3 >= MIN_FEMUR_ML * 1000:
+            taken[box] |= part
+            mask = np.zeros(geometry.shape, bool)
+            mask[box] = part
+            _, reasons = completeness(mask, volume, geometry)
+            reasons += () if whole else (UNSEEN,)
+            femora.append(Femur(hip.side, mask, not reasons, reasons))
     return femora
 
 
-def segment_hip(volume: NDArray[np.generic], geometry: Geometry, hip: Hip, models: Models) -> NDArray[np.bool_]:
-    """Return the mask `(z, y, x)` of one femur on the source grid, cut from resampled probabilities, not masks.
+def segment_hip(
+    volume: NDArray[np.generic], geometry: Geometry, hip: Hip, models: Models
+) -> tuple[tuple[slice, ...], NDArray[np.bool_], bool]:
+    """Return a box of the source grid, one femur's mask `(z, y, x)` in it, and whether the windows held all of it.
 
-    The window begins around the coarse femur and grows while the fine one runs on beyond it.
+    The window begins around the coarse femur and grows while the fine one runs on beyond it. The mask is cut from
+    resampled probabilities, not from a resampled mask.
     """
     corners = geometry.corners()
     scan = (corners.min(axis=0), corners.max(axis=0))
-    box = (hip.low - FINE_MARGIN_MM, hip.high + FINE_MARGIN_MM)
+    window = (hip.low - FINE_MARGIN_MM, hip.high + FINE_MARGIN_MM)
     flip = -1 if hip.side is Side.RIGHT else 1  # the network knows left hips only
     for _ in range(MAX_WINDOWS):
-        fine = box_geometry(*box, FINE_MM)
-        window = reduce(volume, geometry, fine, OUTSIDE_HU)
-        femur = probabilities(models.fine, window[:, :, ::flip])[1][:, :, ::flip]
+        fine = box_geometry(*window, FINE_MM)
+        hu = reduce(volume, geometry, fine, OUTSIDE_HU)
+        femur = probabilities(models.fine, hu[:, :, ::flip])[1][:, :, ::flip]
         femur = carried_out(femur, fine, geometry)
-        larger = grown_box(clean(femur > SURFACE), box, scan)
-        if all(np.array_equal(a, b) for a, b in zip(larger, box, strict=True)):
+        larger = grown_box(clean(femur > SURFACE), window, scan)
+        whole = all(np.array_equal(a, b) for a, b in zip(larger, window, strict=True))
+        if whole:
             break
-        box = larger
-    region, part = crop_to(geometry, fine)
-    mask = np.zeros(geometry.shape, bool)
-    mask[region] = clean(resample(femur, fine, part, 0.0) > SURFACE)
-    return mask
+        window = larger
+    return *_on_source(femur, fine, geometry), whole
+
+
+def _on_source(
+    femur: NDArray[np.float32], fine: Geometry, geometry: Geometry
+) -> tuple[tuple[slice, ...], NDArray[np.bool_]]:
+    """Return the box of the source grid that holds the femur, and its mask there; femur: probabilities on `fine`."""
+    probable = femur > SURFACE
+    if not probable.any():
+        return (slice(0, 0),) * 3, np.zeros((0, 0, 0), bool)
+    # Between two samples below the threshold nothing rises above it: one more sample around the bone is enough.
+    near = bounding_box(probable, margin=1)
+    _, seen = cut(fine, np.array([at.start for at in near]), np.array([at.stop for at in near]))
+    box, part = crop_to(geometry, seen)
+    return box, clean(resample(femur[near], seen, part, 0.0) > SURFACE)
 
 
 def carried_out(
@@ -77,9 +97,12 @@ def carried_out(
     The scan's last slice lies between two samples of the window; the outer one saw only what is no image, and would
     otherwise pull a cut bone back from the border it is cut by.
     """
+    reach = scan.to_index(window.corners())
+    if reach.min() >= 0 and (reach <= np.array(scan.shape) - 1).all():
+        return probability
     _, part = crop_to(scan, window)
     inside = resample(np.ones(part.shape, np.float32), part, window, 0.0) > 0.999
-    if inside.all() or not inside.any():
+    if not inside.any():
         return probability
     gap, nearest = ndimage.distance_transform_edt(~inside, window.spacing, return_indices=True)
     carried: NDArray[np.float32] = np.where(gap <= reach_mm, probability[tuple(nearest)], probability)

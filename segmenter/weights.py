@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from segmenter.errors import Reason, SegmenterError, Verdict
-from segmenter.network import VNet, VNetConfig
+from segmenter.network import VNet, VNetConfig, folded
 
 MANIFEST = "model.json"
 STAGES = ("coarse", "fine")
@@ -134,7 +134,7 @@ def _load_network(folder: Path, stage: str, entry: dict[str, str], device: torch
         raise _model_error(
             f"weight file {path} is not the one {MANIFEST} names (SHA-256 {found[:12]}...): install the model again"
         )
-    return read_weights(path).to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload,no-any-return]
+    return folded(read_weights(path)).to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload,no-any-return]
 
 
 def _model_error(message: str) -> SegmenterError:

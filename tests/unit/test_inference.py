@@ -2,11 +2,16 @@
 
 import numpy as np
 import pytest
+import torch
 
+from segmenter.femur import Side
 from segmenter.geometry import Geometry
-from segmenter.grids import FINE_MM, OUTSIDE_HU, box_geometry
-from segmenter.inference import GROWTH_MM, carried_out, grown_box
+from segmenter.grids import FINE_MARGIN_MM, FINE_MM, OUTSIDE_HU, box_geometry, normalise
+from segmenter.inference import GROWTH_MM, MAX_WINDOWS, UNSEEN, carried_out, grown_box, segment_femora, segment_hip
+from segmenter.locate import Hip
+from segmenter.network import VNet, VNetConfig
 from segmenter.resample import reduce, resample
+from segmenter.weights import Models
 
 BOX = (np.array([0.0, 10.0, 20.0]), np.array([100.0, 110.0, 120.0]))
 SCAN = (np.array([-500.0, -500.0, -500.0]), np.array([500.0, 500.0, 500.0]))
@@ -65,3 +70,72 @@ def test_nothing_is_carried_far_out_of_the_scan():
     points = window.to_patient(np.argwhere(carried > 0))
     assert points.min() >= -3.1
     assert points.max() <= 22.1
+
+
+def denser_than(hu: float, classes: int) -> VNet:
+    """A network that looks at one voxel and calls it class 1 when it is denser than `hu`, else class 0."""
+    network = VNet(VNetConfig(classes, width=1, convs=(1,), kernel=1, normalised=False))
+    limit = 2 * float(normalise(np.float32([hu]))[0])  # the stage's residual doubles what comes in
+    with torch.no_grad():
+        network.stem.convs[0][0].weight.fill_(1.0)
+        network.stem.convs[0][0].bias.fill_(0.0)
+        network.stem.convs[0][2].weight.fill_(1.0)
+        network.head.weight.fill_(0.0)
+        network.head.bias.fill_(-1e4)
+        network.head.weight[:2] = torch.tensor([-100.0, 100.0])[:, None, None, None, None]
+        network.head.bias[:2] = torch.tensor([100.0, -100.0]) * limit
+    return network.eval()
+
+
+@pytest.fixture
+def models() -> Models:
+    """Networks that see bone from 0 HU on; the coarse one only what is denser than 700 HU, as a left hip."""
+    return Models("threshold", "1", "0" * 64, denser_than(700, 5), denser_than(0, 2), torch.device("cpu"))
+
+
+SCAN_GRID = Geometry.axial((80, 30, 30), (5.0, 3.0, 3.0), (0.0, 0.0, 0.0))
+HIP = Hip(Side.LEFT, np.array([30.0, 30.0, 190.0]), np.array([55.0, 55.0, 205.0]), 100.0)
+
+
+def column(length_mm: float) -> np.ndarray:
+    """A column of bone in water, upright, around the middle of the scan."""
+    volume = np.full(SCAN_GRID.shape, -100, np.int16)
+    half = round(length_mm / 10)
+    volume[40 - half : 40 + half, 10:19, 10:19] = 500
+    volume[max(40 - half, 36) : min(40 + half, 44), 10:19, 10:19] = 1000
+    return volume
+
+
+def test_a_bone_is_followed_beyond_what_the_coarse_network_saw_of_it(models: Models):
+    volume = column(200.0)
+    box, mask, whole = segment_hip(volume, SCAN_GRID, HIP, models)
+    found = np.zeros(volume.shape, bool)
+    found[box] = mask
+    assert whole
+    assert found.sum() == pytest.approx((volume > 0).sum(), rel=0.06)
+    assert found.any(axis=(1, 2)).sum() == pytest.approx(40, abs=2)
+
+
+def test_a_bone_longer_than_all_windows_is_not_taken_for_whole(models: Models):
+    seen_mm = 15 + 2 * FINE_MARGIN_MM + 2 * (MAX_WINDOWS - 1) * GROWTH_MM
+    _, mask, whole = segment_hip(column(360.0), SCAN_GRID, HIP, models)
+    assert not whole
+    assert mask.any(axis=(1, 2)).sum() * 5 == pytest.approx(seen_mm, abs=10)
+
+
+def test_a_femur_not_seen_whole_says_so(models: Models):
+    (femur,) = segment_femora(column(200.0), SCAN_GRID, models)
+    assert (femur.side, femur.complete, femur.reasons) == (Side.LEFT, True, ())
+    (femur,) = segment_femora(column(360.0), SCAN_GRID, models)
+    assert (femur.side, femur.complete, femur.reasons) == (Side.LEFT, False, (UNSEEN,))
+
+
+def test_where_nothing_is_seen_there_is_no_mask(models: Models):
+    box, mask, whole = segment_hip(column(0.0), SCAN_GRID, HIP, models)
+    assert (whole, mask.size) == (True, 0)
+    assert np.zeros(SCAN_GRID.shape)[box].size == 0
+
+
+def test_the_same_input_gives_the_same_mask(models: Models):
+    first, second = (segment_hip(column(150.0), SCAN_GRID, HIP, models)[1] for _ in range(2))
+    assert np.array_equal(first, second)
