@@ -11,6 +11,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    NonNegativeFloat,
     PositiveFloat,
     PositiveInt,
     ValidationError,
@@ -28,6 +29,7 @@ from pydantic_settings import (
 from node.errors import SettingsError
 
 DEFAULT_FILE = "qct-node.toml"
+SHORTEST_FEMUR_MM = 80.0  # from the top of the head: a large femur's trochanters reach as far
 
 
 def valid_ae_title(value: str) -> str:
@@ -141,10 +143,23 @@ class Delivery(Section):
 
 
 class Segmenter(Section):
-    """The model and where it runs; an empty model means the weights shipped with the package."""
+    """The model and where it runs; an empty model means the weights shipped with the package.
+
+    distal_mm: length kept of each femur from the top of its head along the shaft; 0 follows the scan.
+    """
 
     model: str = ""
     device: str = "auto"
+    distal_mm: NonNegativeFloat = 0
+
+    @field_validator("distal_mm")
+    @classmethod
+    def _below_the_trochanters(cls, value: float) -> float:
+        if 0 < value < SHORTEST_FEMUR_MM:
+            raise ValueError(
+                f"must be 0 (follow the scan) or at least {SHORTEST_FEMUR_MM:g}: less cuts the trochanters"
+            )
+        return value
 
 
 class SettingsFile(TomlConfigSettingsSource):

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from segmenter.dicom_common import ResultIdentity, source_time
 from segmenter.dicom_seg import write_seg
+from segmenter.distal import shorten
 from segmenter.errors import Reason, SegmenterError, Verdict
 from segmenter.femur import Femur
 from segmenter.geometry import Geometry
@@ -45,7 +46,8 @@ class SegmentRequest:
     """One series to segment into the folder `out`.
 
     created: the time the results carry; None takes the source's own, so that the same files always give the
-    same bytes. model: folder of weights, None for the product's own. settings: what else counts.
+    same bytes. model: folder of weights, None for the product's own. distal_mm: length kept of each femur, from the
+    top of the head along the shaft; 0 follows the scan. settings: what else counts.
     """
 
     files: Sequence[Path]
@@ -53,6 +55,7 @@ class SegmentRequest:
     created: datetime | None = None
     model: Path | None = None
     device: str = "auto"
+    distal_mm: float = 0.0
     settings: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -85,6 +88,11 @@ def segment(request: SegmentRequest, on_stage: OnStage = lambda stage: None, met
     femurs = method.find(volume, series.geometry, clock)
     if not femurs:
         raise SegmenterError(Reason.NO_FEMUR, "there is no proximal femur in the scan", Verdict.DECLINED)
+    warnings = list(series.warnings)
+    if request.distal_mm:
+        cut = [shorten(femur, series.geometry, request.distal_mm) for femur in femurs]
+        femurs = [femur for femur, _ in cut]
+        warnings += [warning for _, warning in cut if warning]
     clock("write")
     request.out.mkdir(parents=True, exist_ok=True)
     masks = {femur.side: femur.mask for femur in femurs}
@@ -105,7 +113,7 @@ def segment(request: SegmentRequest, on_stage: OnStage = lambda stage: None, met
         objects=describe_objects([seg]),
         timings=clock.timings,
         model=ModelReport(method.name, method.version, method.digest),
-        warnings=series.warnings,
+        warnings=tuple(warnings),
         series=describe_series(series),
     )
     target.write_text(report.to_json())
@@ -113,7 +121,8 @@ def segment(request: SegmentRequest, on_stage: OnStage = lambda stage: None, met
 
 
 def _identity(request: SegmentRequest, method: Method, series: Series) -> ResultIdentity:
-    settings = json.dumps(dict(request.settings), sort_keys=True)
+    distal = {"distal_mm": f"{request.distal_mm:g}"} if request.distal_mm else {}
+    settings = json.dumps({**request.settings, **distal}, sort_keys=True)
     return ResultIdentity(
         model_name=method.name,
         model_version=method.version,

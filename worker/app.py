@@ -46,7 +46,8 @@ def make_worker_app(settings: Settings, segmenter: Segmenter | None = None) -> W
     """Return the app with both tasks; without a segmenter it is the one the settings name."""
     app = make_app(settings, WorkerApp)
     app.settings = settings
-    app.segmenter = segmenter or VNetSegmenter(settings.segmenter.model, settings.segmenter.device)
+    chosen = settings.segmenter
+    app.segmenter = segmenter or VNetSegmenter(chosen.model, chosen.device, chosen.distal_mm)
     app.register_task(SegmentTask(settings, app.segmenter))
     app.register_task(DeliverTask(settings))
     return app

@@ -32,10 +32,14 @@ class Segmenter(Protocol):
 
 @dataclass(frozen=True)
 class VNetSegmenter:
-    """The shipped segmenter. model: path of the weights, empty = the package's; device: auto, cpu or cuda."""
+    """The shipped segmenter. model: path of the weights, empty = the package's; device: auto, cpu or cuda.
+
+    distal_mm: length kept of each femur, 0 follows the scan.
+    """
 
     model: str = ""
     device: str = "auto"
+    distal_mm: float = 0.0
 
     def preload(self) -> None:
         """Load the model; raises SegmenterError when it is absent or not what it should be."""
@@ -45,7 +49,8 @@ class VNetSegmenter:
         """Run the whole pipeline on one series."""
         from segmenter.pipeline import SegmentRequest, segment
 
-        report = segment(SegmentRequest(files, out, created), on_stage, _method(self.model, self.device))
+        request = SegmentRequest(files, out, created, distal_mm=self.distal_mm)
+        report = segment(request, on_stage, _method(self.model, self.device))
         return Produced(tuple(map(Path, report.outputs)), json.loads(report.to_json()))
 
 

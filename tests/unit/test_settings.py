@@ -147,3 +147,14 @@ def test_what_is_not_supported_yet_is_refused_and_not_ignored():
 def test_settings_are_frozen():
     with pytest.raises(ValidationError):
         load_settings().node.dicom_port = 1
+
+
+@pytest.mark.parametrize(("value", "fine"), [("0", True), ("120", True), ("40", False), ("-1", False)])
+def test_the_distal_end_follows_the_scan_or_leaves_the_trochanters(monkeypatch, tmp_path, value, fine):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("QCT_NODE_SEGMENTER__DISTAL_MM", value)
+    if fine:
+        assert load_settings().segmenter.distal_mm == float(value)
+    else:
+        with pytest.raises(SettingsError, match="distal_mm"):
+            load_settings()

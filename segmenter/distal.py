@@ -1,0 +1,49 @@
+"""The configured distal end: every femur cut square to its shaft, so that volumes of different scans can be compared."""
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segmenter.femur import Femur
+from segmenter.geometry import Geometry, Matrix
+
+PROXIMAL_MM = 100.0  # head, neck and trochanters: what lies below is shaft
+MIN_SHAFT_MM = 25.0  # of a shorter shaft the direction is uncertain
+
+
+def shorten(femur: Femur, geometry: Geometry, length_mm: float) -> tuple[Femur, str | None]:
+    """Return the femur without what lies more than `length_mm` below the top of its head, along its shaft.
+
+    The second value is a warning where the scan itself ends before the cut. The mask is on `geometry`.
+    """
+    index = np.argwhere(femur.mask)
+    points = geometry.to_patient(index)
+    along = points @ shaft_direction(points)
+    depth = along - along.min()
+    beyond = index[depth > length_mm]
+    if not len(beyond):
+        held = f"the scan holds {depth.max():.0f} mm of it, less than the {length_mm:g} mm asked for"
+        return femur, f"{femur.side} femur: {held}"
+    mask = femur.mask.copy()
+    mask[tuple(beyond.T)] = False
+    return replace(femur, mask=mask), None
+
+
+def shaft_direction(points: Matrix) -> NDArray[np.float64]:
+    """Return the unit vector down the shaft of a femur given by its voxels `(n, 3)`, LPS mm.
+
+    The long axis of the whole leans towards the head; where there is shaft enough, its own axis is taken.
+    """
+    whole = long_axis(points)
+    along = points @ whole
+    depth = along - along.min()
+    shaft = points[depth > PROXIMAL_MM]
+    return long_axis(shaft) if depth.max() > PROXIMAL_MM + MIN_SHAFT_MM else whole
+
+
+def long_axis(points: Matrix) -> NDArray[np.float64]:
+    """Return the first principal axis of points `(n, 3)`, pointing towards the patient's feet."""
+    _, _, axes = np.linalg.svd(np.cov((points - points.mean(axis=0)).T))
+    axis: NDArray[np.float64] = axes[0] if axes[0, 2] < 0 else -axes[0]
+    return axis
