@@ -1,4 +1,4 @@
-"""The configured distal end: every femur cut square to its shaft, so that volumes of different scans can be compared."""
+"""The configured distal end: femora cut square to the shaft, so that volumes of different scans compare."""
 
 from dataclasses import replace
 

@@ -141,7 +141,8 @@ class Patient:
         coarse, fine = noise
         femur = np.minimum.reduce(list(femora.values()))
         whole = np.minimum(self.soft[Tissue.HIP_BONE].on(geometry), self.soft[Tissue.SPINE].on(geometry))
-        joint = t.joint_mm * (1 + 0.15 * np.clip(coarse, -2, 2)).astype(np.float32)
+        # Cartilage is uneven: here and there the bones all but touch, as they do in a flexed hip.
+        joint = t.joint_mm * (1 + 0.4 * np.clip(coarse, -2.2, 1.5)).astype(np.float32)
         bone: FloatVolume = np.maximum(whole, joint - femur)
         blend(hu, np.float32(t.joint), np.maximum(femur - joint, whole - 1.5), ramp)  # cartilage and fluid
         roof = np.exp(-np.maximum(femur - joint, 0) / 4.0)  # the weight-bearing bone under the cartilage
