@@ -63,12 +63,12 @@ class Protocol:
         """Train one fold's network and measure it on its fold, unless that is done."""
         split, out = self.splits[cohort], self.out / cohort / f"fold-{number:02}"
         own, done = split.folds[number], out / EVALUATION
-        if not done.exists():
+        if not (skipped := done.exists()):
             training, validation = ([self.pool[c.name] for c in cases] for cases in (split.training(number), own))
             method = network(fit(self.settings, training, validation, out, self.watch.step), self.settings.device)
             judged = judge(own, method, self.watch.scan)
             write_json(evaluation(judged, describe_model(method), f"{cohort}, fold {number}"), done)
-        self.watch.finished(self.settings.steps, len(own))
+        self.watch.finished(self.settings.steps, len(own), skipped=skipped)
         return read_rows(done)
 
     def _test(self, cohort: str, best: int) -> list[Judged]:
@@ -76,11 +76,11 @@ class Protocol:
         out, cases = self.out / cohort, self.splits[cohort].held_out
         shutil.copytree(out / f"fold-{best:02}" / "model", out / "model", dirs_exist_ok=True)
         done = out / "held-out" / EVALUATION
-        if not done.exists():
+        if not (skipped := done.exists()):
             method = network(out / "model", self.settings.device)
             judged = judge(cases, method, self.watch.scan)
             write_evaluation(judged, describe_model(method), f"{cohort}, held out, fold {best}", done.parent)
-        self.watch.finished(scans=len(cases))
+        self.watch.finished(scans=len(cases), skipped=skipped)
         return read_rows(done)
 
 

@@ -24,10 +24,9 @@ class Watch:
         """Take note of the scans done in the current measurement."""
         self.on_scan(self.scans + done)
 
-    def finished(self, steps: int = 0, scans: int = 0) -> None:
-        """Count on from here: a training of so many steps, or a measurement of so many scans, is done."""
+    def finished(self, steps: int = 0, scans: int = 0, *, skipped: bool) -> None:
+        """Count on after a training of so many steps and a measurement of so many scans; nobody saw what was skipped."""
         self.steps, self.scans = self.steps + steps, self.scans + scans
-        if steps:
-            self.on_step(self.steps)
-        if scans:
-            self.on_scan(self.scans)
+        if skipped:
+            self.step(0)
+            self.scan(0)
