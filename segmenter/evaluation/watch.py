@@ -25,7 +25,7 @@ class Watch:
         self.on_scan(self.scans + done)
 
     def finished(self, steps: int = 0, scans: int = 0, *, skipped: bool) -> None:
-        """Count on after a training of so many steps and a measurement of so many scans; nobody saw what was skipped."""
+        """Count on after a training and a measurement of so much; of what was skipped nobody has been told yet."""
         self.steps, self.scans = self.steps + steps, self.scans + scans
         if skipped:
             self.step(0)
