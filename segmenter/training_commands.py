@@ -15,7 +15,8 @@ FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 OUT = click.Path(file_okay=False, path_type=Path)
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 OF_SYNTHESIS = {"config", "patients", "coarse_steps", "fine_steps"}
-OF_CASES = {"protocol", "start", "fine_tune", "steps", "folds"}
+OF_CASES = {"protocol", "start", "fine_tune", "steps", "folds", "distal"}
+DISTAL = "Cut found and true femora so many mm below the top of the head before they are compared; 0: nowhere."
 PLAIN_ERRORS = (SegmenterError, OSError, ModuleNotFoundError)  # one sentence says all that helps
 
 
@@ -34,6 +35,7 @@ PLAIN_ERRORS = (SegmenterError, OSError, ModuleNotFoundError)  # one sentence sa
 @click.option("--fine-tune", is_flag=True, help="With --cases: begin with its weights, not only its locator.")
 @click.option("--steps", default=1200, show_default=True, type=click.IntRange(1), help="With --cases: per network.")
 @click.option("--folds", default=10, show_default=True, type=click.IntRange(2), help="With --protocol.")
+@click.option("--distal", default=0.0, show_default=True, type=click.FloatRange(0), help=f"With --protocol. {DISTAL}")
 @click.pass_context
 def train(ctx: click.Context, /, cases: Path | None, **given: Any) -> None:
     """Train networks; a broken run continues. For investigational use.
@@ -66,7 +68,7 @@ def _on_synthesis(given: dict[str, Any], chosen: set[str]) -> Path:
         )
 
 
-def _on_cases(folder: Path, *, out: Path, protocol: str | None, folds: int, **given: Any) -> Path:
+def _on_cases(folder: Path, *, out: Path, protocol: str | None, folds: int, distal: float, **given: Any) -> Path:
     from segmenter.evaluation.fitting import Fit
     from segmenter.evaluation.plots import require_matplotlib
     from segmenter.evaluation.protocol import Protocol, train_on_all
@@ -83,7 +85,7 @@ def _on_cases(folder: Path, *, out: Path, protocol: str | None, folds: int, **gi
     splits = split_cohorts(cases, folds, settings.seed)
     totals = {"prepare": len(cases), "steps": settings.steps * folds * len(splits)}
     with bars(**totals, measure=sum(len(split.cases) for split in splits.values())) as show:
-        Protocol(splits, settings, out, Watch(show["prepare"], show["steps"], show["measure"])).run()
+        Protocol(splits, settings, out, Watch(show["prepare"], show["steps"], show["measure"]), distal).run()
     return out
 
 
@@ -91,9 +93,10 @@ def _on_cases(folder: Path, *, out: Path, protocol: str | None, folds: int, **gi
 @click.option("--cases", required=True, type=FOLDER, help="Folder of cases with cases.csv (docs/protocol.md).")
 @click.option("--model", type=FOLDER, help="Folder of other weights.")
 @click.option("--out", required=True, type=OUT, help="Folder for evaluation.json, table.md and plots.")
+@click.option("--distal", default=0.0, show_default=True, type=click.FloatRange(0), help=DISTAL)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
 @click.option("--json", "as_json", is_flag=True, help="Print the evaluation as one JSON document.")
-def evaluate(cases: Path, model: Path | None, out: Path, device: str, as_json: bool) -> None:
+def evaluate(cases: Path, model: Path | None, out: Path, distal: float, device: str, as_json: bool) -> None:
     """Measure one model on a folder of cases, next to the paper's figures. For investigational use."""
     from segmenter.evaluation.judge import judge
     from segmenter.evaluation.plots import require_matplotlib
@@ -105,8 +108,8 @@ def evaluate(cases: Path, model: Path | None, out: Path, device: str, as_json: b
         found = _read(cases)
         method = network(model, device)
         with bars(scans=len(found)) as show:
-            judged = judge(found, method, show["scans"])
-        write_evaluation(judged, describe_model(method), "Evaluation", out)
+            judged = judge(found, method, show["scans"], distal)
+        write_evaluation(judged, describe_model(method, distal), "Evaluation", out)
     except PLAIN_ERRORS as error:
         raise click.ClickException(str(error)) from error
     click.echo((out / (EVALUATION if as_json else TABLE)).read_text(), nl=False)

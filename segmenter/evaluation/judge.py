@@ -7,23 +7,32 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from segmenter.distal import shorten
 from segmenter.evaluation.cases import Case, load
 from segmenter.evaluation.listing import Listed, Sex
 from segmenter.evaluation.metrics import CaseScore, FemurScore, score_case
 from segmenter.evaluation.statistics import Judged
-from segmenter.femur import Side
+from segmenter.femur import Femur, Side
 from segmenter.pipeline import Method
 
 
-def judge(cases: Sequence[Case], method: Method, on_case: Callable[[int], None] = lambda _: None) -> list[Judged]:
-    """Return the scores of every case; `seconds` is the time from volume to masks. A scan without a hip is missed."""
+def judge(
+    cases: Sequence[Case], method: Method, on_case: Callable[[int], None] = lambda _: None, distal_mm: float = 0.0
+) -> list[Judged]:
+    """Return the scores of every case; `seconds` is the time from volume to masks. A scan without a hip is missed.
+
+    distal_mm: length to which found and true femora are cut alike, from the top of the head; 0 compares them whole.
+    """
     judged = []
     for done, case in enumerate(cases, 1):
         scan = load(case)
         begin = time.perf_counter()
         found = method.find(scan.volume, scan.geometry, lambda _: None)
         seconds = time.perf_counter() - begin
-        score = score_case(found, scan.truth, scan.geometry)
+        truth = [Femur(side, mask, complete=True) for side, mask in scan.truth.items()]
+        if distal_mm:
+            found, truth = ([shorten(f, scan.geometry, distal_mm)[0] for f in femora] for femora in (found, truth))
+        score = score_case(found, {femur.side: femur.mask for femur in truth}, scan.geometry)
         judged.append(Judged(case.name, case.listed, score, round(seconds, 3)))
         on_case(done)
     return judged

@@ -34,8 +34,10 @@ from segmenter.pipeline import network
 class Protocol:
     """One run in one folder; a broken run is taken up again."""
 
-    def __init__(self, splits: Mapping[str, Split], settings: Fit, out: Path, watch: Watch | None = None) -> None:
-        self.splits, self.settings, self.out, self.watch = splits, settings, out, watch or Watch()
+    def __init__(
+        self, splits: Mapping[str, Split], settings: Fit, out: Path, watch: Watch, distal_mm: float = 0.0
+    ) -> None:
+        self.splits, self.settings, self.out, self.watch, self.distal_mm = splits, settings, out, watch, distal_mm
         self.pool: Mapping[str, Path] = {}
 
     def run(self) -> dict[str, Any]:
@@ -44,7 +46,10 @@ class Protocol:
         Raises SegmenterError(CASES) when the folder holds a run with other settings or cases.
         """
         self.out.mkdir(parents=True, exist_ok=True)
-        remember(_described(self.splits, self.settings), self.out / "protocol.json")
+        settings = {**self.settings.described(), "distal_mm": self.distal_mm}
+        cohorts = {cohort: _described(split) for cohort, split in self.splits.items()}
+        about = {"note": NOTE, "protocol": "zhao2020", "settings": settings, "cohorts": cohorts}
+        remember(about, self.out / "protocol.json")
         cases = {case.name: case for split in self.splits.values() for case in split.cases}
         self.pool = fill_pool(list(cases.values()), self.out / "pool", self.watch.on_case)
         validation, held_out = {}, {}
@@ -54,7 +59,7 @@ class Protocol:
             validation[cohort] = [case for judged in folds for case in judged]
             held_out[cohort] = self._test(cohort, best)
             title = f"{cohort}, internal validation of {len(folds)} folds"
-            model = {"name": "one per fold", "version": "", "digest": ""}
+            model = {"name": "one per fold", "version": "", "digest": "", "distal_mm": self.distal_mm}
             write_evaluation(validation[cohort], model, title, self.out / cohort / "validation")
         tables = {"Held out": held_out, "Internal validation": validation}
         return write_comparison(tables, "Protocol of Zhao et al. 2020", self.out)
@@ -66,8 +71,9 @@ class Protocol:
         if not (skipped := done.exists()):
             training, validation = ([self.pool[c.name] for c in cases] for cases in (split.training(number), own))
             method = network(fit(self.settings, training, validation, out, self.watch.step), self.settings.device)
-            judged = judge(own, method, self.watch.scan)
-            write_json(evaluation(judged, describe_model(method), f"{cohort}, fold {number}"), done)
+            judged = judge(own, method, self.watch.scan, self.distal_mm)
+            model = describe_model(method, self.distal_mm)
+            write_json(evaluation(judged, model, f"{cohort}, fold {number}"), done)
         self.watch.finished(self.settings.steps, len(own), skipped=skipped)
         return read_rows(done)
 
@@ -78,8 +84,9 @@ class Protocol:
         done = out / "held-out" / EVALUATION
         if not (skipped := done.exists()):
             method = network(out / "model", self.settings.device)
-            judged = judge(cases, method, self.watch.scan)
-            write_evaluation(judged, describe_model(method), f"{cohort}, held out, fold {best}", done.parent)
+            judged = judge(cases, method, self.watch.scan, self.distal_mm)
+            model = describe_model(method, self.distal_mm)
+            write_evaluation(judged, model, f"{cohort}, held out, fold {best}", done.parent)
         self.watch.finished(scans=len(cases), skipped=skipped)
         return read_rows(done)
 
@@ -112,12 +119,6 @@ def remember(content: dict[str, Any], path: Path) -> None:
     write_json(content, path)
 
 
-def _described(splits: Mapping[str, Split], settings: Fit) -> dict[str, Any]:
-    cohorts = {
-        cohort: {
-            "held_out": [case.name for case in split.held_out],
-            "folds": [[case.name for case in fold] for fold in split.folds],
-        }
-        for cohort, split in splits.items()
-    }
-    return {"note": NOTE, "protocol": "zhao2020", "settings": settings.described(), "cohorts": cohorts}
+def _described(split: Split) -> dict[str, Any]:
+    held_out, *folds = ([case.name for case in part] for part in (split.held_out, *split.folds))
+    return {"held_out": held_out, "folds": folds}

@@ -69,9 +69,9 @@ def write_comparison(tables: Mapping[str, Mapping[str, Sequence[Judged]]], title
     return content
 
 
-def describe_model(method: Method) -> dict[str, str]:
-    """Return what identifies the model that was judged."""
-    return {"name": method.name, "version": method.version, "digest": method.digest}
+def describe_model(method: Method, distal_mm: float) -> dict[str, Any]:
+    """Return what identifies the model that was judged, and where its femora were cut (0: nowhere)."""
+    return {"name": method.name, "version": method.version, "digest": method.digest, "distal_mm": distal_mm}
 
 
 def marks(synthetic: bool) -> str:
@@ -109,10 +109,11 @@ def _finite(value: Any) -> Any:
 
 def _below(content: Mapping[str, Any]) -> str:
     model = content["model"]
+    cut = f"Femora are cut {model['distal_mm']:g} mm below the top of the head. " if model["distal_mm"] else ""
     return (
         "Mean +- standard deviation (median; lowest - highest) over femora. Distances are those of the femora found; "
         "a missed femur counts as Dice 0 and volume 0.\n"
-        f"Side errors: {content['side_errors']}. Femora found where no truth is: {content['unjudged']}. "
+        f"{cut}Side errors: {content['side_errors']}. Femora found where no truth is: {content['unjudged']}. "
         f"Model: {' '.join(part for part in (model['name'], model['version'], model['digest'][:12]) if part)}.\n"
     )
 
