@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -10,6 +11,11 @@ from segmenter.pipeline import SegmentRequest
 from segmenter.pipeline import segment as run
 from segmenter.progress import bars, stages
 from segmenter.report import Report
+
+SIDES = click.Choice(["left", "right"])
+ONE_PATIENT = {
+    "slices", "step", "noise", "fov", "sex", "bone", "metal", "kernel", "position", "crop", "hip", "family",
+}  # fmt: skip
 
 
 @click.command()
@@ -47,20 +53,54 @@ def _summary(report: Report) -> str:
 
 
 @click.command()
-@click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder for the patient.")
+@click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder to write to.")
 @click.option("--seed", default=1, show_default=True, type=click.IntRange(0), help="Another seed, another patient.")
 @click.option("--slices", default=72, show_default=True, type=click.IntRange(2, 1000))
 @click.option("--size", default=512, show_default=True, type=click.IntRange(64, 1024), help="Rows and columns.")
 @click.option("--step", default=2.5, show_default=True, type=click.FloatRange(0.4, 5.0), help="Slice distance, mm.")
 @click.option("--noise", default=12.0, show_default=True, type=click.FloatRange(0, 100), help="Noise, HU.")
-def phantom(out: Path, seed: int, slices: int, size: int, step: float, noise: float) -> None:
-    """Write a synthetic QCT patient: OUT/dicom (CT series) and OUT/truth (masks, densities)."""
-    from segmenter.phantom import PhantomOptions, write_phantom
+@click.option("--fov", type=click.FloatRange(80, 700), help="Field of view, mm; default: the body, or one hip.")
+@click.option("--kernel", default="standard", show_default=True, type=click.Choice(["soft", "standard", "sharp"]))
+@click.option("--position", default="HFS", show_default=True, type=click.Choice(["HFS", "HFP", "FFS", "FFP"]))
+@click.option("--crop", type=click.Choice(["head", "shaft"]), help="Cut through the heads, or end at the trochanters.")
+@click.option("--hip", type=SIDES, help="Show this hip only, in a round field of view.")
+@click.option("--sex", type=click.Choice(["F", "M"]))
+@click.option("--bone", type=click.FloatRange(0, 1), help="0 osteoporotic to 1 dense.")
+@click.option("--metal", type=SIDES, help="A hip prosthesis on this side, which then has no truth.")
+@click.option("--family", type=click.IntRange(0, 23), help="A held-out family of bone shapes.")
+@click.option(
+    "--cohort", type=click.IntRange(1, 9999), help="Write so many held-out cases instead."
+)
+@click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="With --cohort: processes.")
+@click.pass_context
+def phantom(ctx: click.Context, cohort: int | None, workers: int, **given: Any) -> None:
+    """Write a synthetic QCT patient: OUT/dicom (CT series) and OUT/truth (masks, densities).
 
-    options = PhantomOptions(seed=seed, slices=slices, size=size, slice_step_mm=step, noise_hu=noise)
+    With --cohort, a folder of cases for `qct-node evaluate`; broken off, it continues. For investigational use.
+    """
+    for name in sorted(ONE_PATIENT if cohort else {"workers"}):
+        if ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"--{name} has no meaning {'with' if cohort else 'without'} --cohort")
     try:
-        with bars(slices=slices) as show:
-            folder = write_phantom(options, out, show["slices"])
-    except OSError as error:
+        click.echo(_cohort(cohort, workers, **given) if cohort else _patient(**given))
+    except (OSError, ValueError) as error:
         raise click.ClickException(f"cannot write the patient: {error}") from error
-    click.echo(folder)
+
+
+def _patient(*, out: Path, slices: int, **given: Any) -> Path:
+    from segmenter.femur import Side
+    from segmenter.phantom import PhantomOptions, write_phantom
+    from segmenter.phantom.options import Crop, Kernel, Position
+
+    kinds = {"metal": Side, "hip": Side, "crop": Crop, "kernel": Kernel, "position": Position}
+    names = {"step": "slice_step_mm", "noise": "noise_hu", "fov": "field_of_view_mm"}
+    wanted = {names.get(k, k): kinds.get(k, lambda v: v)(v) for k, v in given.items() if v is not None}
+    with bars(slices=slices) as show:
+        return write_phantom(PhantomOptions(slices=slices, **wanted), out, show["slices"])
+
+
+def _cohort(count: int, workers: int, *, out: Path, seed: int, size: int, **_: Any) -> Path:
+    from segmenter.phantom.cohort import Cohort, write_cohort
+
+    with bars(cases=count) as show:
+        return write_cohort(Cohort(seed, size), count, out, workers, show["cases"])

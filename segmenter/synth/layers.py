@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from segmenter.geometry import Geometry
+from segmenter.geometry import Geometry, Matrix
 from segmenter.resample import resample
 from segmenter.synth.atlas import FloatArray
 
@@ -24,7 +24,29 @@ class Layer:
 
     def on(self, geometry: Geometry) -> FloatVolume:
         """Return the field on another grid, float32 `(z, y, x)`."""
-        return resample(self.values, self.geometry, geometry, self.outside)
+        matrix = self.geometry.inverse @ geometry.affine
+        if np.count_nonzero(matrix[:3, :3] - np.diag(np.diag(matrix)[:3])):
+            return resample(self.values, self.geometry, geometry, self.outside)
+        return self._along_axes(matrix, geometry.shape)
+
+    def _along_axes(self, matrix: Matrix, shape: tuple[int, int, int]) -> FloatVolume:
+        """Interpolate one axis after the other, slices first: a few of them are drawn from a deep field at a time."""
+        values: NDArray[np.floating] = self.values
+        beyond = []
+        for axis in (0, 2, 1):  # whole rows last: they are moved at the speed of memory
+            at = matrix[axis, axis] * np.arange(shape[axis]) + matrix[axis, 3]
+            last = self.values.shape[axis] - 1
+            beyond.append((axis, (at < 0) | (at > last)))
+            at = at.clip(0, last)
+            low = np.minimum(at.astype(int), max(last - 1, 0))
+            share = (at - low).reshape([-1 if a == axis else 1 for a in range(3)])
+            upper = values.take(np.minimum(low + 1, last), axis)
+            values = values.take(low, axis) * (1 - share) + upper * share
+        result: FloatVolume = values.astype(np.float32)
+        if self.outside is not None:
+            for axis, outer in beyond:
+                np.moveaxis(result, axis, 0)[outer] = self.outside
+        return result
 
 
 def coordinates(geometry: Geometry) -> tuple[FloatVolume, FloatVolume, FloatVolume]:

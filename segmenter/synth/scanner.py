@@ -46,10 +46,8 @@ def scan(
     hu: FloatVolume, spacing: tuple[float, float, float], protocol: Protocol, rng: np.random.Generator
 ) -> FloatVolume:
     """Return `hu` `(z, y, x)` as the scanner would show it, resampled to the same grid; spacing `(z, y, x)` mm."""
-    z, y, x = spacing
-    image: FloatVolume = ndimage.gaussian_filter(hu, (0, protocol.blur_mm / y, protocol.blur_mm / x))
-    if protocol.sharpen:
-        image += protocol.sharpen * (image - ndimage.gaussian_filter(image, (0, 1.6 / y, 1.6 / x)))
+    z = spacing[0]
+    image = reconstructed(hu, spacing, protocol)
     width = protocol.thickness_mm / z
     if width > 1:
         image = ndimage.gaussian_filter1d(image, 0.29 * width, axis=0)  # as wide as a box of that thickness
@@ -58,6 +56,15 @@ def scan(
     slices = interpolate(image, at) + noise((len(at), *hu.shape[1:]), spacing, protocol, rng)
     position = np.interp(np.arange(hu.shape[0]), at, np.arange(len(at)))
     return interpolate(slices * protocol.scale + protocol.offset_hu, position)
+
+
+def reconstructed(hu: FloatVolume, spacing: tuple[float, float, float], protocol: Protocol) -> FloatVolume:
+    """Return `hu` `(z, y, x)` blurred and sharpened in plane, as the protocol's kernel does; spacing in mm."""
+    _, y, x = spacing
+    image: FloatVolume = ndimage.gaussian_filter(hu, (0, protocol.blur_mm / y, protocol.blur_mm / x))
+    if protocol.sharpen:
+        image += protocol.sharpen * (image - ndimage.gaussian_filter(image, (0, 1.6 / y, 1.6 / x)))
+    return image
 
 
 def noise(

@@ -39,6 +39,7 @@ def test_the_series_is_one_uniform_ct_series(patient: Path):
     assert np.diff(heights) == pytest.approx(np.full(23, 5.0))
     assert {s.Modality for s in read} == {"CT"}
     assert {str(s.RescaleType) for s in read} == {"HU"}
+    assert {s.PatientSex for s in read} < {"F", "M"}
 
 
 def test_every_slice_is_a_valid_ct_image(patient: Path, tool):
@@ -73,6 +74,7 @@ def test_the_truth_states_volume_density_and_rods_that_are_in_the_image(patient:
             line["slope_hu_per_mg_cm3"] * rod["density_mg_cm3"] + line["intercept_hu"], abs=1e-3
         )
     for femur in truth["femora"].values():
+        assert femur["state"] == "whole"
         assert femur["bmc_g"] == pytest.approx(femur["integral_vbmd_mg_cm3"] * femur["volume_ml"] / 1000, rel=1e-3)
 
 
