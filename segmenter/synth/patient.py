@@ -28,7 +28,16 @@ from segmenter.synth.inclusions import (
     screws,
     vessels,
 )
-from segmenter.synth.layers import FAR_MM, FloatVolume, Layer, blend, coordinates, noise_layer, signed_distance
+from segmenter.synth.layers import (
+    FAR_MM,
+    FloatVolume,
+    Layer,
+    blend,
+    coordinates,
+    noise_layer,
+    signed_distance,
+    smoothstep,
+)
 from segmenter.synth.posture import Leg, draw_swings, pose_layers
 from segmenter.synth.tissues import Tissues
 
@@ -142,7 +151,8 @@ class Patient:
         femur = np.minimum.reduce(list(femora.values()))
         whole = np.minimum(self.soft[Tissue.HIP_BONE].on(geometry), self.soft[Tissue.SPINE].on(geometry))
         # Cartilage is uneven: here and there the bones all but touch, as they do in a flexed hip.
-        joint = t.joint_mm * (1 + 0.4 * np.clip(coarse, -2.2, 1.5)).astype(np.float32)
+        joint = t.joint_mm * (1 + 0.3 * np.clip(coarse, -2.2, 1.5)).astype(np.float32)
+        whole = whole - self._socket(geometry, femur - joint)
         bone: FloatVolume = np.maximum(whole, joint - femur)
         blend(hu, np.float32(t.joint), np.maximum(femur - joint, whole - 1.5), ramp)  # cartilage and fluid
         roof = np.exp(-np.maximum(femur - joint, 0) / 4.0)  # the weight-bearing bone under the cartilage
@@ -152,6 +162,22 @@ class Patient:
         blend(hu, np.float32(t.pelvis_cortex), bone, ramp)
         blend(hu, inner.astype(np.float32), bone + t.pelvis_cortex_mm * (1 + 0.5 * t.dome * roof), ramp)
         return bone
+
+    def _socket(self, geometry: Geometry, gap: FloatVolume) -> FloatVolume:
+        """Return by how many mm the pelvis is thickened towards the heads, so that the roof fits them.
+
+        The label maps end some millimetres from the cartilage and their roofs are flat; a real one is a sphere about
+        the head. gap: distance from the cartilage, mm.
+        """
+        grown = np.zeros(geometry.shape, np.float32)
+        near = 1 - smoothstep((gap - 3.0) / 6.0)
+        x, y, z = coordinates(geometry)
+        for femur in self.femora.values():
+            centre = femur.landmarks.head_centre.astype(np.float32)
+            away = np.sqrt((x - centre[0]) ** 2 + (y - centre[1]) ** 2 + (z - centre[2]) ** 2)
+            above = smoothstep(((z - centre[2]) / np.maximum(away, 1.0) + 0.1) / 0.5)
+            grown += near * above * (away < 2 * femur.landmarks.head_radius) * np.float32(self.tissues.socket_mm)
+        return grown
 
     def _femur(
         self,

@@ -34,6 +34,7 @@ class Tissues:
     thin_cortex_mm: float
     calcar_mm: float
     joint_mm: float
+    socket_mm: float
     scar: float
     texture: float
     wall_mm: float
@@ -67,7 +68,8 @@ class Tissues:
             shaft_cortex_mm=around(2.2, 4.2) + 4.0 * bone,
             thin_cortex_mm=around(0.35, 0.8) + 0.8 * bone,
             calcar_mm=around(0.8, 2.0) + 1.5 * bone,
-            joint_mm=around(1.4, 4.6),
+            joint_mm=around(1.2, 4.2),
+            socket_mm=around(3.0, 9.0),
             scar=rng.choice([0.0, around(0.2, 1.0)]),
             texture=around(0.2, 1.0),
             wall_mm=around(20, 45),
