@@ -101,12 +101,27 @@ def carried_out(
     if reach.min() >= 0 and (reach <= np.array(scan.shape) - 1).all():
         return probability
     _, part = crop_to(scan, window)
-    inside = resample(np.ones(part.shape, np.float32), part, window, 0.0) > 0.999
+    inside = resample(np.broadcast_to(np.float32(1), part.shape), part, window, 0.0) > 0.999
     if not inside.any():
         return probability
-    gap, nearest = ndimage.distance_transform_edt(~inside, window.spacing, return_indices=True)
-    carried: NDArray[np.float32] = np.where(gap <= reach_mm, probability[tuple(nearest)], probability)
+    gap, nearest = _nearest(inside, window.spacing)
+    carried: NDArray[np.float32] = np.where(gap <= reach_mm, probability[nearest], probability)
     return carried
+
+
+def _nearest(
+    inside: NDArray[np.bool_], spacing: tuple[float, float, float]
+) -> tuple[NDArray[np.float64], tuple[NDArray[np.integer], ...]]:
+    """Return each voxel's distance to the nearest one inside, mm, and the index of that one."""
+    box = bounding_box(inside)
+    if inside[box].all():  # the scan lies along the window's axes
+        along = [np.arange(size) for size in inside.shape]
+        nearest = [at.clip(edge.start, edge.stop - 1) for at, edge in zip(along, box, strict=True)]
+        gaps = [(at - near) * mm for at, near, mm in zip(along, nearest, spacing, strict=True)]
+        z, y, x = np.ix_(*gaps)
+        return np.sqrt(z**2 + y**2 + x**2), np.ix_(*nearest)
+    gap, index = ndimage.distance_transform_edt(~inside, spacing, return_indices=True)
+    return gap, tuple(index)
 
 
 def grown_box(inside: NDArray[np.bool_], box: Box, scan: Box) -> Box:

@@ -166,6 +166,8 @@ class VNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return logits on the grid of the input."""
         features = [self.stem(x, x)]  # the single input channel is broadcast over the stage's channels
+        # One channel has no memory format to hand on; without one, every later layer converts what it reads.
+        features[0] = features[0].contiguous(memory_format=torch.channels_last_3d)
         for down in self.down:
             features.append(down(features[-1]))
         y = features.pop()

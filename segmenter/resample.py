@@ -109,7 +109,8 @@ def _along_axes(
 def _weights(positions: NDArray[np.float64], size: int, sigma: float) -> sparse.csr_array:
     """Return the matrix `(positions, size)` that smooths a line of voxels and interpolates it, the border repeated."""
     inside = positions.clip(0, size - 1)
-    weights = np.maximum(0.0, 1.0 - np.abs(inside[:, None] - np.arange(size)))
+    weights = sparse.csr_array(np.maximum(0.0, 1.0 - np.abs(inside[:, None] - np.arange(size))))
     if sigma > 0:
-        weights = weights @ ndimage.gaussian_filter1d(np.eye(size), sigma, axis=0, mode="nearest", truncate=3.0)
-    return sparse.csr_array(weights.astype(np.float32))
+        smoothing = ndimage.gaussian_filter1d(np.eye(size), sigma, axis=0, mode="nearest", truncate=3.0)
+        weights = weights @ sparse.csr_array(smoothing)
+    return weights.astype(np.float32)

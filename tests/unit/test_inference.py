@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from scipy.spatial.transform import Rotation
 
 from segmenter.femur import Side
 from segmenter.geometry import Geometry
@@ -60,6 +61,18 @@ def test_a_bone_cut_by_the_scan_reaches_its_border_whatever_the_phase_of_the_win
     ideal = (bone > 0).astype(np.float32)  # a network that finds all bone, and nothing where there is no image
     mask = resample(carried_out(ideal, window, scan), window, scan, 0.0) > 0.5
     assert mask.all()
+
+
+def test_what_is_carried_does_not_depend_on_how_the_nearest_sample_is_found():
+    """A scan turned by half a degree takes the way for oblique scans; its border passes between the same samples."""
+    window = box_geometry(np.array([-6.0] * 3), np.array([30.0] * 3), FINE_MM)
+    straight = Geometry.axial((25, 25, 25), (1.0, 1.0, 1.0), (0.4, 0.4, 0.4))
+    turned = straight.affine.copy()
+    turned[:3, :3] @= Rotation.from_euler("z", 0.5, degrees=True).as_matrix()
+    noise = np.random.default_rng(0).uniform(size=window.shape).astype(np.float32)
+    expected = carried_out(noise, window, straight)
+    assert np.array_equal(carried_out(noise, window, Geometry(straight.shape, turned)), expected)
+    assert (expected != noise).any()
 
 
 def test_nothing_is_carried_far_out_of_the_scan():
