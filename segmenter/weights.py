@@ -70,7 +70,7 @@ def load_models(path: Path | None = None, device: str = "auto") -> Models:
     folder = path or Path(str(resources.files("segmenter"))) / "data" / "model"
     manifest = read_manifest(folder)
     target = choose_device(device)
-    # Numbers below 1e-38 slow a CPU down many times. Threads take this over from the one that starts them, so it is first.
+    # Numbers below 1e-38 slow a CPU down many times. Threads inherit it from the one that starts them.
     torch.set_flush_denormal(True)
     # The same input must give the same bytes, so no algorithm is chosen by the clock and none rounds more coarsely.
     torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
