@@ -27,15 +27,17 @@ ONE_PATIENT = {
     "--created", type=click.DateTime(),
     help="Time the results carry; default: the scan's own, so that the same scan gives the same bytes.",
 )  # fmt: skip
+@click.option(
+    "--distal-mm", default=None, type=click.FloatRange(80), callback=lambda ctx, param, value: value or 0.0,
+    help="Cut each femur so far below the top of its head; default: follow the scan.",
+)  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the report as one JSON document.")
-def segment(
-    dicom_dir: Path, out: Path, model: Path | None, device: str, created: datetime | None, as_json: bool
-) -> None:
+def segment(dicom_dir: Path, *, as_json: bool, **given: Any) -> None:
     """Segment the one CT series in DICOM_DIR: DICOM-SEG, picture, report. For investigational use."""
     from segmenter.folder import find_series
 
     try:
-        request = SegmentRequest(find_series(dicom_dir), out, created, model, device)
+        request = SegmentRequest(find_series(dicom_dir), **given)
         with stages() as on_stage:
             report = run(request, on_stage)
     except (SegmenterError, OSError) as error:
@@ -68,9 +70,7 @@ def _summary(report: Report) -> str:
 @click.option("--bone", type=click.FloatRange(0, 1), help="0 osteoporotic to 1 dense.")
 @click.option("--metal", type=SIDES, help="A hip prosthesis on this side, which then has no truth.")
 @click.option("--family", type=click.IntRange(0, 23), help="A held-out family of bone shapes.")
-@click.option(
-    "--cohort", type=click.IntRange(1, 9999), help="Write so many held-out cases instead."
-)
+@click.option("--cohort", type=click.IntRange(1, 9999), help="Write so many held-out cases instead.")
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="With --cohort: processes.")
 @click.pass_context
 def phantom(ctx: click.Context, cohort: int | None, workers: int, **given: Any) -> None:

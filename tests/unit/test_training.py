@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from segmenter.training import crops
-from segmenter.training.crops import StageOptions, cut, example, random_crop
+from segmenter.training.crops import StageOptions, cut, example, random_crop, rebalanced
 
 SMALL = StageOptions(("left", "right"), 1.5, (16, 16, 16))
 
@@ -52,3 +52,19 @@ def test_a_cut_takes_image_and_label_alike():
     image, label = cut(np.zeros((20, 20, 20), np.float32), np.ones((20, 20, 20), np.uint8), np.random.default_rng(3))
     assert ((image == -1024) == (label == 0)).all()
     assert 0 < label.sum() < label.size
+
+
+def test_the_density_of_spongy_bone_is_drawn_apart_and_flesh_and_air_stay():
+    hu = np.full((16, 16, 16), 40.0, np.float32)
+    label = np.zeros(hu.shape, np.uint8)
+    hu[:, :, :6], label[:, :, :6] = 200.0, 255
+    hu[:, :, 10:] = 300.0
+    hu[:2] = -1000.0
+    changed = [rebalanced(hu, label, np.random.default_rng(seed)) for seed in range(40)]
+    for image in changed:
+        assert (image[2:, :, 6:10] == 40).all()
+        assert (image[:2] == -1000).all()
+    femur, pelvis = (np.array([image[2:, :, part].mean() for image in changed]) for part in (slice(6), slice(10, 16)))
+    assert femur.min() < 200 < 400 < femur.max()
+    assert pelvis.min() < 300 < pelvis.max()
+    assert abs(np.corrcoef(femur, pelvis)[0, 1]) < 0.5
