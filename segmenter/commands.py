@@ -1,6 +1,5 @@
 """The segmenter's commands: `segment`, `phantom`."""
 
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
