@@ -1,5 +1,6 @@
 """The segmenter's commands: `segment`, `phantom`."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,7 @@ def _summary(report: Report) -> str:
 @click.option("--cohort", type=click.IntRange(1, 9999), help="Write so many held-out cases instead.")
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="With --cohort: processes.")
 @click.pass_context
-def phantom(ctx: click.Context, cohort: int | None, workers: int, **given: Any) -> None:
+def phantom(ctx: click.Context, /, cohort: int | None, workers: int, **given: Any) -> None:
     """Write a synthetic QCT patient: OUT/dicom (CT series) and OUT/truth (masks, densities).
 
     With --cohort, a folder of cases for `qct-node evaluate`; broken off, it continues. For investigational use.
@@ -91,9 +92,15 @@ def _patient(*, out: Path, slices: int, **given: Any) -> Path:
     from segmenter.phantom import PhantomOptions, write_phantom
     from segmenter.phantom.options import Crop, Kernel, Position
 
-    kinds = {"metal": Side, "hip": Side, "crop": Crop, "kernel": Kernel, "position": Position}
+    kinds: dict[str, Callable[[Any], Any]] = {
+        "metal": Side,
+        "hip": Side,
+        "crop": Crop,
+        "kernel": Kernel,
+        "position": Position,
+    }
     names = {"step": "slice_step_mm", "noise": "noise_hu", "fov": "field_of_view_mm"}
-    wanted = {names.get(k, k): kinds.get(k, lambda v: v)(v) for k, v in given.items() if v is not None}
+    wanted: dict[str, Any] = {names.get(k, k): kinds.get(k, lambda v: v)(v) for k, v in given.items() if v is not None}
     with bars(slices=slices) as show:
         return write_phantom(PhantomOptions(slices=slices, **wanted), out, show["slices"])
 

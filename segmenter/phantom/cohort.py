@@ -79,7 +79,7 @@ def special(stratum: Stratum, rng: np.random.Generator) -> dict[str, Any]:
     """Return the options that make a stratum."""
     side = Side.LEFT if rng.random() < 0.5 else Side.RIGHT
     thick = round(rng.uniform(3.0, 5.0), 1)
-    return {
+    options: dict[Stratum, dict[str, Any]] = {
         Stratum.STANDARD: {},
         Stratum.THICK: {"slice_step_mm": thick, "slices": round(LENGTH_MM / thick)},
         Stratum.LOW_DOSE: {"noise_hu": round(rng.uniform(30, 45), 1)},
@@ -88,7 +88,8 @@ def special(stratum: Stratum, rng: np.random.Generator) -> dict[str, Any]:
         Stratum.SHAFT_CUT: {"crop": Crop.SHAFT},
         Stratum.ONE_SIDE: {"hip": side, "field_of_view_mm": None},
         Stratum.METAL: {"metal": side},
-    }[stratum]
+    }
+    return options[stratum]
 
 
 def write_cohort(
