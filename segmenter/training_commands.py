@@ -40,7 +40,7 @@ PLAIN_ERRORS = (SegmenterError, OSError, ModuleNotFoundError)  # one sentence sa
 def train(ctx: click.Context, /, cases: Path | None, **given: Any) -> None:
     """Train networks; a broken run continues. For investigational use.
 
-    Without --cases, both networks learn from synthetic patients; the defaults made the shipped weights, and options
+    Without --cases, both networks learn from synthetic patients; the defaults are the shipped recipe, and options
     override --config. With --cases, the fine network learns from your own scans, all of them, or by the paper's
     protocol.
     """

@@ -1,4 +1,4 @@
-"""The training loop of one stage; it made the shipped weights (the model card has seeds and settings)."""
+"""The training loop of one stage (docs/model-card.md has the settings of the shipped weights)."""
 
 import json
 import math
