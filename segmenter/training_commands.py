@@ -25,7 +25,7 @@ PLAIN_ERRORS = (SegmenterError, OSError, ModuleNotFoundError)  # one sentence sa
 @click.option("--config", type=FILE, help="Settings of the run (TOML); what it leaves out is as in the shipped run.")
 @click.option("--seed", default=1, show_default=True, type=click.IntRange(0))
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
-@click.option("--workers", default=2, show_default=True, type=click.IntRange(1), help="Processes that make examples.")
+@click.option("--workers", default=2, show_default=True, type=click.IntRange(0), help="Processes that make examples.")
 @click.option("--patients", type=click.IntRange(2), help="Synthetic patients.")
 @click.option("--coarse-steps", type=click.IntRange(1))
 @click.option("--fine-steps", type=click.IntRange(1))
@@ -64,7 +64,11 @@ def _on_synthesis(given: dict[str, Any], chosen: set[str]) -> Path:
     recipe = load_recipe(given["config"], overrides)
     with bars(patients=recipe.patients, coarse=recipe.coarse.steps, fine=recipe.fine.steps) as show:
         return train_model(
-            recipe, given["out"], given["workers"], show["patients"], lambda name, at: show[name](at.step, str(at))
+            recipe,
+            given["out"],
+            max(given["workers"], 1),
+            show["patients"],
+            lambda name, at: show[name](at.step, str(at)),
         )
 
 
