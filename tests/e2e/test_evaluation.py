@@ -1,6 +1,6 @@
 """`qct-node evaluate`, and `qct-node train --cases` whole at the smallest scale: real commands, files, processes.
 
-Two synthetic patients are enough: cut to one hip each, and one hip again with other voxels, they are six scans of a hip.
+Two synthetic patients are enough: cut to one hip each, one hip again with other voxels, they are six scans of a hip.
 The networks of the protocol have a few hundred weights and learn for three steps, so their Dice says nothing here.
 """
 
