@@ -1,6 +1,6 @@
 """`qct-node evaluate`, and `qct-node train --cases` whole at the smallest scale: real commands, files, processes.
 
-Two synthetic patients are enough: cut to one hip each, one hip again with other voxels, they are six scans of a hip.
+Two synthetic patients are enough: cut to one hip each, and one of them again with other voxels, they are six scans.
 The networks of the protocol have a few hundred weights and learn for three steps, so their Dice says nothing here.
 """
 
@@ -24,6 +24,8 @@ from segmenter.phantom import PhantomOptions, write_phantom
 from segmenter.series import read_series
 from segmenter.volume import read_volume
 from segmenter.weights import file_digest, load_models, save_weights, write_manifest
+
+pytestmark = pytest.mark.timeout(900)  # a fixture's time counts for the first test that asks for it
 
 SHIPPED = Path(__file__).parents[2] / "segmenter" / "data" / "model"
 PERSONS = {"F": 1, "M": 5}  # sex and seed
