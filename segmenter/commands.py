@@ -1,6 +1,7 @@
 """The segmenter's commands: `segment`, `phantom`."""
 
 from collections.abc import Callable
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,8 @@ def phantom(ctx: click.Context, /, cohort: int | None, workers: int, **given: An
         click.echo(_cohort(cohort, workers, **given) if cohort else _patient(**given))
     except (OSError, ValueError) as error:
         raise click.ClickException(f"cannot write the patient: {error}") from error
+    except BrokenProcessPool as error:
+        raise click.ClickException("a process was ended from outside: the same command continues") from error
 
 
 def _patient(*, out: Path, slices: int, **given: Any) -> Path:
