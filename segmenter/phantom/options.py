@@ -7,7 +7,7 @@ import numpy as np
 
 from segmenter.femur import Side
 from segmenter.synth.cohort import family_shape
-from segmenter.synth.patient import Wishes
+from segmenter.synth.sampling import Wishes
 from segmenter.synth.scanner import Protocol
 
 WHOLE_BODY_MM, ONE_HIP_MM = 420.0, 200.0  # fields of view

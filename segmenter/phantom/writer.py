@@ -17,7 +17,8 @@ from segmenter.phantom.framing import circle, scan_geometry, stored, stored_grid
 from segmenter.phantom.header import SliceWriter
 from segmenter.phantom.options import PhantomOptions
 from segmenter.phantom.truth import Truth
-from segmenter.synth.patient import Patient, sample_patient
+from segmenter.synth.patient import Patient
+from segmenter.synth.sampling import sample_patient
 from segmenter.synth.scanner import noise, reconstructed
 
 SUB_STEP_MM = 1.25  # slices are averaged from layers at most this thick

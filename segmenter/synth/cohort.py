@@ -9,7 +9,7 @@ from functools import cache
 import numpy as np
 
 from segmenter.synth.atlas import FloatArray, load_atlas
-from segmenter.synth.patient import SHAPE_SPREAD
+from segmenter.synth.sampling import SHAPE_SPREAD
 
 HELD_OUT_FAMILIES = 24
 MEMBER_SPREAD = 0.15

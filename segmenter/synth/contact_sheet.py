@@ -13,7 +13,8 @@ from PIL import Image, ImageDraw
 
 from segmenter.femur import Side
 from segmenter.geometry import Geometry
-from segmenter.synth.patient import Patient, Wishes, sample_patient
+from segmenter.synth.patient import Patient
+from segmenter.synth.sampling import Wishes, sample_patient
 from segmenter.synth.scanner import Protocol, noise, reconstructed
 
 STEP_MM = 1.25

@@ -17,7 +17,8 @@ from segmenter.femur import Side
 from segmenter.grids import COARSE_MM, FINE_MARGIN_MM, FINE_MM, box_geometry
 from segmenter.locate import CoarseClass
 from segmenter.synth.cohort import training_shape
-from segmenter.synth.patient import PROXIMAL_DEPTH_MM, Patient, Wishes, sample_patient
+from segmenter.synth.patient import PROXIMAL_DEPTH_MM, Patient
+from segmenter.synth.sampling import Wishes, sample_patient
 
 AROUND_MM = 24.0
 

@@ -14,7 +14,7 @@ from segmenter.locate import CoarseClass
 from segmenter.network import VNet, probabilities
 from segmenter.resample import reduce, resample
 from segmenter.synth.cohort import family_shape
-from segmenter.synth.patient import Wishes, sample_patient
+from segmenter.synth.sampling import Wishes, sample_patient
 from segmenter.synth.scanner import Protocol, scan
 from segmenter.weights import Models, choose_device
 

@@ -13,7 +13,7 @@ from segmenter.femur import Side
 from segmenter.grids import box_geometry
 from segmenter.inference import segment_femora
 from segmenter.phantom import PhantomOptions, write_phantom
-from segmenter.synth.patient import Wishes, sample_patient
+from segmenter.synth.sampling import Wishes, sample_patient
 from segmenter.weights import load_models
 
 OPTIONS = PhantomOptions(seed=4, slices=24, size=96, slice_step_mm=5.0)

@@ -18,7 +18,8 @@ from segmenter.phantom.cohort import Cohort, write_cohort
 from segmenter.phantom.options import Crop, Kernel, PhantomOptions, Position
 from segmenter.phantom.writer import write_scan
 from segmenter.series import read_series
-from segmenter.synth.patient import Patient, Wishes, sample_patient
+from segmenter.synth.patient import Patient
+from segmenter.synth.sampling import Wishes, sample_patient
 from segmenter.volume import read_volume
 
 PLAIN = PhantomOptions(seed=3, slices=36, size=96, slice_step_mm=5.0, noise_hu=0.5)

@@ -1,0 +1,188 @@
+"""Draw a synthetic patient: anatomy sampled from the atlas, posed, with its tissues, lesions, metal and table."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from segmenter.femur import Side
+from segmenter.geometry import Geometry
+from segmenter.synth.artefacts import artefacts
+from segmenter.synth.atlas import Body, FloatArray, Tissue, load_atlas
+from segmenter.synth.calibration import CalibrationPhantom
+from segmenter.synth.femur_field import FemurField, femur_field, place
+from segmenter.synth.inclusions import Capsule, belly, beside, lesions, prosthesis, resected, roughened, screws, vessels
+from segmenter.synth.layers import FloatVolume, Layer, noise_layer, signed_distance
+from segmenter.synth.patient import Patient
+from segmenter.synth.posture import Leg, draw_swings, pose_layers
+from segmenter.synth.tissues import Tissues
+
+POSED_MM = (3.0, 3.0, 3.0)  # grid of the posed distances, which are smooth
+SHAPE_SPREAD, SIDE_SPREAD = 0.9, 0.25  # standard deviations of the shape's modes: between people, between two sides
+RIGID = (Tissue.HIP_BONE, Tissue.SPINE)
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What a patient is asked to be; None leaves it to the dice.
+
+    sex: "F" or "M". shape: mode weights of the femora in standard deviations. bone: 0 osteoporotic to 1 dense.
+    metal: the side that carries a prosthesis, False for none. prone: the table is in front.
+    """
+
+    sex: str | None = None
+    shape: FloatArray | None = None
+    bone: float | None = None
+    metal: Side | bool | None = None
+    screws: bool | None = None
+    prone: bool | None = None
+    body: int | None = None
+    with_table: bool = True
+
+
+def sample_patient(rng: np.random.Generator, wishes: Wishes = Wishes()) -> Patient:
+    """Draw one patient: a pelvis of the atlas, stretched and turned, two new femora, tissues, a table."""
+    atlas = load_atlas()
+    sex = wishes.sex or str(rng.choice(["F", "M"]))
+    body = atlas.bodies[rng.integers(len(atlas.bodies)) if wishes.body is None else wishes.body]
+    mirrored = bool(rng.random() < 0.5)
+    to_patient = draw_frame(rng, body, sex, mirrored)
+    shape = rng.normal(0, SHAPE_SPREAD, len(atlas.femur.modes)) if wishes.shape is None else wishes.shape
+    extent = Geometry(body.tissue.shape, to_patient @ body_grid(body).affine).corners()
+    low, high = extent.min(axis=0), extent.max(axis=0)
+    femora, legs = sample_femora(rng, body, to_patient, shape, mirrored=mirrored)
+    low[1] -= max(0.0, *(110.0 * leg.matrix[1, 2] for leg in legs))  # bent legs come forward
+    soft = posed_body(rng, body, to_patient, legs, (low, high))
+    tissues = Tissues.sample(rng, wishes.bone)
+    femora = {side: roughened(femur, rng) for side, femur in femora.items()}
+    replaced, metal = draw_metal(rng, wishes, femora)
+    femora = {side: resected(femur) if side in replaced else femur for side, femur in femora.items()}
+    noise = (
+        noise_layer(rng, rng.uniform(7, 14), low - 20, high + 20),
+        noise_layer(rng, rng.uniform(1.8, 3.5), low - 20, high + 20),
+    )
+    capsules = [*draw_contents(rng, tissues, femora, (low, high)), *metal]
+    table = draw_table(rng, soft[Tissue.AIR], wishes, (low, high)) if wishes.with_table else None
+    patient = Patient(sex, shape, tissues, soft, femora, noise, low, high, tuple(capsules), replaced, table)
+    return with_artefacts(patient, rng, bool(metal))
+
+
+def draw_frame(rng: np.random.Generator, body: Body, sex: str, mirrored: bool) -> FloatArray:
+    """Return the 4x4 matrix from the atlas body to the patient (LPS mm): size by sex, stretch, tilt, mirror."""
+    size = rng.normal(0.95 if sex == "F" else 1.04, 0.045)
+    wide = rng.uniform(0.98, 1.07) if sex == "F" else rng.uniform(0.94, 1.02)
+    stretch = np.clip(size, 0.84, 1.15) * np.array([wide, rng.uniform(0.93, 1.07), rng.uniform(0.95, 1.05)])
+    mirror = np.array([-1.0 if mirrored else 1.0, 1.0, 1.0])
+    tilt = Rotation.from_rotvec(np.radians(rng.normal(0, [6.0, 2.0, 3.0]))).as_matrix()
+    middle = body.origin + np.array(body.spacing[::-1]) * np.array(body.tissue.shape[::-1]) / 2
+    frame = np.eye(4)
+    frame[:3, :3] = tilt @ np.diag(stretch * mirror)
+    frame[:3, 3] = -frame[:3, :3] @ middle + rng.uniform(-15, 15, 3)
+    return frame
+
+
+def body_grid(body: Body) -> Geometry:
+    """Return the grid of an atlas body."""
+    return Geometry.axial(body.tissue.shape, body.spacing, tuple(body.origin))
+
+
+def sample_femora(
+    rng: np.random.Generator, body: Body, to_patient: FloatArray, shape: FloatArray, *, mirrored: bool
+) -> tuple[dict[Side, FemurField], list[Leg]]:
+    """Return one new femur per side, alike but not equal, in the body's own hips, and how the legs were moved."""
+    model = load_atlas().femur
+    lowest = float((to_patient @ np.array([*body.origin, 1.0]))[2])
+    femora, legs = {}, []
+    for side, pose, swing in zip(Side, (body.left, body.right), draw_swings(rng), strict=True):
+        weights = shape + rng.normal(0, SIDE_SPREAD, len(shape))
+        vertices = place(model, pose, weights, swing, rng.uniform(0.97, 1.02))
+        mirror = np.diag([1.0 if side is Side.LEFT else -1.0, 1.0, 1.0])
+        vertices = vertices @ mirror @ to_patient[:3, :3].T + to_patient[:3, 3]
+        other = Side.RIGHT if side is Side.LEFT else Side.LEFT
+        own = other if mirrored else side
+        femora[own] = femur_field(vertices, model, lowest)
+        frame = to_patient[:3, :3] @ mirror
+        moved = frame @ Rotation.from_rotvec(swing).as_matrix() @ np.linalg.inv(frame)
+        legs.append(Leg(femora[own].landmarks.head_centre, moved, 1.0 if own is Side.LEFT else -1.0))
+    return {side: femora[side] for side in Side}, legs
+
+
+def posed_body(
+    rng: np.random.Generator,
+    body: Body,
+    to_patient: FloatArray,
+    legs: list[Leg],
+    extent: tuple[FloatArray, FloatArray],
+) -> dict[Tissue, Layer]:
+    """Return the signed distance to every tissue in the patient. Stretching errs by some percent far from borders."""
+    low, high = extent
+    nodes = np.ceil((high - low)[::-1] / POSED_MM).astype(int) + 1
+    grid = Geometry.axial((int(nodes[0]), int(nodes[1]), int(nodes[2])), POSED_MM, (low[0], low[1], low[2]))
+    source = Geometry(body.tissue.shape, to_patient @ body_grid(body).affine)
+    maps = tissue_distances(body.name)
+    posed = pose_layers([Layer(v, source) for v in maps.values()], [t in RIGID for t in maps], legs, grid, rng)
+    return dict(zip(maps, posed, strict=True))
+
+
+@cache
+def tissue_distances(name: str) -> dict[Tissue, FloatVolume]:
+    """Return signed distances (mm) of every tissue of one body; the key AIR holds the distance to the skin."""
+    body = next(b for b in load_atlas().bodies if b.name == name)
+    maps = {Tissue.AIR: signed_distance(body.tissue != Tissue.AIR, body.spacing)}
+    for tissue in (Tissue.MUSCLE, Tissue.CAVITY, Tissue.HIP_BONE, Tissue.SPINE):
+        maps[tissue] = signed_distance(body.tissue == tissue, body.spacing)
+    return maps
+
+
+def draw_metal(
+    rng: np.random.Generator, wishes: Wishes, femora: Mapping[Side, FemurField]
+) -> tuple[frozenset[Side], list[Capsule]]:
+    """Decide on prostheses and screws; returns the replaced sides and all metal."""
+    dice, which, mended = rng.random(), Side.LEFT if rng.random() < 0.5 else Side.RIGHT, rng.random() < 0.04
+    if wishes.metal is None:
+        replaced = frozenset(Side) if dice < 0.01 else frozenset({which}) if dice < 0.1 else frozenset()
+    else:
+        replaced = frozenset({wishes.metal}) if isinstance(wishes.metal, Side) else frozenset()
+    mended = mended if wishes.screws is None else wishes.screws
+    metal = [c for side in sorted(replaced) for c in prosthesis(rng, femora[side].landmarks)]
+    if mended and which not in replaced:
+        metal += screws(rng, femora[which].landmarks)
+    return replaced, metal
+
+
+def draw_contents(
+    rng: np.random.Generator, t: Tissues, femora: Mapping[Side, FemurField], extent: tuple[FloatArray, FloatArray]
+) -> list[Capsule]:
+    """Return what else there is: vessels, bladder, bowel, lesions, a forearm."""
+    heads = np.array([femur.landmarks.head_centre for femur in femora.values()])
+    found = [*belly(rng, t, heads, extent[1][2]), *beside(rng, *extent)]
+    for femur in femora.values():
+        found += [*vessels(rng, t, femur.landmarks), *lesions(rng, t, femur.landmarks)]
+    return found
+
+
+def draw_table(
+    rng: np.random.Generator, skin: Layer, wishes: Wishes, extent: tuple[FloatArray, FloatArray]
+) -> CalibrationPhantom:
+    """Return table and calibration phantom under the patient, who lies on the back unless asked otherwise."""
+    prone = rng.random() < 0.1 if wishes.prone is None else wishes.prone
+    rows = np.where((skin.values < 0).any(axis=(0, 2)))[0]
+    row = rows.min() if prone else rows.max()
+    at = float(skin.geometry.to_patient(np.array([0, row, 0]))[1])
+    return CalibrationPhantom.sample(
+        rng, top_mm=at + (-4.0 if prone else 4.0), low_mm=float(extent[0][2]), high_mm=float(extent[1][2]), prone=prone
+    )
+
+
+def with_artefacts(patient: Patient, rng: np.random.Generator, metal: bool) -> Patient:
+    """Return the patient with the scanner's beam hardening, computed once on a grid of its own."""
+    step = 3.0 if metal else 5.0
+    size = np.ceil((patient.high - patient.low)[::-1] / (4.0, step, step)).astype(int) + 1
+    grid = Geometry.axial((int(size[0]), int(size[1]), int(size[2])), (4.0, step, step), tuple(patient.low))
+    hu = patient.render(grid).hu
+    band, star = rng.uniform(0, 40), rng.uniform(60, 450)
+    dense = np.clip(hu - 150, 0, 1500).astype(np.float32)
+    values = artefacts(dense, (hu > 2200).astype(np.float32), step, (band, star), rng)
+    return replace(patient, artefact=Layer(values, grid, 0.0))
