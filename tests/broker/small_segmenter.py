@@ -25,7 +25,7 @@ ERRORS = {
 
 @dataclass(frozen=True)
 class SmallSegmenter:
-    """Reads `order` in its folder: quick, wait (until `go` appears), stuck, die, memory, broken, declined, held."""
+    """Reads `order` in its folder: quick, wait (for `go`), stuck (once), die, memory, broken, declined, held."""
 
     folder: Path
 
@@ -51,6 +51,7 @@ class SmallSegmenter:
                 while not (self.folder / "go").exists():
                     time.sleep(0.02)
             case "stuck":
+                (self.folder / "order").write_text("quick")
                 stay_for_ever()
             case "die":
                 os.kill(os.getpid(), signal.SIGKILL)
