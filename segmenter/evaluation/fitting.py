@@ -41,16 +41,10 @@ class Fit:
     def options(self) -> TrainOptions:
         """Return the trainer's settings."""
         weights = self._file("fine")
-        shape = read_weights(weights).config
+        shape = {key: value for key, value in vars(read_weights(weights).config).items() if key != "classes"}
+        warm_up = min(TrainOptions.warm_up, self.steps // 4)
         plain = TrainOptions(
-            "fine",
-            self.steps,
-            self.seed,
-            width=shape.width,
-            convs=shape.convs,
-            kernel=shape.kernel,
-            device=self.device,
-            loaders=self.loaders,
+            "fine", self.steps, self.seed, warm_up=warm_up, device=self.device, loaders=self.loaders, **shape
         )
         if not self.fine_tune:
             return plain

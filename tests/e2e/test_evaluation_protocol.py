@@ -1,6 +1,7 @@
 """The protocol's order of things over tiny cases: real training, with a threshold that stands in for the pipeline."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,9 @@ def cases(tmp_path: Path) -> list[Any]:
     return read_cases(folder)
 
 
+SMALL = VNetConfig(classes=2, width=2, convs=(1, 1), wide_up=True, dropout=0.1)
+
+
 @pytest.fixture
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fit:
     """Return how to train a few weights on small crops; the fold's model is then told by its folder."""
@@ -49,7 +53,7 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fit:
     start.mkdir()
     torch.manual_seed(0)
     for stage, classes in (("coarse", 5), ("fine", 2)):
-        save_weights(VNet(VNetConfig(classes=classes, width=2, convs=(1, 1))), start / f"{stage}.safetensors")
+        save_weights(VNet(replace(SMALL, classes=classes)), start / f"{stage}.safetensors")
     write_manifest(start, "tiny", "0")
     return Fit(start, steps=2, device="cpu", loaders=0)
 
@@ -127,4 +131,5 @@ def test_fine_tuning_begins_with_the_weights_and_goes_slowly(settings: Fit):
     scratch, tuned = settings.options(), Fit(settings.start, fine_tune=True).options()
     assert (scratch.init, tuned.init) == (None, settings.model / "fine.safetensors")
     assert tuned.learning_rate == pytest.approx(scratch.learning_rate / 10)
-    assert (tuned.width, tuned.convs) == (2, (1, 1))
+    assert tuned.network == SMALL
+    assert replace(settings, steps=8).options().warm_up == 2
