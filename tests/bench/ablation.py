@@ -1,30 +1,67 @@
 """What each choice of the recipe is worth: short trainings with equal budgets, one table.
 
-    python tests/bench/ablation.py --pool runs/shipped/pool --out runs/ablation [--variants dice,ce] [--steps 300]
+    python tests/bench/ablation.py --out runs/ablation [--variants dice,ce] [--steps 300]
 
 Every variant trains on the same patients with the same seed and number of steps, in a process of its own, and is judged
-on the same held-out patients; a variant that is done is not done again. A pool rendered with a part of the synthesis
-switched off is one more variant: `--without bowel=DIR`. For investigational use; the patients are synthetic.
+on the same held-out patients; a variant that is done is not done again. `without-PART` trains on patients drawn without
+a part of the synthesis and is judged, as all are, on patients with it. For investigational use; all is synthetic.
 """
 
 import json
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean, pstdev
 from typing import Any
 
 import click
+import numpy as np
 from judging import judge_scans, judge_windows, one_stage, two_stages
 
 from segmenter.network import PRESETS, VNet
+from segmenter.synth import sampling
+from segmenter.synth.patient import Patient
+from segmenter.training import crops
 from segmenter.training.curves import read_log
 from segmenter.training.options import TrainOptions
+from segmenter.training.pool import make_pool
 from segmenter.training.train import Trainer
 from segmenter.weights import choose_device, read_weights
 
-FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+
+@dataclass(frozen=True)
+class Part:
+    """A part of the synthesis and how to leave it out. drawn: it is in the pool's patients, not only in their crops."""
+
+    what: str
+    owner: Any
+    name: str
+    left_out: Callable[..., Any]
+    drawn: bool = True
+
+    @contextmanager
+    def off(self) -> Iterator[None]:
+        """Leave the part out, in this process and in those forked from it."""
+        kept = getattr(self.owner, self.name)
+        setattr(self.owner, self.name, self.left_out)
+        try:
+            yield
+        finally:
+            setattr(self.owner, self.name, kept)
+
+
+PARTS = {
+    "roof": Part("the roof of the acetabulum fitted to the head", Patient, "_socket", lambda *_: 0.0),
+    "contents": Part("vessels, bladder, bowel loops, lesions, forearm", sampling, "draw_contents", lambda *_: []),
+    "posture": Part("legs bent and turned", sampling, "draw_swings", lambda _: (np.zeros(3), np.zeros(3))),
+    "artefacts": Part("beam hardening and streaks", sampling, "with_artefacts", lambda patient, *_: patient),
+    "densities": Part("densities drawn apart in every crop", crops, "rebalanced", lambda image, *_: image, drawn=False),
+    "scanner": Part("kernel, slice profile, noise, HU scale", crops, "scan", lambda image, *_: image, drawn=False),
+    "cuts": Part("fields of view that cut", crops, "cut", lambda *example: example[:2], drawn=False),
+}
 
 
 @dataclass(frozen=True)
@@ -34,11 +71,13 @@ class Variant:
     what: str
     changes: dict[str, Any] = field(default_factory=dict)
     judged: str = "windows"
+    without: str = ""
 
 
 PAPER = {k: v for k, v in PRESETS["milletari2016"].as_dict().items() if k != "classes"}
 VARIANTS = {
     "base": Variant("Dice + L2, kernel 3, width 16, averaged weights"),
+    "base-again": Variant("the same with another seed: what chance alone does", {"seed": 1001}),
     "dice": Variant("Dice only", {"l2": 0.0}),
     "dice-ce": Variant("Dice + cross-entropy + L2", {"ce": 1.0}),
     "ce": Variant("cross-entropy only", {"dice": 0.0, "ce": 1.0, "l2": 0.0}),
@@ -49,6 +88,7 @@ VARIANTS = {
     "last-weights": Variant("weights of the last step, not averaged", {"ema": 0.0}),
     "one-stage": Variant("one stage: the whole body at 4 mm, brought to the scan's grid", judged="scans"),
     "two-stages": Variant("two stages: the same network finds, the base network outlines", judged="scans"),
+    **{f"without-{name}": Variant(f"without: {part.what}", without=name) for name, part in PARTS.items()},
 }
 
 
@@ -59,35 +99,39 @@ class Budget:
     held_out: how many patients, the first of each pool, are judged on instead of trained on; and as many whole scans.
     """
 
-    pool: Path
     out: Path
+    patients: int
     steps: int
     seed: int
     held_out: int
     device: str
 
-    def described(self, pool: str | None) -> dict[str, Any]:
-        """Return what decides about a variant's figures, with the pool it alone is trained on, if there is one."""
-        equal = {"pool": str(self.pool), "steps": self.steps, "seed": self.seed, "held_out": self.held_out}
-        return {**equal, "trained_on": pool or str(self.pool)}
+    def described(self) -> dict[str, int]:
+        """Return what decides about the figures."""
+        return {"patients": self.patients, "steps": self.steps, "seed": self.seed, "held_out": self.held_out}
 
     def run(self, name: str) -> Path:
         """Return the folder of a training run."""
-        return self.out / "runs" / f"{name}-{self.steps}-{self.seed}-{self.held_out}"
+        return self.out / "runs" / f"{name}-{self.patients}-{self.steps}-{self.seed}-{self.held_out}"
+
+    def pool(self, without: str = "") -> list[Path]:
+        """Return the patients, drawn without a part where it is in them."""
+        part = PARTS.get(without)
+        name = f"without-{without}" if part and part.drawn else "whole"
+        return make_pool(self.out / "pools" / name, self.patients, self.seed)
 
     def result(self, name: str) -> Path:
         """Return where a variant's figures are."""
         return self.out / "results" / f"{name}.json"
 
-    def train(self, name: str, stage: str, changes: dict[str, Any], pool: Path | None = None) -> VNet:
+    def train(self, name: str, stage: str, changes: dict[str, Any], without: str = "") -> VNet:
         """Return a trained network; a run that is done or broken is taken up."""
-        plan = {"warm_up": min(50, self.steps // 4), "device": self.device, **changes}
-        options = TrainOptions(stage, self.steps, self.seed, **plan)  # type: ignore[arg-type]
-        seen = patients_of(pool or self.pool)
-        if len(seen) <= self.held_out:
-            raise click.ClickException(f"the pool holds {len(seen)} patients: more than {self.held_out} are needed")
-        trainer = Trainer(options, seen[self.held_out :], [], self.run(name))
-        weights = trainer.run(lambda at: print(f"{name} {at.step}/{at.steps}, {at}") if at.step % 25 == 0 else None)
+        # loaders: a crop made in another process would hold what is left out
+        plan = {"seed": self.seed, "loaders": 0, "warm_up": min(50, self.steps // 4), "device": self.device, **changes}
+        options = TrainOptions(stage, self.steps, **plan)  # type: ignore[arg-type]
+        with PARTS[without].off() if without else nullcontext():
+            trainer = Trainer(options, self.pool(without)[self.held_out :], [], self.run(name))
+            weights = trainer.run(lambda at: print(f"{name} {at.step}/{at.steps}, {at}") if at.step % 25 == 0 else None)
         return read_weights(weights).to(choose_device(self.device))
 
     def seconds_per_step(self, name: str) -> float:
@@ -96,16 +140,11 @@ class Budget:
         return last.seconds / last.step
 
 
-def patients_of(pool: Path) -> list[Path]:
-    """Return the patients of a pool in their order."""
-    return sorted(path for path in pool.iterdir() if path.is_dir() and path.suffix != ".part")
-
-
-def measure(name: str, variant: Variant, budget: Budget, pool: Path | None) -> dict[str, Any]:
+def measure(name: str, variant: Variant, budget: Budget) -> dict[str, Any]:
     """Train what a variant needs, judge it, and return its figures."""
     if variant.judged == "windows":
-        run, network = name, budget.train(name, "fine", variant.changes, pool)
-        scores = list(judge_windows(network, patients_of(budget.pool)[: budget.held_out], budget.seed))
+        run, network = name, budget.train(name, "fine", variant.changes, variant.without)
+        scores = list(judge_windows(network, budget.pool()[: budget.held_out], budget.seed))
     else:
         run, network = "coarse", budget.train("coarse", "coarse", {"width": 12})
         outline = one_stage(network)
@@ -126,8 +165,9 @@ def measure(name: str, variant: Variant, budget: Budget, pool: Path | None) -> d
 def table(results: dict[str, dict[str, Any]], budget: Budget) -> str:
     """Return the results as markdown, windows and scans apart."""
     lines = [
-        f"Synthetic patients, for investigational use. {budget.steps} steps of each network, seed {budget.seed}, "
-        f"{budget.held_out} held-out patients. Compare lines, not with the shipped weights, which train longer."
+        f"Synthetic patients, for investigational use. {budget.steps} steps of each network on "
+        f"{budget.patients - budget.held_out} patients, seed {budget.seed}, judged on {budget.held_out} others. "
+        "Compare lines, not with the shipped weights, which train longer."
     ]
     for judged, title in (
         ("windows", "Hip windows at 1.5 mm"),
@@ -146,33 +186,31 @@ def table(results: dict[str, dict[str, Any]], budget: Budget) -> str:
 
 
 @click.command()
-@click.option("--pool", required=True, type=FOLDER, help="Patients to train and judge on (OUT/pool of a train run).")
 @click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path))
 @click.option("--variants", default="", help=f"Some of {', '.join(VARIANTS)}, separated by commas; default: all.")
-@click.option("--without", multiple=True, metavar="NAME=POOL", help="A pool with a part of the synthesis off.")
+@click.option("--patients", default=32, show_default=True, type=click.IntRange(2))
 @click.option("--steps", default=300, show_default=True, type=click.IntRange(1))
 @click.option("--seed", default=1, show_default=True, type=click.IntRange(0))
 @click.option("--held-out", default=8, show_default=True, type=click.IntRange(1))
 @click.option("--device", default="auto", show_default=True)
 @click.option("--inside", hidden=True, help="The one variant that this process measures.")
-def main(variants: str, without: tuple[str, ...], inside: str | None, **equal: Any) -> None:
+def main(variants: str, inside: str | None, **equal: Any) -> None:
     """Train and judge the variants that are not done yet, then write OUT/ablation.md."""
     budget = Budget(**equal)
-    pools = dict(entry.split("=", 1) for entry in without)
-    known = VARIANTS | {f"without-{part}": Variant(f"synthesis without {part}") for part in pools}
-    chosen = [inside] if inside else variants.split(",") if variants else list(known)
-    if unknown := set(chosen) - set(known):
-        raise click.UsageError(f"there is no variant {', '.join(sorted(unknown))}: choose from {', '.join(known)}")
+    if budget.held_out >= budget.patients:
+        raise click.UsageError(f"{budget.patients} patients leave none to train on when {budget.held_out} are held out")
+    chosen = [inside] if inside else variants.split(",") if variants else list(VARIANTS)
+    if unknown := set(chosen) - set(VARIANTS):
+        raise click.UsageError(f"there is no variant {', '.join(sorted(unknown))}: choose from {', '.join(VARIANTS)}")
     if inside:
-        pool = pools.get(inside.removeprefix("without-"))
-        result = measure(inside, known[inside], budget, Path(pool) if pool else None)
-        budget.result(inside).write_text(json.dumps({"budget": budget.described(pool), **result}, indent=2))
+        result = measure(inside, VARIANTS[inside], budget)
+        budget.result(inside).write_text(json.dumps({"budget": budget.described(), **result}, indent=2))
         return
     (budget.out / "results").mkdir(parents=True, exist_ok=True)
     results = {}
     for name in chosen:
-        path, described = budget.result(name), budget.described(pools.get(name.removeprefix("without-")))
-        if path.exists() and json.loads(path.read_text())["budget"] != described:
+        path = budget.result(name)
+        if path.exists() and json.loads(path.read_text())["budget"] != budget.described():
             path.unlink()
         if not path.exists():
             subprocess.run([sys.executable, *sys.argv, "--inside", name], check=False)

@@ -1,5 +1,6 @@
 """The table of variants, run whole on volumes so small and trainings so short that only the machinery is tested."""
 
+import importlib
 import json
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from segmenter.network import VNet, VNetConfig
+from segmenter.synth import sampling
 from segmenter.training import pool
 
 SCRIPT = Path(__file__).parents[1] / "bench" / "ablation.py"
@@ -19,41 +21,59 @@ def ablation(*options: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture
-def patients(tmp_path: Path) -> Path:
-    """Return a pool of two patients whose femora are balls; the first has one hip only."""
+def out(tmp_path: Path) -> Path:
+    """Return a run whose patients, with and without their contents, are two whose femora are balls."""
     z, y, x = np.indices((24, 24, 24)) - 12
     share = np.clip(6.5 - np.sqrt(z**2 + y**2 + x**2), 0, 1)
-    for name, sides in (("patient-1-0000", ["left"]), ("patient-1-0001", ["left", "right"])):
-        (tmp_path / "pool" / name).mkdir(parents=True)
-        for side in sides:
-            hu, label = (40 + 860 * share).astype(np.float32), np.round(255 * share).astype(np.uint8)
-            pool.save(tmp_path / "pool" / name / f"{side}.npz", hu, label)
-    return tmp_path / "pool"
+    for kind in ("whole", "without-contents"):
+        for name, sides in (("patient-1-0000", ["left"]), ("patient-1-0001", ["left", "right"])):
+            (tmp_path / "pools" / kind / name).mkdir(parents=True)
+            for side in sides:
+                hu, label = (40 + 860 * share).astype(np.float32), np.round(255 * share).astype(np.uint8)
+                pool.save(tmp_path / "pools" / kind / name / f"{side}.npz", hu, label)
+    return tmp_path
 
 
 @pytest.mark.timeout(900)
-def test_variants_are_trained_judged_and_not_done_twice(patients: Path, tmp_path: Path):
-    equal = ["--pool", str(patients), "--out", str(tmp_path / "out"), "--steps", "1", "--held-out", "1"]
-    done = ablation(*equal, "--device", "cpu", "--variants", "width-8")
+def test_variants_are_trained_judged_and_not_done_twice(out: Path):
+    equal = ["--out", str(out), "--patients", "2", "--steps", "1", "--held-out", "1", "--device", "cpu"]
+    done = ablation(*equal, "--variants", "width-8")
     assert done.returncode == 0, done.stderr
-    path = tmp_path / "out" / "results" / "width-8.json"
+    path = out / "results" / "width-8.json"
     result = json.loads(path.read_text())
     assert len(result["dice"]) == len(result["volume_ratio"]) == 1
     assert 0 <= result["dice"][0] <= 1
     assert result["parameters"] == sum(p.numel() for p in VNet(VNetConfig(width=8)).parameters())
 
     written = path.stat().st_mtime_ns
-    without = ["--without", f"bowel={patients}", "--variants", "width-8,without-bowel"]
-    done = ablation(*equal, "--device", "cpu", *without)
+    done = ablation(*equal, "--variants", "width-8,without-contents,without-scanner")
     assert done.returncode == 0, done.stderr
     assert path.stat().st_mtime_ns == written
-    lines = (tmp_path / "out" / "ablation.md").read_text().splitlines()
+    lines = (out / "ablation.md").read_text().splitlines()
     assert "for investigational use" in lines[0]
-    found = [[cell.strip() for cell in line.split("|")[1:3]] for line in lines if line.startswith("| w")]
-    assert found == [["width-8", "width 8"], ["without-bowel", "synthesis without bowel"]]
+    found = [line.split("|")[1].strip() for line in lines if line.startswith("| w")]
+    assert found == ["width-8", "without-contents", "without-scanner"]
 
 
-def test_an_unknown_variant_is_named(patients: Path, tmp_path: Path):
-    done = ablation("--pool", str(patients), "--out", str(tmp_path / "out"), "--variants", "width-9")
+def test_every_part_can_be_left_out_and_is_put_back(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.syspath_prepend(SCRIPT.parent)
+    parts = importlib.import_module("ablation").PARTS
+    for part in parts.values():
+        kept = getattr(part.owner, part.name)
+        with part.off():
+            assert getattr(part.owner, part.name) is part.left_out
+        assert getattr(part.owner, part.name) is kept
+
+
+def test_a_body_without_contents_bends_or_streaks_is_another_one(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.syspath_prepend(SCRIPT.parent)
+    parts = importlib.import_module("ablation").PARTS
+    with parts["contents"].off(), parts["artefacts"].off(), parts["posture"].off():
+        plain = sampling.sample_patient(np.random.default_rng(1), sampling.Wishes(metal=False, screws=False))
+    assert (plain.capsules, plain.artefact) == ((), None)
+
+
+def test_an_unknown_variant_is_named(tmp_path: Path):
+    done = ablation("--out", str(tmp_path), "--variants", "width-9")
     assert done.returncode == 2
     assert "no variant width-9" in done.stderr
