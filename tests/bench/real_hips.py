@@ -31,6 +31,7 @@ from matplotlib import pyplot as plt
 
 Mask = NDArray[np.bool_]
 CORONAL_MM, AXIAL_MM = (-12.0, 0.0, 12.0), (4.0, 10.0, 18.0, 28.0, 40.0, 55.0, 75.0, 100.0)
+AROUND_MM, UPPER_MM = 25.0, 45.0
 WINDOW = {"cmap": "gray", "vmin": -200, "vmax": 1000}
 
 
@@ -56,11 +57,15 @@ def nifti(path: Path) -> tuple[NDArray[Any], Geometry]:
 
 
 def draw(volume: NDArray[Any], geometry: Geometry, masks: dict[str, Mask], title: str, path: Path) -> None:
-    """Write one sheet; masks: colour -> mask, the first decides where the planes lie."""
+    """Write one sheet; masks: colour -> mask, the first decides where the planes lie: about its head or upper end."""
     z, y, x = geometry.spacing
     inside = np.argwhere(next(iter(masks.values())))
-    _, row, column = np.median(inside, axis=0).astype(int)
+    around = np.ceil(AROUND_MM / np.array(geometry.spacing)).astype(int)
+    low, high = np.maximum(inside.min(axis=0) - around, 0), inside.max(axis=0) + around + 1
+    box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+    volume, masks, inside = volume[box], {colour: mask[box] for colour, mask in masks.items()}, inside - low
     top = int(inside[:, 0].max())
+    _, row, column = np.median(inside[inside[:, 0] > top - UPPER_MM / z], axis=0).astype(int)
     planes = [(f"coronal {mm:+.0f} mm", np.s_[::-1, within(row + mm / y, volume.shape[1])], z / x) for mm in CORONAL_MM]
     planes.append(("sagittal", np.s_[::-1, :, column], z / y))
     heights = [(mm, round(top - mm / z)) for mm in AXIAL_MM]
