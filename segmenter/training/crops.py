@@ -73,6 +73,7 @@ def rebalanced(image: NDArray[np.float32], label: NDArray[np.uint8], rng: np.ran
     """Return the hip with spongy bone of another density, drawn apart for the femur and for the bones around it.
 
     Which of the two is brighter says nothing of where one ends: heads of 100 to 600 HU lie under roofs of 100 to 800.
+    Nor need a head be equally dense: in two of five, bright trabeculae end in fatty marrow long before the cortex.
     """
     inside = label.astype(np.float32) / 255
     field = ndimage.gaussian_filter(rng.standard_normal(image.shape, np.float32), rng.uniform(4, 10))
@@ -81,7 +82,22 @@ def rebalanced(image: NDArray[np.float32], label: NDArray[np.uint8], rng: np.ran
     spongy = np.clip(image, 0, 350)
     outer = np.clip(image - 120, 0, 350)
     result: NDArray[np.float32] = image + field * (inside * (femur - 1) * spongy + (1 - inside) * (pelvis - 1) * outer)
+    if rng.random() < 0.4:
+        result -= rng.uniform(0.3, 1.0) * inside * fatty(image, label, rng) * np.clip(result + 60, 0, None)
     return result
+
+
+def fatty(image: NDArray[np.float32], label: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.float32]:
+    """Return how much of the spongy bone gives way to fat, 0..1: all of it far from a random place, none of cortex."""
+    bone = np.argwhere(label > 127)
+    if not len(bone):
+        return np.zeros(image.shape, np.float32)
+    z, y, x = bone[rng.integers(len(bone))]
+    k, j, i = np.ogrid[: image.shape[0], : image.shape[1], : image.shape[2]]
+    radius = rng.uniform(6, 16)  # voxels
+    far = 1 - np.exp(-(((k - z) ** 2 + (j - y) ** 2 + (i - x) ** 2) / radius**2).astype(np.float32))
+    share: NDArray[np.float32] = far * np.clip((700 - image) / 300, 0, 1)
+    return share
 
 
 def random_crop(
