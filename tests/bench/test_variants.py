@@ -2,13 +2,15 @@
 
 `pytest -o addopts=--import-mode=importlib --timeout=0 -s tests/bench/test_variants.py`. Repetitions are interleaved, so
 a busy machine disturbs all alike; the figure is processor time, the least of QCT_BENCH_REPEATS (5). ONNX Runtime (with
-onnx and onnxscript) and OpenVINO take part where they are installed. Results: runs/bench/variants.json.
+onnx and onnxscript), OpenVINO and torch.compile (with g++) take part where they are installed.
+Results: runs/bench/variants.json.
 """
 
 import copy
 import importlib.util
 import json
 import os
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -111,6 +113,8 @@ def variants(folder: Path) -> dict[str, Variant]:
         "bf16": Variant(in_bfloat16(used)),
         "torch.jit freeze, optimize_for_inference": Variant(frozen(plain)),
     }
+    if shutil.which("g++"):
+        found["torch.compile"] = Variant(torch.compile(used))  # the first call compiles; the least time is not its
     if importlib.util.find_spec("onnxruntime") and importlib.util.find_spec("onnxscript"):
         found["ONNX Runtime fp32"] = Variant(onnxruntime(plain, folder, eight_bits=False))
         found["ONNX Runtime int8"] = Variant(onnxruntime(plain, folder, eight_bits=True))
