@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from segmenter.femur import Femur
+from segmenter.femur import Femur, clean
 from segmenter.geometry import Geometry, Matrix
 
 PROXIMAL_MM = 100.0  # head, neck and trochanters: what lies below is shaft
@@ -17,10 +17,9 @@ def shorten(femur: Femur, geometry: Geometry, length_mm: float) -> tuple[Femur, 
 
     The second value is a warning where the scan itself ends before the cut. The mask is on `geometry`.
     """
-    index = np.argwhere(femur.mask)
-    points = geometry.to_patient(index)
-    along = points @ shaft_direction(points)
-    depth = along - along.min()
+    index, body = np.argwhere(femur.mask), geometry.to_patient(np.argwhere(clean(femur.mask)))
+    down = shaft_direction(body)  # of the bone itself: an outline drawn by hand may hold stray voxels
+    depth = geometry.to_patient(index) @ down - (body @ down).min()
     beyond = index[depth > length_mm]
     if not len(beyond):
         held = f"the scan holds {depth.max():.0f} mm of it, less than the {length_mm:g} mm asked for"

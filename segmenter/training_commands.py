@@ -48,6 +48,9 @@ def train(ctx: click.Context, /, cases: Path | None, **given: Any) -> None:
     kept, refused = ("with", OF_SYNTHESIS) if cases else ("without", OF_CASES)
     for name in sorted(refused & chosen):
         raise click.UsageError(f"--{name.replace('_', '-')} has no meaning {kept} --cases")
+    if not given["protocol"]:
+        for name in sorted({"folds", "distal"} & chosen):
+            raise click.UsageError(f"--{name} has no meaning without --protocol")
     try:
         click.echo(_on_cases(cases, **given) if cases else _on_synthesis(given, chosen))
     except PLAIN_ERRORS as error:
@@ -59,8 +62,9 @@ def _on_synthesis(given: dict[str, Any], chosen: set[str]) -> Path:
 
     overrides: dict[str, Any] = {name: given[name] for name in ("seed", "device", "patients") if name in chosen}
     for network in ("coarse", "fine"):
+        overrides[network] = {"loaders": given["workers"]} if "workers" in chosen else {}
         if f"{network}_steps" in chosen:
-            overrides[network] = {"steps": given[f"{network}_steps"]}
+            overrides[network]["steps"] = given[f"{network}_steps"]
     recipe = load_recipe(given["config"], overrides)
     with bars(patients=recipe.patients, coarse=recipe.coarse.steps, fine=recipe.fine.steps) as show:
         return train_model(

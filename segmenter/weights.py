@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from segmenter.errors import Reason, SegmenterError, Verdict
@@ -75,7 +76,7 @@ def load_models(path: Path | None = None, device: str = "auto") -> Models:
     # The same input must give the same bytes, so no algorithm is chosen by the clock and none rounds more coarsely.
     torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
-    networks = {stage: _load_network(folder, stage, manifest["files"][stage], target) for stage in STAGES}
+    networks = {stage: _load_network(weight_file(folder, stage), target) for stage in STAGES}
     return Models(
         manifest["name"],
         manifest["version"],
@@ -111,11 +112,12 @@ def file_digest(path: Path) -> str:
 
 
 def read_weights(path: Path) -> VNet:
-    """Return one network as stored, in float32 on the CPU, in evaluation mode."""
-    from safetensors import safe_open
-
-    with safe_open(path, framework="pt") as content:
-        stored = json.loads(content.metadata()["config"])
+    """Return one network as stored, in float32 on the CPU, in evaluation mode. Raises SegmenterError(MODEL)."""
+    try:
+        with safe_open(path, framework="pt") as content:
+            stored = json.loads(content.metadata()["config"])
+    except (SafetensorError, OSError, TypeError, KeyError, ValueError) as error:
+        raise _model_error(f"{path} holds no network of this project") from error
     try:
         network = VNet(VNetConfig.from_dict(stored))
     except (TypeError, ValueError) as error:
@@ -127,8 +129,10 @@ def read_weights(path: Path) -> VNet:
     return network.eval()
 
 
-def _load_network(folder: Path, stage: str, entry: dict[str, str], device: torch.device) -> VNet:
-    path = folder / entry["file"]
+def weight_file(folder: Path, stage: str) -> Path:
+    """Return the weight file of a stage. Raises SegmenterError(MODEL) when it is not the one the manifest names."""
+    entry = read_manifest(folder)["files"][stage]
+    path = folder / str(entry["file"])
     if not path.is_file():
         raise _model_error(f"weight file {path} is missing")
     found = file_digest(path)
@@ -136,6 +140,10 @@ def _load_network(folder: Path, stage: str, entry: dict[str, str], device: torch
         raise _model_error(
             f"weight file {path} is not the one {MANIFEST} names (SHA-256 {found[:12]}...): install the model again"
         )
+    return path
+
+
+def _load_network(path: Path, device: torch.device) -> VNet:
     return folded(read_weights(path)).to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload,no-any-return]
 
 

@@ -4,6 +4,7 @@ One sub-folder per case holds the scan, `dicom/` (one CT series) or `ct.nii.gz` 
 `truth/left.nii.gz` and `truth/right.nii.gz`, or one of them, or one `truth.nii.gz` with 1 = left and 2 = right.
 """
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,18 +22,20 @@ from segmenter.series import read_series
 from segmenter.volume import read_volume
 
 LABELS = {1: Side.LEFT, 2: Side.RIGHT}
+WIDEST_MM = 220.0  # from left to right; a femur turned outwards is about 150 mm
 
 Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
 class Case:
-    """One scan in its folder: what the list says of it, and the sides whose truth is known."""
+    """One scan in its folder: what the list says of it, the sides whose truth is known, SHA-256 of scan and truth."""
 
     name: str
     folder: Path
     listed: Listed
     sides: tuple[Side, ...]
+    digest: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,8 +59,8 @@ def read_cases(folder: Path, on_case: Callable[[int], None] = lambda _: None) ->
     cases = []
     for done, name in enumerate(sorted(listing.keys() & found), 1):
         try:
-            truth = _truth(folder / name, _geometry(folder / name))
-            cases.append(Case(name, folder / name, listing[name], tuple(truth)))
+            scan = _scan(folder / name)
+            cases.append(Case(name, folder / name, listing[name], tuple(scan.truth), _digest(scan)))
         except (ValueError, SegmenterError) as error:
             faults.append(f"{name}: {error}")
         on_case(done)
@@ -71,23 +74,29 @@ def read_cases(folder: Path, on_case: Callable[[int], None] = lambda _: None) ->
 def load(case: Case) -> Scan:
     """Return scan and truth of a case. Raises SegmenterError when its pixels cannot be read."""
     try:
-        image = find_image(case.folder, "ct")
-        if image is not None:
-            geometry, volume = read_geometry(image), read_hu(image)
-        else:
-            series = read_series(find_series(case.folder / "dicom"))
-            geometry, volume = series.geometry, read_volume(series)
-        return Scan(volume, geometry, _truth(case.folder, geometry))
+        return _scan(case.folder)
     except (ValueError, SegmenterError) as error:
         raise SegmenterError(Reason.CASES, f"{case.name}: {error}", Verdict.FAILED) from error
 
 
-def _geometry(folder: Path) -> Geometry:
+def _scan(folder: Path) -> Scan:
     image, dicom = find_image(folder, "ct"), folder / "dicom"
     if (image is not None) == dicom.is_dir():
         state = "both" if image is not None else "neither"
         raise ValueError(f"one scan is needed, dicom/ or ct.nii.gz, there is {state}")
-    return read_geometry(image) if image is not None else read_series(find_series(dicom)).geometry
+    if image is not None:
+        geometry, volume = read_geometry(image), read_hu(image)
+    else:
+        series = read_series(find_series(dicom))
+        geometry, volume = series.geometry, read_volume(series)
+    return Scan(volume, geometry, _truth(folder, geometry))
+
+
+def _digest(scan: Scan) -> str:
+    found = hashlib.sha256(scan.volume.tobytes())
+    for side, mask in scan.truth.items():
+        found.update(side.encode() + np.packbits(mask).tobytes())
+    return found.hexdigest()
 
 
 def _truth(folder: Path, scan: Geometry) -> dict[Side, Mask]:
@@ -106,6 +115,12 @@ def _truth(folder: Path, scan: Geometry) -> dict[Side, Mask]:
         for side, mask in truth.items():
             if not mask.any():
                 raise ValueError(f"the mask {single[side].name} is empty")
+    for side, mask in truth.items():
+        across = np.ptp(scan.to_patient(np.argwhere(mask))[:, 0])
+        if across > WIDEST_MM:
+            raise ValueError(
+                f"the {side} femur's mask is {across:.0f} mm wide: if it holds both, 1 is the left and 2 the right one"
+            )
     _refuse_swapped(truth, scan)
     return truth
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from segmenter.training.options import TrainOptions
 from segmenter.training.train import Trainer
-from segmenter.weights import model_digest, read_manifest, read_weights, write_manifest
+from segmenter.weights import choose_device, model_digest, read_manifest, read_weights, weight_file, write_manifest
 
 FINE_TUNING_RATE = 0.1  # of the learning rate from scratch: what is learned already is to be kept
 
@@ -39,8 +39,9 @@ class Fit:
         return {"start": digest, "fine_tune": self.fine_tune, "steps": self.steps, "seed": self.seed}
 
     def options(self) -> TrainOptions:
-        """Return the trainer's settings."""
-        weights = self._file("fine")
+        """Return the trainer's settings. Raises SegmenterError(MODEL) for a device or weights that cannot be used."""
+        choose_device(self.device)
+        weights = weight_file(self.model, "fine")
         shape = {key: value for key, value in vars(read_weights(weights).config).items() if key != "classes"}
         warm_up = min(TrainOptions.warm_up, self.steps // 4)
         plain = TrainOptions(
@@ -50,9 +51,6 @@ class Fit:
             return plain
         rate = plain.learning_rate * FINE_TUNING_RATE
         return replace(plain, init=weights, learning_rate=rate)
-
-    def _file(self, stage: str) -> Path:
-        return self.model / str(read_manifest(self.model)["files"][stage]["file"])
 
 
 def fit(
@@ -67,7 +65,7 @@ def fit(
     start = read_manifest(settings.model)
     model = out / "model"
     model.mkdir(exist_ok=True)
-    shutil.copyfile(settings.model / start["files"]["coarse"]["file"], model / "coarse.safetensors")
+    shutil.copyfile(weight_file(settings.model, "coarse"), model / "coarse.safetensors")
     shutil.copyfile(fine, model / "fine.safetensors")
     write_manifest(model, f"{start['name']}-local", start["version"])
     return model

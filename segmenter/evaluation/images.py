@@ -1,5 +1,8 @@
 """NIfTI images as arrays `(z, y, x)` with their grid in the patient; masks laid onto the grid of their scan."""
 
+import gzip
+import math
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -20,12 +23,7 @@ def find_image(folder: Path, name: str) -> Path | None:
 
 def read_geometry(path: Path) -> Geometry:
     """Return the grid of an image from its header alone. Raises ValueError for what is no image of three axes."""
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
-    try:
-        reader.ReadImageInformation()
-    except RuntimeError as error:
-        raise ValueError(f"{path.name} cannot be read as an image") from error
+    reader = _header(path)
     if reader.GetDimension() != 3:
         raise ValueError(f"{path.name} must have three axes, it has {reader.GetDimension()}")
     columns, rows, slices = reader.GetSize()
@@ -38,6 +36,7 @@ def read_geometry(path: Path) -> Geometry:
 
 def read_array(path: Path) -> NDArray[np.generic]:
     """Return the values `(z, y, x)` as stored. Raises ValueError when they cannot be read."""
+    _refuse_cut_off(path)
     try:
         array: NDArray[np.generic] = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
     except RuntimeError as error:
@@ -79,6 +78,31 @@ def laid_on(values: NDArray[np.generic], source: Geometry, target: Geometry) -> 
     if offset.max() > SAME_PLACE:
         raise ValueError(f"it lies up to {(offset * target.spacing).max():.2f} mm beside the scan")
     return moved[tuple(slice(None, None, int(turns[axis, order[axis]])) for axis in range(3))]
+
+
+def _header(path: Path) -> sitk.ImageFileReader:
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError as error:
+        raise ValueError(f"{path.name} cannot be read as an image") from error
+    return reader
+
+
+def _refuse_cut_off(path: Path) -> None:
+    """Raise ValueError for a file that ends too early: the reader would fill the rest with zeros and say nothing."""
+    header, found = _header(path), 0
+    bits = math.prod(header.GetSize()) * int(header.GetMetaData("bitpix"))
+    wanted = int(float(header.GetMetaData("vox_offset"))) + bits // 8
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
+            while part := stream.read(1 << 20):
+                found += len(part)
+    except (OSError, EOFError, zlib.error) as error:
+        raise ValueError(f"{path.name} is damaged or cut off: copy it again") from error
+    if found < wanted:
+        raise ValueError(f"{path.name} is cut off, it holds {found} of {wanted} bytes: copy it again")
 
 
 def _by(shape: tuple[int, ...]) -> str:

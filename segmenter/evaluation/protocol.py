@@ -7,7 +7,7 @@ has its `evaluation.json` and is not done again; `<cohort>/held-out` and `<cohor
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,11 +46,12 @@ class Protocol:
         Raises SegmenterError(CASES) when the folder holds a run with other settings or cases.
         """
         self.out.mkdir(parents=True, exist_ok=True)
+        self.settings.options()  # refuses what could not be trained before hours of work
         settings = {**self.settings.described(), "distal_mm": self.distal_mm}
         cohorts = {cohort: _described(split) for cohort, split in self.splits.items()}
-        about = {"note": NOTE, "protocol": "zhao2020", "settings": settings, "cohorts": cohorts}
-        remember(about, self.out / "protocol.json")
         cases = {case.name: case for split in self.splits.values() for case in split.cases}
+        about = {"note": NOTE, "protocol": "zhao2020", "settings": settings, "cohorts": cohorts}
+        remember({**about, "cases": _digests(cases.values())}, self.out / "protocol.json")
         self.pool = fill_pool(list(cases.values()), self.out / "pool", self.watch.on_case)
         validation, held_out = {}, {}
         for cohort, split in self.splits.items():
@@ -94,7 +95,8 @@ class Protocol:
 def train_on_all(cases: Sequence[Case], settings: Fit, out: Path, watch: Watch) -> Path:
     """Train one model on all the cases and return its folder `out/model`; no case is left to measure it on."""
     out.mkdir(parents=True, exist_ok=True)
-    about = {"note": NOTE, "settings": settings.described(), "cases": [case.name for case in cases]}
+    settings.options()
+    about = {"note": NOTE, "settings": settings.described(), "cases": _digests(cases)}
     remember(about, out / "training.json")
     pool = fill_pool(cases, out / "pool", watch.on_case)
     return fit(settings, list(pool.values()), [], out, watch.step)
@@ -117,6 +119,10 @@ def remember(content: dict[str, Any], path: Path) -> None:
                 Verdict.FAILED,
             )
     write_json(content, path)
+
+
+def _digests(cases: Iterable[Case]) -> dict[str, str]:
+    return {case.name: case.digest for case in cases}
 
 
 def _described(split: Split) -> dict[str, Any]:

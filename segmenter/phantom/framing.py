@@ -35,6 +35,8 @@ def scan_geometry(patient: Patient, options: PhantomOptions) -> Geometry:
     if options.hip or options.field_mm < NARROW_MM:
         points = np.vstack([inside_points(femur) for femur in wanted])
         shown = points[(points[:, 2] > low) & (points[:, 2] < top)]
+        if not len(shown):
+            raise ValueError(f"{slices} slices of {step:g} mm do not reach the bone: ask for more of them")
         middle = (shown.min(axis=0) + shown.max(axis=0)) / 2
     else:
         middle = (patient.low + patient.high) / 2 + [0, BELOW_BODY_MM * options.position.signs[1], 0]

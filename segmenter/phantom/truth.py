@@ -47,8 +47,6 @@ class Truth:
         """
         folder.mkdir(exist_ok=True)
         table = self.patient.table
-        if table is None:
-            raise ValueError("a QCT phantom patient lies on a table with a calibration phantom")
         grid = stored_grid(self.geometry, position)
         for side, mask in self.masks.items():
             if mask.any():
@@ -70,7 +68,6 @@ class Truth:
         if side in self.patient.replaced or not count:
             return {"state": "replaced" if side in self.patient.replaced else "outside"}
         table = self.patient.table
-        assert table is not None
         density = (self.bone_hu[side] / count - table.intercept_hu) / table.slope_hu_per_mg_cm3
         volume_ml = count * self.geometry.voxel_volume_mm3 / 1000
         share = proximal_share(self.patient.femora[side], self.geometry, self.shown)

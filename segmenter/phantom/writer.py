@@ -40,10 +40,8 @@ def write_scan(
     on_slice: Callable[[int], None] = lambda _: None,
 ) -> Path:
     """Write a scan of a patient who lies on a table; see `write_phantom`."""
-    if patient.table is not None:
-        patient = replace(patient, table=replace(patient.table, with_rods=True))
-    folder = out / "dicom"
-    folder.mkdir(parents=True, exist_ok=True)
+    patient = replace(patient, table=replace(patient.table, with_rods=True))
+    folder = emptied(out)
     geometry, protocol = scan_geometry(patient, options), options.protocol()
     shown = circle(geometry) if options.hip else None
     truth = Truth(patient, geometry, np.ones(geometry.shape[1:], bool) if shown is None else shown)
@@ -57,6 +55,20 @@ def write_scan(
         dataset.save_as(folder / f"{at + 1:04d}.dcm", enforce_file_format=True)
         on_slice(k + 1)
     truth.write(out / "truth", options.position)
+    return folder
+
+
+def emptied(out: Path) -> Path:
+    """Return the folder of the series, without what an earlier phantom left there and in `truth`.
+
+    Raises ValueError when there are files that no phantom wrote.
+    """
+    folder, truth = out / "dicom", out / "truth"
+    if folder.is_dir() and any(folder.iterdir()) and not (truth / "truth.json").exists():
+        raise ValueError(f"{folder} holds files that are no phantom's: choose another folder")
+    for path in (*folder.glob("*.dcm"), *truth.glob("*.nii.gz")):
+        path.unlink()
+    folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 

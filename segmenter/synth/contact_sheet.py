@@ -55,7 +55,6 @@ def views(patient: Patient) -> tuple[Geometry, Geometry, Geometry]:
     head = patient.femora[Side.LEFT].landmarks.head_centre
     other = patient.femora[Side.RIGHT].landmarks.head_centre
     table = patient.table
-    assert table is not None, "every panel shows the table"
     front = table.top_mm - UNDER_MM if table.prone else table.top_mm + UNDER_MM - DEPTH_MM
     x = (head[0] + other[0] - WIDTH_MM) / 2
     low = head[2] + ABOVE_HEAD_MM - HEIGHT_MM
@@ -91,7 +90,7 @@ def caption(patient: Patient, protocol: Protocol) -> str:
         f"hips bent {max(bent):.0f} deg" if max(bent) > 15 else "",
         "contrast" if patient.tissues.vessel > 100 else "",
         *(f"{side} prosthesis" for side in sorted(patient.replaced)),
-        "prone" if patient.table is not None and patient.table.prone else "",
+        "prone" if patient.table.prone else "",
         f"{protocol.step_mm:g} mm slices" if protocol.step_mm > STEP_MM else "",
         f"noise {protocol.noise_hu:.0f} HU" if protocol.noise_hu > PLAIN.noise_hu else "",
     ]

@@ -45,9 +45,9 @@ class Patient:
     noise: tuple[Layer, ...]
     low: FloatArray
     high: FloatArray
+    table: CalibrationPhantom
     capsules: tuple[Capsule, ...] = ()
     replaced: frozenset[Side] = frozenset()
-    table: CalibrationPhantom | None = None
     artefact: Layer | None = field(default=None)
 
     def render(self, geometry: Geometry) -> Rendering:
@@ -64,8 +64,7 @@ class Patient:
         bone = np.minimum.reduce([pelvis, *distance.values()])
         draw_all(self.capsules, Place.BONE, hu, geometry, ramp, np.clip(-bone / ramp, 0, 1))
         draw_all(self.capsules, Place.OUTSIDE, hu, geometry, ramp, (hu < -500).astype(np.float32))
-        if self.table is not None:
-            self.table.draw(hu, geometry)
+        self.table.draw(hu, geometry)
         if self.artefact is not None:
             hu += self.artefact.on(geometry)
         draw_all(self.capsules, Place.METAL, hu, geometry, ramp)

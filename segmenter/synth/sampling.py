@@ -39,7 +39,6 @@ class Wishes:
     screws: bool | None = None
     prone: bool | None = None
     body: int | None = None
-    with_table: bool = True
 
 
 def sample_patient(rng: np.random.Generator, wishes: Wishes = Wishes()) -> Patient:
@@ -64,8 +63,8 @@ def sample_patient(rng: np.random.Generator, wishes: Wishes = Wishes()) -> Patie
         noise_layer(rng, rng.uniform(1.8, 3.5), low - 20, high + 20),
     )
     capsules = [*draw_contents(rng, tissues, femora, (low, high)), *metal]
-    table = draw_table(rng, soft[Tissue.AIR], wishes, (low, high)) if wishes.with_table else None
-    patient = Patient(sex, shape, tissues, soft, femora, noise, low, high, tuple(capsules), replaced, table)
+    table = draw_table(rng, soft[Tissue.AIR], wishes, (low, high))
+    patient = Patient(sex, shape, tissues, soft, femora, noise, low, high, table, tuple(capsules), replaced)
     return with_artefacts(patient, rng, bool(metal))
 
 

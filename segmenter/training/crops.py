@@ -107,7 +107,7 @@ def random_crop(
     size = np.array(shape)
     if rng.random() < 0.8:
         inside = np.argwhere(label)
-        top = inside[inside[:, 0] > inside[:, 0].max() - rng.uniform(0.2, 1.0) * np.ptp(inside[:, 0])]
+        top = inside[inside[:, 0] >= inside[:, 0].max() - rng.uniform(0.2, 1.0) * np.ptp(inside[:, 0])]
         centre = top[rng.integers(len(top))] + rng.integers(-12, 13, 3)
     else:
         centre = rng.integers(0, hu.shape)

@@ -11,10 +11,10 @@ from typing import Annotated, Any, ClassVar
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from segmenter.errors import Reason, SegmenterError, Verdict
-from segmenter.training.options import TrainOptions
+from segmenter.training.options import MAY_CHANGE, TrainOptions
 from segmenter.training.pool import make_pool
-from segmenter.training.train import Progress, Trainer
-from segmenter.weights import write_manifest
+from segmenter.training.train import Progress, Trainer, start_from
+from segmenter.weights import choose_device, write_manifest
 
 RUN = "run.toml"
 NETWORKS = ("coarse", "fine")
@@ -81,6 +81,12 @@ def train_model(
     on_step: Callable[[str, Progress], None] = lambda *_: None,
 ) -> Path:
     """Make a model folder below `out` and return it; what an interrupted run left there is taken up."""
+    choose_device(recipe.device)
+    for options in (recipe.coarse, recipe.fine):
+        if options.init is not None:
+            start_from(options)
+    if (out / RUN).exists():
+        _refuse_another(load_recipe(out / RUN), recipe, out)
     out.mkdir(parents=True, exist_ok=True)
     write_recipe(recipe, out / RUN)
     patients = make_pool(out / "pool", recipe.patients, recipe.seed, workers, on_patient)
@@ -93,6 +99,24 @@ def train_model(
         (model / weights.name).write_bytes(weights.read_bytes())
     write_manifest(model, recipe.name, recipe.version)
     return model
+
+
+def _refuse_another(before: Recipe, now: Recipe, out: Path) -> None:
+    """Raise SegmenterError(MODEL) when a folder's run was another one; see `MAY_CHANGE`."""
+    free = MAY_CHANGE | {"name", "version"}
+    old, new = _flat(asdict(before), free), _flat(asdict(now), free)
+    if other := [f"{key} {value!r}, now {new[key]!r}" for key, value in old.items() if value != new[key]]:
+        raise _error(f"{out} holds a run with other settings ({'; '.join(other)}): choose another folder")
+
+
+def _flat(settings: Mapping[str, Any], free: set[str], table: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in settings.items():
+        if isinstance(value, dict):
+            found |= _flat(value, free, f"{key}.")
+        elif key not in free:
+            found[table + key] = value
+    return found
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -164,9 +164,9 @@ class Trainer:
                 f"{self.out} holds a run of an earlier version without averaged weights: choose another folder"
             )
         now = self.options.as_dict()
-        other = [
-            f"{k} {v!r}, now {now[k]!r}" for k, v in state["options"].items() if k not in MAY_CHANGE and v != now[k]
-        ]
+        before = TrainOptions(self.options.stage, self.options.steps).as_dict() | state["options"]
+        keys = [key for key in before | now if key not in MAY_CHANGE and before.get(key) != now.get(key)]
+        other = [f"{key} {before.get(key)!r}, now {now.get(key)!r}" for key in keys]
         if other:
             raise _error(f"{self.out} holds a run with other settings ({'; '.join(other)}): choose another folder")
         self.network.load_state_dict(state["network"])

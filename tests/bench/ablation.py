@@ -53,10 +53,21 @@ class Part:
             setattr(self.owner, self.name, kept)
 
 
+# What is left out is drawn all the same and thrown away, so that the rest of the patient stays as it is.
+def no_contents(*drawn: Any, draw: Any = sampling.draw_contents) -> list[Any]:
+    draw(*drawn)
+    return []
+
+
+def straight(rng: np.random.Generator, draw: Any = sampling.draw_swings) -> tuple[Any, Any]:
+    left, right = draw(rng)
+    return 0 * left, 0 * right
+
+
 PARTS = {
     "roof": Part("the roof of the acetabulum fitted to the head", Patient, "_socket", lambda *_: 0.0),
-    "contents": Part("vessels, bladder, bowel loops, lesions, forearm", sampling, "draw_contents", lambda *_: []),
-    "posture": Part("legs bent and turned", sampling, "draw_swings", lambda _: (np.zeros(3), np.zeros(3))),
+    "contents": Part("vessels, bladder, bowel loops, lesions, forearm", sampling, "draw_contents", no_contents),
+    "posture": Part("legs bent and turned", sampling, "draw_swings", straight),
     "artefacts": Part("beam hardening and streaks", sampling, "with_artefacts", lambda patient, *_: patient),
     "densities": Part("densities drawn apart in every crop", crops, "rebalanced", lambda image, *_: image, drawn=False),
     "scanner": Part("kernel, slice profile, noise, HU scale", crops, "scan", lambda image, *_: image, drawn=False),
@@ -122,7 +133,7 @@ class Budget:
 
     def result(self, name: str) -> Path:
         """Return where a variant's figures are."""
-        return self.out / "results" / f"{name}.json"
+        return self.out / "results" / f"{self.run(name).name}.json"
 
     def train(self, name: str, stage: str, changes: dict[str, Any], without: str = "") -> VNet:
         """Return a trained network; a run that is done or broken is taken up."""
@@ -195,7 +206,7 @@ def table(results: dict[str, dict[str, Any]], budget: Budget) -> str:
 @click.option("--device", default="auto", show_default=True)
 @click.option("--inside", hidden=True, help="The one variant that this process measures.")
 def main(variants: str, inside: str | None, **equal: Any) -> None:
-    """Train and judge the variants that are not done yet, then write OUT/ablation.md."""
+    """Train and judge the variants that are not done yet, then write OUT/ablation.md with all that are."""
     budget = Budget(**equal)
     if budget.held_out >= budget.patients:
         raise click.UsageError(f"{budget.patients} patients leave none to train on when {budget.held_out} are held out")
@@ -207,18 +218,13 @@ def main(variants: str, inside: str | None, **equal: Any) -> None:
         budget.result(inside).write_text(json.dumps({"budget": budget.described(), **result}, indent=2))
         return
     (budget.out / "results").mkdir(parents=True, exist_ok=True)
-    results = {}
     for name in chosen:
-        path = budget.result(name)
-        if path.exists() and json.loads(path.read_text())["budget"] != budget.described():
-            path.unlink()
-        if not path.exists():
+        if not budget.result(name).exists():
             subprocess.run([sys.executable, *sys.argv, "--inside", name], check=False)
-        if not path.exists():
+        if not budget.result(name).exists():
             print(f"{name} could not be measured", file=sys.stderr)
-            continue
-        results[name] = json.loads(path.read_text())
-    text = table(results, budget)
+    done = {name: budget.result(name) for name in VARIANTS if budget.result(name).exists()}
+    text = table({name: json.loads(path.read_text()) for name, path in done.items()}, budget)
     (budget.out / "ablation.md").write_text(text)
     print(text)
 

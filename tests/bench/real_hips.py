@@ -2,9 +2,10 @@
 
     python tests/bench/real_hips.py --data ../shared/data/ct --out runs/real-hips [--model DIR]
 
-Every folder below DATA with `ct.nii.gz` or `dicom` becomes OUT/<name>.png: coronal and sagittal planes through the
+Every scan below DATA and DATA/negatives (a NIfTI file; a folder with one series, with `dicom` or with `ct.nii.gz`) is
+searched. Where there is a femur, OUT/<name>.png is drawn: coronal and sagittal planes through the upper end of the
 femur, then axial ones from the top of the head down; red is what was found, green a reference (`femur_mask.nii.gz`).
-`negatives` is searched too; nothing may be found there. For investigational use.
+Nothing may be found in the negatives. For investigational use.
 """
 
 from collections.abc import Iterator
@@ -14,9 +15,10 @@ from typing import Any
 import click
 import matplotlib as mpl
 import numpy as np
-import SimpleITK as sitk  # noqa: N813
 from numpy.typing import NDArray
+from pydicom import dcmread
 
+from segmenter.evaluation.images import find_image, read_array, read_geometry, read_hu
 from segmenter.evaluation.metrics import score_femur
 from segmenter.femur import Femur
 from segmenter.folder import find_series
@@ -36,24 +38,21 @@ WINDOW = {"cmap": "gray", "vmin": -200, "vmax": 1000}
 
 
 def scans(data: Path) -> Iterator[tuple[str, NDArray[Any], Geometry, Mask | None]]:
-    """Yield name, HU `(z, y, x)`, grid and reference of every scan that can be read without its own series rules."""
-    for folder in sorted(data.glob("STS_*")):
-        if (folder / "dicom").is_dir():
-            series = read_series(find_series(folder / "dicom"))
-            volume, geometry = read_volume(series), series.geometry
-        else:
-            volume, geometry = nifti(folder / "ct.nii.gz")
-        reference = folder / "femur_mask.nii.gz"
-        yield folder.name, volume, geometry, nifti(reference)[0] > 0 if reference.exists() else None
-    for path in sorted((data / "negatives").glob("*.nii.gz")):
-        yield f"negative {path.name.removesuffix('.nii.gz')}", *nifti(path), None
+    """Yield name, HU `(z, y, x)`, grid and reference of every scan."""
+    for path in sorted([*data.iterdir(), *(data / "negatives").glob("*")]):
+        name = path.name.removesuffix(".nii.gz") if path.parent == data else f"negative {path.name.split('.')[0]}"
+        if image := path if path.name.endswith(".nii.gz") else find_image(path, "ct"):
+            yield name, read_hu(image), read_geometry(image), reference(path)
+        elif path.is_dir() and path != data / "negatives":
+            files = find_series(path / "dicom" if (path / "dicom").is_dir() else path)
+            series = read_series([file for file in files if dcmread(file, specific_tags=["Modality"]).Modality == "CT"])
+            yield name, read_volume(series), series.geometry, reference(path)
 
 
-def nifti(path: Path) -> tuple[NDArray[Any], Geometry]:
-    """Return volume and grid of an axial NIfTI file."""
-    image = sitk.ReadImage(str(path))
-    volume = sitk.GetArrayFromImage(image)
-    return volume, Geometry.axial(volume.shape, image.GetSpacing()[::-1], image.GetOrigin())
+def reference(folder: Path) -> Mask | None:
+    """Return the hand-made outline of a scan, if there is one."""
+    path = find_image(folder, "femur_mask")
+    return None if path is None else read_array(path) > 0
 
 
 def draw(volume: NDArray[Any], geometry: Geometry, masks: dict[str, Mask], title: str, path: Path) -> None:
@@ -89,14 +88,14 @@ def within(position: float, size: int) -> int:
     return int(np.clip(round(position), 0, size - 1))
 
 
-def described(femora: list[Femur], geometry: Geometry, reference: Mask | None) -> str:
+def described(femora: list[Femur], geometry: Geometry, truth: Mask | None) -> str:
     """Return what was found, in one line."""
     words = []
     for femur in femora:
         state = "complete" if femur.complete else ", ".join(femur.reasons)
         words.append(f"{femur.side} {femur.mask.sum() * geometry.voxel_volume_mm3 / 1000:.0f} mL, {state}")
-        if reference is not None:
-            s = score_femur(femur.side, femur.mask, reference, geometry)
+        if truth is not None and (femur.mask & truth).any():
+            s = score_femur(femur.side, femur.mask, truth, geometry)
             words.append(f"Dice {s.dice:.4f}, sensitivity {s.sensitivity:.4f}")
             words.append(f"ASSD {s.assd_mm:.2f} mm, HD95 {s.hd95_mm:.2f} mm")
     return "; ".join(words) or "no proximal femur"
@@ -112,14 +111,14 @@ def main(data: Path, out: Path, model: Path | None) -> None:
     """Segment every scan below DATA, print a line for each and draw what was found."""
     out.mkdir(parents=True, exist_ok=True)
     models = load_models(model)
-    for name, volume, geometry, reference in scans(data):
+    for name, volume, geometry, truth in scans(data):
         femora = segment_femora(volume, geometry, models)
-        line = f"{name}: {described(femora, geometry, reference)}"
+        line = f"{name}: {described(femora, geometry, truth)}"
         print(line, flush=True)
         if femora:
             masks = {"red": np.any([femur.mask for femur in femora], axis=0)}
-            if reference is not None:
-                masks["lime"] = reference
+            if truth is not None:
+                masks["lime"] = truth
             draw(volume, geometry, masks, line, out / f"{name}.png")
 
 

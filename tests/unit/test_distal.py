@@ -43,6 +43,16 @@ def test_a_scan_that_ends_before_the_cut_is_said_and_left():
     assert "180 mm" in warning
 
 
+@pytest.mark.parametrize("slice_number", [0, 129])
+def test_a_stray_voxel_of_a_hand_made_outline_moves_nothing(slice_number: int):
+    whole = femur(length=180)
+    expected, _ = shorten(whole, GRID, 150.0)
+    stray = whole.mask.copy()
+    stray[slice_number, 5, 5] = True
+    cut, _ = shorten(Femur(Side.LEFT, stray, True), GRID, 150.0)
+    assert (cut.mask & whole.mask == expected.mask).all()
+
+
 def test_the_long_axis_points_to_the_feet():
     rng = np.random.default_rng(0)
     points = rng.normal(0, [5, 5, 50], (500, 3))

@@ -180,5 +180,42 @@ def test_a_volume_that_is_not_in_hu_is_refused(tmp_path: Path):
     nifti_case(tmp_path, "a")
     write(tmp_path / "a" / "ct.nii.gz", (volume() + 1000).astype(np.int16))
     listing(tmp_path, "a,F")
-    with pytest.raises(SegmenterError, match=r"a: ct\.nii\.gz is not in HU: its lowest value is 0"):
-        load(read_cases(tmp_path)[0])
+    (said,) = faults(tmp_path)
+    assert said.startswith("a: ct.nii.gz is not in HU: its lowest value is 0")
+
+
+@pytest.mark.parametrize("name", ["ct.nii.gz", "ct.nii", "truth/left.nii.gz"])
+def test_a_file_that_was_cut_off_is_refused(tmp_path: Path, name: str):
+    case = nifti_case(tmp_path, "a")
+    if name == "ct.nii":
+        (case / "ct.nii.gz").unlink()
+        write(case / name, volume())
+    content = (case / name).read_bytes()
+    (case / name).write_bytes(content[:-9])
+    listing(tmp_path, "a,F")
+    (said,) = faults(tmp_path)
+    assert Path(name).name in said
+    assert "cut off" in said
+    assert "copy it again" in said
+
+
+def test_both_femora_in_one_mask_are_no_left_femur(tmp_path: Path):
+    wide = Geometry.axial((24, 16, 20), (2.5, 2.0, 15.0), (-150.0, -16.0, 300.0))
+    write(tmp_path / "a" / "ct.nii.gz", volume(), wide)
+    write(tmp_path / "a" / "truth.nii.gz", blob(slice(14, 18)) + blob(slice(2, 6)), wide)
+    listing(tmp_path, "a,F")
+    assert faults(tmp_path) == [
+        "a: the left femur's mask is 225 mm wide: if it holds both, 1 is the left and 2 the right one"
+    ]
+
+
+def test_the_digest_follows_scan_and_truth(tmp_path: Path):
+    case = nifti_case(tmp_path, "a")
+    listing(tmp_path, "a,F")
+    digests = {read_cases(tmp_path)[0].digest, read_cases(tmp_path)[0].digest}
+    assert len(digests) == 1
+    write(case / "truth" / "left.nii.gz", blob(slice(14, 17)))
+    digests.add(read_cases(tmp_path)[0].digest)
+    write(case / "ct.nii.gz", volume() + np.int16(1))
+    digests.add(read_cases(tmp_path)[0].digest)
+    assert len(digests) == 3

@@ -1,5 +1,7 @@
 """A synthetic scan: where its voxels lie however the patient lies, and what its headers say."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -8,6 +10,7 @@ from segmenter.geometry import Geometry
 from segmenter.phantom.framing import circle, stored, stored_grid
 from segmenter.phantom.header import SliceWriter
 from segmenter.phantom.options import Kernel, PhantomOptions, Position
+from segmenter.phantom.writer import emptied
 
 GRID = Geometry.axial((3, 4, 5), (2.5, 0.8, 0.8), (-100.0, 20.0, -40.0))
 # Rows and columns as seen when facing the gantry, the patient's directions (PS3.3 C.7.6.2.1.1).
@@ -80,3 +83,16 @@ def test_low_dose_brings_streaks_and_a_sharp_kernel_edges():
     soft, sharp = (PhantomOptions(kernel=kernel).protocol() for kernel in (Kernel.SOFT, Kernel.SHARP))
     assert soft.blur_mm > sharp.blur_mm
     assert soft.sharpen == 0 < sharp.sharpen
+
+
+def test_what_an_earlier_phantom_left_is_replaced_and_other_files_are_not(tmp_path: Path):
+    for name in ("dicom/0041.dcm", "truth/left.nii.gz", "truth/truth.json"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert not list(emptied(tmp_path).iterdir())
+    assert not (tmp_path / "truth" / "left.nii.gz").exists()
+    (tmp_path / "dicom" / "own.dcm").touch()
+    (tmp_path / "truth" / "truth.json").unlink()
+    with pytest.raises(ValueError, match="no phantom's: choose another folder"):
+        emptied(tmp_path)
+    assert (tmp_path / "dicom" / "own.dcm").exists()

@@ -3,11 +3,13 @@
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from segmenter.errors import SegmenterError
 from segmenter.network import PRESETS
 from segmenter.training.options import TrainOptions
-from segmenter.training.recipe import load_recipe, write_recipe
+from segmenter.training.recipe import load_recipe, train_model, write_recipe
+from segmenter.training_commands import train
 
 
 def written(tmp_path: Path, text: str) -> Path:
@@ -98,3 +100,25 @@ def test_nothing_ends_in_a_traceback(tmp_path: Path, text: str, said: str):
     with pytest.raises(SegmenterError) as raised:
         load_recipe(written(tmp_path, text))
     assert said in str(raised.value)
+
+
+def test_a_folder_keeps_the_run_it_holds_and_only_what_may_change_changes(tmp_path: Path):
+    write_recipe(load_recipe(None, {"patients": 95}), tmp_path / "run.toml")
+    before = (tmp_path / "run.toml").read_text()
+    for overrides, words in (
+        ({"patients": 150}, "patients 95, now 150"),
+        ({"patients": 95, "fine": {"width": 8}}, "fine.width 16, now 8"),
+        ({"patients": 95, "device": "toaster"}, "the device 'toaster' cannot be used"),
+        ({"patients": 95, "fine": {"init": "nowhere"}}, "no weights to start from at nowhere"),
+    ):
+        with pytest.raises(SegmenterError, match=words):
+            train_model(load_recipe(None, overrides), tmp_path, 1)
+    assert (tmp_path / "run.toml").read_text() == before
+    assert not (tmp_path / "pool").exists()
+
+
+@pytest.mark.parametrize("option", [["--folds", "5"], ["--distal", "150"]])
+def test_options_of_the_protocol_are_not_taken_without_it(tmp_path: Path, option: list[str]):
+    done = CliRunner().invoke(train, ["--cases", str(tmp_path), "--out", str(tmp_path / "out"), *option])
+    assert done.exit_code == 2
+    assert f"{option[0]} has no meaning without --protocol" in done.output

@@ -116,6 +116,20 @@ def test_a_run_is_not_taken_up_with_other_settings(patients: list[Path], tmp_pat
     assert run(patients, tmp_path / "run", replace(OPTIONS, steps=14))[-1].step == 14
 
 
+def test_settings_that_a_checkpoint_lacks_or_has_too_many_are_compared(patients: list[Path], tmp_path: Path):
+    with pytest.raises(KeyboardInterrupt):
+        run(patients, tmp_path / "out", until=4)
+    path = tmp_path / "out" / "checkpoint.pt"
+    state = torch.load(path, weights_only=True)
+    del state["options"]["dropout"]
+    torch.save({**state, "options": {**state["options"], "colour": "red"}}, path)
+    with pytest.raises(SegmenterError, match="colour 'red', now None"):
+        run(patients, tmp_path / "out")
+    torch.save(state, path)
+    with pytest.raises(SegmenterError, match=r"dropout 0.0, now 0.1"):
+        run(patients, tmp_path / "out", replace(OPTIONS, dropout=0.1))
+
+
 def test_a_run_without_averaged_weights_is_refused(patients: list[Path], tmp_path: Path):
     run(patients, tmp_path / "run")
     torch.save({"network": {}, "optimiser": {}, "step": 4}, tmp_path / "run" / "checkpoint.pt")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from segmenter.training import crops
-from segmenter.training.crops import StageOptions, cut, example, random_crop, rebalanced
+from segmenter.training.crops import StageOptions, cut, example, fatty, random_crop, rebalanced
 
 SMALL = StageOptions(("left", "right"), 1.5, (16, 16, 16))
 
@@ -69,3 +69,24 @@ def test_the_density_of_spongy_bone_is_drawn_apart_and_flesh_and_air_stay():
     assert femur.max() > 400
     assert pelvis.min() < 300 < pelvis.max()
     assert abs(np.corrcoef(femur, pelvis)[0, 1]) < 0.5
+
+
+def test_bright_trabeculae_end_in_fat_but_the_cortex_stays():
+    label = np.zeros((40, 40, 40), np.uint8)
+    label[5:35, 10:30, 10:30] = 255
+    image = np.where(label > 0, np.float32(300), np.float32(40))
+    image[5:35, 10:12, 10:30] = 1100
+    share = fatty(image, label, np.random.default_rng(2))
+    assert share.min() >= 0
+    assert share.max() <= 1
+    assert np.ptp(share[label > 0][image[label > 0] < 400]) > 0.5
+    assert (share[image > 700] == 0).all()
+    assert not fatty(image, np.zeros_like(label), np.random.default_rng(2)).any()
+
+
+def test_a_truth_in_one_slice_can_be_cropped():
+    label = np.zeros((9, 20, 20), np.uint8)
+    label[4, 8:12, 8:12] = 255
+    for seed in range(20):
+        hu, _ = random_crop(np.zeros(label.shape, np.int16), label, (8, 8, 8), np.random.default_rng(seed))
+        assert hu.shape == (8, 8, 8)

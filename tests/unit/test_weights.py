@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 
 from segmenter.errors import Reason, SegmenterError
 from segmenter.network import VNet, VNetConfig, probabilities
-from segmenter.weights import load_models, read_weights, save_weights, write_manifest
+from segmenter.weights import load_models, read_weights, save_weights, weight_file, write_manifest
 
 
 @pytest.fixture
@@ -87,3 +87,23 @@ def test_probabilities_keep_the_window_whatever_its_size(folder: Path):
     result = probabilities(network, np.random.default_rng(0).uniform(-1000, 1500, (5, 7, 9)).astype(np.float32))
     assert result.shape == (2, 5, 7, 9)
     assert result.sum(axis=0) == pytest.approx(np.ones((5, 7, 9)), abs=1e-5)
+
+
+@pytest.mark.parametrize("content", [b"", b"not safetensors at all", None])
+def test_a_file_that_holds_no_network_is_refused(tmp_path: Path, content: bytes | None):
+    path = tmp_path / "fine.safetensors"
+    if content is None:
+        save_file({"a": torch.zeros(1)}, path)
+    else:
+        path.write_bytes(content)
+    with pytest.raises(SegmenterError, match="holds no network"):
+        read_weights(path)
+
+
+def test_a_weight_file_is_the_one_the_manifest_names(folder: Path):
+    path = weight_file(folder, "fine")
+    changed = bytearray(path.read_bytes())
+    changed[-1] ^= 1
+    path.write_bytes(changed)
+    with pytest.raises(SegmenterError, match="is not the one"):
+        weight_file(folder, "fine")
