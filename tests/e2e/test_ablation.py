@@ -66,18 +66,19 @@ def test_every_part_can_be_left_out_and_is_put_back(monkeypatch: pytest.MonkeyPa
         assert getattr(part.owner, part.name) is kept
 
 
-def test_without_contents_posture_and_artefacts_the_rest_of_the_patient_stays(monkeypatch: pytest.MonkeyPatch):
+def test_without_contents_and_artefacts_the_rest_of_the_patient_stays(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.syspath_prepend(SCRIPT.parent)
     parts = importlib.import_module("ablation").PARTS
     wishes = sampling.Wishes(metal=False, screws=False)
     whole = sampling.sample_patient(np.random.default_rng(1), wishes)
-    with parts["contents"].off(), parts["posture"].off(), parts["artefacts"].off():
+    with parts["contents"].off(), parts["artefacts"].off():
         plain = sampling.sample_patient(np.random.default_rng(1), wishes)
     assert whole.capsules
     assert (plain.capsules, plain.artefact) == ((), None)
     assert (plain.tissues, plain.shape.tolist()) == (whole.tissues, whole.shape.tolist())
-    side = Side.LEFT
-    assert not np.array_equal(plain.femora[side].landmarks.down, whole.femora[side].landmarks.down)
+    for side in Side:
+        assert np.array_equal(plain.femora[side].distance, whole.femora[side].distance)
+    assert [swing.tolist() for swing in parts["posture"].left_out(np.random.default_rng(1))] == [[0, 0, 0], [0, 0, 0]]
 
 
 def test_an_unknown_variant_is_named(tmp_path: Path):
