@@ -11,8 +11,12 @@ from scipy import ndimage
 from torch import Tensor
 from torch.utils.data import IterableDataset
 
+from segmenter.femur import Side
 from segmenter.grids import COARSE_MM, FINE_MM, OUTSIDE_HU, normalise
+from segmenter.locate import CoarseClass
 from segmenter.synth.scanner import Protocol, field_of_view, scan
+
+UPSIDE_DOWN = 0.15  # of the coarse network's examples
 
 Example = tuple[NDArray[np.float32], NDArray[np.uint8]]
 
@@ -63,10 +67,23 @@ def example(path: Path, options: StageOptions, rng: np.random.Generator) -> Exam
     image = hu.astype(np.float32)
     if options.files != ("coarse",):
         image = rebalanced(image, label, rng)
+    elif rng.random() < UPSIDE_DOWN:
+        image, label = upside_down(image, label)
     image = scan(image, spacing, Protocol.sample(rng), rng)
     if rng.random() < 0.35:
         image, label = cut(image, label, rng)
     return image, label
+
+
+def upside_down(image: NDArray[np.float32], label: NDArray[np.uint8]) -> Example:
+    """Return a body on its head, in which no hip is to be found: its bones count as shafts.
+
+    A shaft that widens towards the feet ends in a knee; this teaches the coarse network that it is no trochanter.
+    """
+    shafts = np.arange(len(CoarseClass), dtype=np.uint8)
+    for side in Side:
+        shafts[CoarseClass.proximal(side)] = CoarseClass.shaft(side)
+    return np.ascontiguousarray(image[::-1]), shafts[label[::-1]]
 
 
 def rebalanced(image: NDArray[np.float32], label: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.float32]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from segmenter.training import crops
-from segmenter.training.crops import StageOptions, cut, example, fatty, random_crop, rebalanced
+from segmenter.training.crops import StageOptions, cut, example, fatty, random_crop, rebalanced, upside_down
 
 SMALL = StageOptions(("left", "right"), 1.5, (16, 16, 16))
 
@@ -90,3 +90,10 @@ def test_a_truth_in_one_slice_can_be_cropped():
     for seed in range(20):
         hu, _ = random_crop(np.zeros(label.shape, np.int16), label, (8, 8, 8), np.random.default_rng(seed))
         assert hu.shape == (8, 8, 8)
+
+
+def test_a_body_on_its_head_has_shafts_but_no_hip():
+    label = np.arange(5, dtype=np.uint8)[:, None, None] * np.ones((1, 2, 2), np.uint8)
+    image, turned = upside_down(label.astype(np.float32), label)
+    assert image[:, 0, 0].tolist() == [4, 3, 2, 1, 0]
+    assert turned[:, 0, 0].tolist() == [4, 4, 2, 2, 0]
