@@ -16,7 +16,8 @@ from segmenter.weights import Models
 
 APART_MM = 90.0  # between the middles of the two femora of one patient, at least
 MIN_PIECE_ML = 4.0  # smaller pieces are noise
-MIN_PROXIMAL_ML = 20.0  # head, neck and trochanters of a small adult are over 100 ml; less is no hip worth outlining
+MIN_PROXIMAL_ML = 15.0  # head, neck and trochanters of a small adult are over 100 ml; less is no hip worth outlining
+MIN_ALONE_ML = 10.0  # enough in a scan that ends above the shaft, where next to nothing is taken for one
 
 
 class CoarseClass(IntEnum):
@@ -41,12 +42,18 @@ class CoarseClass(IntEnum):
 
 @dataclass(frozen=True, eq=False)
 class Hip:
-    """One femur found on the coarse grid: bounding box `low`..`high` in LPS mm, volume of its proximal part in mL."""
+    """One femur found on the coarse grid: bounding box `low`..`high` in LPS mm, volume of its parts in mL."""
 
     side: Side
     low: Matrix
     high: Matrix
     proximal_ml: float
+    shaft_ml: float = 0.0
+
+    @property
+    def counts(self) -> bool:
+        """Whether enough of a proximal femur is there."""
+        return self.proximal_ml >= (MIN_PROXIMAL_ML if self.shaft_ml > self.proximal_ml else MIN_ALONE_ML)
 
 
 def find_hips(volume: NDArray[np.generic], geometry: Geometry, models: Models) -> list[Hip]:
@@ -71,8 +78,8 @@ def hips_of(classes: NDArray[np.integer], geometry: Geometry) -> list[Hip]:
         side = Side.LEFT if 2 * left > votes.sum() else Side.RIGHT
         points = geometry.to_patient(np.argwhere(bone) + [s.start for s in box])
         proximal = votes[CoarseClass.LEFT_PROXIMAL] + votes[CoarseClass.RIGHT_PROXIMAL]
-        found.append(Hip(side, points.min(axis=0), points.max(axis=0), float(proximal)))
-    return one_per_side([hip for hip in joined(found) if hip.proximal_ml >= MIN_PROXIMAL_ML])
+        found.append(Hip(side, points.min(axis=0), points.max(axis=0), float(proximal), float(votes.sum() - proximal)))
+    return one_per_side([hip for hip in joined(found) if hip.counts])
 
 
 def joined(pieces: list[Hip]) -> list[Hip]:
@@ -85,7 +92,9 @@ def joined(pieces: list[Hip]) -> list[Hip]:
             bones.append(piece)
             continue
         low, high = np.minimum(bone.low, piece.low), np.maximum(bone.high, piece.high)
-        bones[bones.index(bone)] = Hip(bone.side, low, high, bone.proximal_ml + piece.proximal_ml)
+        bones[bones.index(bone)] = Hip(
+            bone.side, low, high, bone.proximal_ml + piece.proximal_ml, bone.shaft_ml + piece.shaft_ml
+        )
     return bones
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from segmenter.femur import Side
 from segmenter.geometry import Geometry
-from segmenter.locate import CoarseClass, hips_of
+from segmenter.locate import CoarseClass, Hip, hips_of
 
 GRID = Geometry.axial((40, 30, 60), (4.0, 4.0, 4.0), (-120.0, -60.0, -80.0))
 
@@ -65,3 +65,11 @@ def test_pieces_of_one_side_do_not_push_out_the_other_side():
 )
 def test_what_has_no_proximal_part_is_no_hip(bone):
     assert hips_of(scan(bone), GRID) == []
+
+
+@pytest.mark.parametrize(
+    ("proximal", "shaft", "counts"), [(16, 90, True), (12, 90, False), (12, 3, True), (8, 0, False)]
+)
+def test_a_scan_that_ends_above_the_shaft_needs_less_of_a_hip(proximal: float, shaft: float, counts: bool):
+    nowhere = np.zeros(3)
+    assert Hip(Side.LEFT, nowhere, nowhere, proximal, shaft).counts is counts
