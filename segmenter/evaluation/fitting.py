@@ -50,7 +50,8 @@ class Fit:
         if not self.fine_tune:
             return plain
         rate = plain.learning_rate * FINE_TUNING_RATE
-        return replace(plain, init=weights, learning_rate=rate)
+        # Some crops of some cases are a poorer sample than what the statistics come from.
+        return replace(plain, init=weights, learning_rate=rate, freeze_norm_after=0.0)
 
 
 def fit(

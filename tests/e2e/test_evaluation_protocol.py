@@ -132,4 +132,5 @@ def test_fine_tuning_begins_with_the_weights_and_goes_slowly(settings: Fit):
     assert (scratch.init, tuned.init) == (None, settings.model / "fine.safetensors")
     assert tuned.learning_rate == pytest.approx(scratch.learning_rate / 10)
     assert tuned.network == SMALL
+    assert (scratch.freeze_norm_after, tuned.freeze_norm_after) == (0.6, 0.0)
     assert replace(settings, steps=8).options().warm_up == 2
