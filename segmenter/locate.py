@@ -14,6 +14,7 @@ from segmenter.network import probabilities
 from segmenter.resample import reduce
 from segmenter.weights import Models
 
+MIN_HEIGHT_MM = 256.0  # the network's sight from one end to the other: borders so near that all see them mislead it
 APART_MM = 90.0  # between the middles of the two femora of one patient, at least
 MIN_PIECE_ML = 4.0  # smaller pieces are noise
 MIN_PROXIMAL_ML = 15.0  # head, neck and trochanters of a small adult are over 100 ml; less is no hip worth outlining
@@ -59,7 +60,9 @@ class Hip:
 def find_hips(volume: NDArray[np.generic], geometry: Geometry, models: Models) -> list[Hip]:
     """Return the hips of a scan, at most one per side, left first. volume: HU `(z, y, x)` on `geometry`."""
     corners = geometry.corners()
-    coarse = box_geometry(corners.min(axis=0), corners.max(axis=0), COARSE_MM)
+    low, high = corners.min(axis=0), corners.max(axis=0)
+    beyond = max(0.0, MIN_HEIGHT_MM - (high - low)[2]) / 2 * np.array([0.0, 0.0, 1.0])
+    coarse = box_geometry(low - beyond, high + beyond, COARSE_MM)
     classes = probabilities(models.coarse, reduce(volume, geometry, coarse, OUTSIDE_HU)).argmax(axis=0)
     return hips_of(classes, coarse)
 

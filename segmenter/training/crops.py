@@ -16,7 +16,8 @@ from segmenter.grids import COARSE_MM, FINE_MM, OUTSIDE_HU, normalise
 from segmenter.locate import CoarseClass
 from segmenter.synth.scanner import Protocol, field_of_view, scan
 
-UPSIDE_DOWN = 0.15  # of the coarse network's examples
+UPSIDE_DOWN, SHORT = 0.15, 0.4  # of the coarse network's examples
+SHORT_MM = (60.0, 180.0)  # height of a scan of the hips alone
 
 Example = tuple[NDArray[np.float32], NDArray[np.uint8]]
 
@@ -69,6 +70,8 @@ def example(path: Path, options: StageOptions, rng: np.random.Generator) -> Exam
         image = rebalanced(image, label, rng)
     elif rng.random() < UPSIDE_DOWN:
         image, label = upside_down(image, label)
+    elif rng.random() < SHORT:
+        image, label = shortened(image, label, rng)
     image = scan(image, spacing, Protocol.sample(rng), rng)
     if rng.random() < 0.35:
         image, label = cut(image, label, rng)
@@ -84,6 +87,18 @@ def upside_down(image: NDArray[np.float32], label: NDArray[np.uint8]) -> Example
     for side in Side:
         shafts[CoarseClass.proximal(side)] = CoarseClass.shaft(side)
     return np.ascontiguousarray(image[::-1]), shafts[label[::-1]]
+
+
+def shortened(image: NDArray[np.float32], label: NDArray[np.uint8], rng: np.random.Generator) -> Example:
+    """Return a scan that holds little more than the hips, as most scans made for them do."""
+    hips = np.argwhere((label == CoarseClass.LEFT_PROXIMAL) | (label == CoarseClass.RIGHT_PROXIMAL))
+    centre = hips[rng.integers(len(hips)), 0] if len(hips) else rng.integers(len(label))
+    half = rng.uniform(*SHORT_MM) / COARSE_MM / 2
+    low, high = (int(np.clip(centre + side * half, 0, len(label))) for side in (-1, 1))
+    kept = np.zeros_like(label)
+    kept[low:high] = label[low:high]
+    field_of_view(image, np.array([low, 0, 0]), np.array([high, *label.shape[1:]]))
+    return image, kept
 
 
 def rebalanced(image: NDArray[np.float32], label: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.float32]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from segmenter.training import crops
-from segmenter.training.crops import StageOptions, cut, example, fatty, random_crop, rebalanced, upside_down
+from segmenter.training.crops import StageOptions, cut, example, fatty, random_crop, rebalanced, shortened, upside_down
 
 SMALL = StageOptions(("left", "right"), 1.5, (16, 16, 16))
 
@@ -97,3 +97,14 @@ def test_a_body_on_its_head_has_shafts_but_no_hip():
     image, turned = upside_down(label.astype(np.float32), label)
     assert image[:, 0, 0].tolist() == [4, 3, 2, 1, 0]
     assert turned[:, 0, 0].tolist() == [4, 4, 2, 2, 0]
+
+
+def test_a_short_scan_holds_the_hips_and_nothing_beyond():
+    label = np.zeros((80, 8, 8), np.uint8)
+    label[40:50] = 1
+    for seed in range(10):
+        image, kept = shortened(np.full(label.shape, 40, np.float32), label, np.random.default_rng(seed))
+        height = (image[:, 0, 0] > 0).sum()
+        assert 14 <= height <= 46
+        assert (kept[image[:, 0, 0] < 0] == 0).all()
+        assert 0 < kept.sum() <= label.sum()
