@@ -109,6 +109,7 @@ class Budget:
     """What is equal for all variants.
 
     held_out: how many patients, the first of each pool, are judged on instead of trained on; and as many whole scans.
+    crop: side of the fine network's crops, voxels; those of the coarse one shrink alike.
     """
 
     out: Path
@@ -116,15 +117,16 @@ class Budget:
     steps: int
     seed: int
     held_out: int
+    crop: int
     device: str
 
     def described(self) -> dict[str, int]:
         """Return what decides about the figures."""
-        return {"patients": self.patients, "steps": self.steps, "seed": self.seed, "held_out": self.held_out}
+        return {key: value for key, value in vars(self).items() if key not in ("out", "device")}
 
     def run(self, name: str) -> Path:
         """Return the folder of a training run."""
-        return self.out / "runs" / f"{name}-{self.patients}-{self.steps}-{self.seed}-{self.held_out}"
+        return self.out / "runs" / "-".join([name, *(str(value) for value in self.described().values())])
 
     def pool(self, without: str = "") -> list[Path]:
         """Return the patients, drawn without a part where it is in them."""
@@ -145,6 +147,8 @@ class Budget:
         # loaders: a crop made in another process would hold what is left out
         plan = {"seed": self.seed, "loaders": 0, "warm_up": min(50, self.steps // 4), "device": self.device, **changes}
         options = TrainOptions(stage, self.steps, **plan)  # type: ignore[arg-type]
+        shape = tuple(round(size * self.crop / 72 / 8) * 8 for size in crops.STAGES[stage].crop)
+        crops.STAGES[stage] = replace(crops.STAGES[stage], crop=shape)
         with PARTS[without].off() if without else nullcontext():
             trainer = Trainer(options, self.pool(without)[self.held_out :], [], self.run(name))
             weights = trainer.run(lambda at: print(f"{name} {at.step}/{at.steps}, {at}") if at.step % 25 == 0 else None)
@@ -184,7 +188,8 @@ def table(results: dict[str, dict[str, Any]], budget: Budget) -> str:
     """Return the results as markdown, windows and scans apart."""
     lines = [
         f"Synthetic patients, for investigational use. {budget.steps} steps of each network on "
-        f"{budget.patients - budget.held_out} patients, seed {budget.seed}, judged on {budget.held_out} others. "
+        f"{budget.patients - budget.held_out} patients, two crops of {budget.crop} cubed a step, seed {budget.seed}, "
+        f"judged on {budget.held_out} others. "
         "Compare lines, not with the shipped weights, which train longer."
     ]
     for judged, title in (
@@ -210,6 +215,7 @@ def table(results: dict[str, dict[str, Any]], budget: Budget) -> str:
 @click.option("--steps", default=300, show_default=True, type=click.IntRange(1))
 @click.option("--seed", default=1, show_default=True, type=click.IntRange(0))
 @click.option("--held-out", default=8, show_default=True, type=click.IntRange(1))
+@click.option("--crop", default=72, show_default=True, help="Side of the fine network's crops, voxels; coarse alike.")
 @click.option("--device", default="auto", show_default=True)
 @click.option("--inside", hidden=True, help="The one variant that this process measures.")
 def main(variants: str, inside: str | None, **equal: Any) -> None:

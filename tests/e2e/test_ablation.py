@@ -37,10 +37,10 @@ def out(tmp_path: Path) -> Path:
 
 @pytest.mark.timeout(900)
 def test_variants_are_trained_judged_and_not_done_twice(out: Path):
-    equal = ["--out", str(out), "--patients", "2", "--steps", "1", "--held-out", "1", "--device", "cpu"]
+    equal = ["--out", str(out), "--patients", "2", "--steps", "1", "--held-out", "1", "--crop", "48", "--device", "cpu"]
     done = ablation(*equal, "--variants", "width-8")
     assert done.returncode == 0, done.stderr
-    path = out / "results" / "width-8-2-1-1-1.json"
+    path = out / "results" / "width-8-2-1-1-1-48.json"
     result = json.loads(path.read_text())
     assert len(result["dice"]) == len(result["volume_ratio"]) == 1
     assert 0 <= result["dice"][0] <= 1
