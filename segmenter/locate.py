@@ -17,8 +17,8 @@ from segmenter.weights import Models
 MIN_HEIGHT_MM = 256.0  # the network's sight from one end to the other: borders so near that all see them mislead it
 APART_MM = 90.0  # between the middles of the two femora of one patient, at least
 MIN_PIECE_ML = 4.0  # smaller pieces are noise
-MIN_PROXIMAL_ML = 15.0  # head, neck and trochanters of a small adult are over 100 ml; less is no hip worth outlining
-MIN_ALONE_ML = 10.0  # enough in a scan that ends above the shaft, where next to nothing is taken for one
+MIN_PROXIMAL_ML = 10.0  # head, neck and trochanters of a small adult are over 100 ml; less is no hip worth outlining
+SURE_ML, MIN_SHARE = 40.0, 0.2  # less than both is a sliver at the end of a shaft: a stem's, or what a scan cuts off
 
 
 class CoarseClass(IntEnum):
@@ -54,7 +54,8 @@ class Hip:
     @property
     def counts(self) -> bool:
         """Whether enough of a proximal femur is there."""
-        return self.proximal_ml >= (MIN_PROXIMAL_ML if self.shaft_ml > self.proximal_ml else MIN_ALONE_ML)
+        sure = self.proximal_ml >= min(SURE_ML, MIN_SHARE * (self.proximal_ml + self.shaft_ml))
+        return sure and self.proximal_ml >= MIN_PROXIMAL_ML
 
 
 def find_hips(volume: NDArray[np.generic], geometry: Geometry, models: Models) -> list[Hip]:

@@ -68,8 +68,8 @@ def test_what_has_no_proximal_part_is_no_hip(bone):
 
 
 @pytest.mark.parametrize(
-    ("proximal", "shaft", "counts"), [(16, 90, True), (12, 90, False), (12, 3, True), (8, 0, False)]
+    ("proximal", "shaft", "counts"), [(25, 90, True), (17, 90, False), (45, 400, True), (12, 3, True), (8, 0, False)]
 )
-def test_a_scan_that_ends_above_the_shaft_needs_less_of_a_hip(proximal: float, shaft: float, counts: bool):
+def test_a_sliver_at_the_end_of_a_shaft_is_no_hip(proximal: float, shaft: float, counts: bool):
     nowhere = np.zeros(3)
     assert Hip(Side.LEFT, nowhere, nowhere, proximal, shaft).counts is counts
