@@ -95,10 +95,7 @@ def shortened(image: NDArray[np.float32], label: NDArray[np.uint8], rng: np.rand
     centre = hips[rng.integers(len(hips)), 0] if len(hips) else rng.integers(len(label))
     half = rng.uniform(*SHORT_MM) / COARSE_MM / 2
     low, high = (int(np.clip(centre + side * half, 0, len(label))) for side in (-1, 1))
-    kept = np.zeros_like(label)
-    kept[low:high] = label[low:high]
-    field_of_view(image, np.array([low, 0, 0]), np.array([high, *label.shape[1:]]))
-    return image, kept
+    return framed(image, label, np.array([low, 0, 0]), np.array([high, *label.shape[1:]]))
 
 
 def rebalanced(image: NDArray[np.float32], label: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.float32]:
@@ -155,6 +152,13 @@ def cut(image: NDArray[np.float32], label: NDArray[np.uint8], rng: np.random.Gen
     size = np.array(image.shape)
     low = np.where(rng.random(3) < 0.4, rng.uniform(0, 0.4, 3) * size, 0).astype(int)
     high = np.where(rng.random(3) < 0.4, rng.uniform(0.6, 1, 3) * size, size).astype(int)
+    return framed(image, label, low, high)
+
+
+def framed(
+    image: NDArray[np.float32], label: NDArray[np.uint8], low: NDArray[np.int64], high: NDArray[np.int64]
+) -> Example:
+    """Return image and label blank outside the index box `low`..`high` (exclusive); the image is changed in place."""
     field_of_view(image, low, high)
     kept = np.zeros_like(label)
     box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
