@@ -13,7 +13,7 @@ from pynetdicom.dimse_primitives import C_STORE
 from node.errors import Answer, NodeError, ObjectError
 from node.headers import read_header
 from node.inbox import Inbox
-from node.ledger import Ledger
+from node.ledger import Ledger, records
 from node.ledger.records import Arrival, Outcome, Refusal
 from node.states import Reason
 from node.uids import require_uid
@@ -30,6 +30,7 @@ class Handlers:
     def __init__(self, ledger: Ledger, inbox: Inbox) -> None:
         self._ledger = ledger
         self._inbox = inbox
+        self._called = "QCTNODE"
         self._carried: WeakKeyDictionary[Association, int] = WeakKeyDictionary()
 
     def bindings(self) -> list[evt.EventHandlerType]:
@@ -96,8 +97,11 @@ class Handlers:
         kept = self._inbox.keep((header.study_uid, header.series_uid, header.sop_uid), content, _digest(event))
         calling_ae, host = _caller(event.assoc)
         syntax = str(event.context.transfer_syntax)
-        arrival = Arrival(header, syntax, kept.path, kept.digest, kept.size, calling_ae, host)
-        if self._ledger.record_instance(arrival) is Outcome.CONFLICT:
+        association = records.Association(
+            f"{id(event.assoc):032x}", "scp", calling_ae, self._called, host, self._ledger.now()
+        )
+        arrival = Arrival(header, syntax, kept.path, kept.digest, kept.size, association)
+        if self._ledger.record_instance(arrival) is Outcome.VARIANT:
             self._inbox.discard(kept)
             sentence = "an object with this SOP Instance UID but other content is here already; the first one stays"
             raise ObjectError(Reason.DIFFERENT_CONTENT, sentence, Answer.DIFFERENT_CONTENT)

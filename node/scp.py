@@ -87,7 +87,7 @@ def _application_entity(settings: Settings) -> AE:
     intake = settings.intake
     ae = AE(ae_title=settings.node.ae_title)
     ae.require_called_aet = True
-    if not intake.accept_unknown_peers:
+    if not settings.accepts_unknown_peers:
         # Ourselves, too: `up` and `status` verify that we answer. (An empty list would let everybody in.)
         ae.require_calling_aet = [settings.node.ae_title, *(peer.ae_title for peer in settings.peers)]
     ae.maximum_associations = intake.maximum_associations

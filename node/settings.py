@@ -12,6 +12,7 @@ from pydantic import (
     ConfigDict,
     Field,
     NonNegativeFloat,
+    NonNegativeInt,
     PositiveFloat,
     PositiveInt,
     ValidationError,
@@ -82,10 +83,27 @@ class Intake(Section):
     """What we take, and when a series counts as having arrived."""
 
     quiet_seconds: PositiveFloat = 10
-    accept_unknown_peers: bool = True
-    min_free_mb: Annotated[int, Field(ge=0)] = 500  # below it C-STORE is answered "out of resources"
+    give_up_seconds: PositiveFloat = 600  # a series that is not whole by then is held
+    expect: tuple[Literal["series-count", "images-in-acquisition"], ...] = ("series-count", "images-in-acquisition")
+    expect_peer: str = ""  # name of the peer that is asked by C-FIND how many images a series has
+    series_per_study: Literal["best", "all"] = "best"
+    accept_unknown_peers: bool | None = None  # unset: everybody as long as no peers are configured
+    warn_free_mb: NonNegativeInt = 5000  # below it the node warns
+    min_free_mb: NonNegativeInt = 500  # below it C-STORE is answered "out of resources"
+    warn_free_inodes: NonNegativeInt = 100_000
+    min_free_inodes: NonNegativeInt = 10_000
+    receivers: Annotated[int, Field(ge=0, le=64)] = 0  # processes that share the port; 0 = one per core, at most 4
     maximum_associations: Annotated[int, Field(ge=1, le=1000)] = 64
-    network_timeout_seconds: PositiveFloat = 60
+    maximum_pdu_size: Annotated[int, Field(ge=16384, le=4_194_304)] = 262_144
+    maximum_object_mb: PositiveInt = 4000
+    network_timeout_seconds: PositiveFloat = 60  # of silence within an association
+    association_seconds: PositiveFloat = 14_400  # an association may last so long in all
+
+    @model_validator(mode="after")
+    def _in_order(self) -> "Intake":
+        if self.give_up_seconds < self.quiet_seconds:
+            raise ValueError("give_up_seconds must be at least quiet_seconds")
+        return self
 
 
 class Peer(Section):
@@ -95,21 +113,32 @@ class Peer(Section):
     ae_title: AETitle
     host: Annotated[str, Field(min_length=1)]
     port: Port
+    maximum_associations: PositiveInt | None = None  # of this peer at one time; absent = as many as there are
 
 
 class Route(Section):
-    """Which series it is for and what happens to them; every stated condition must hold.
+    r"""Which series it is for and what happens to them; every stated condition must hold.
 
     Conditions are lists of shell patterns (`*hip*`, case does not matter) of which one must match.
-    destinations: names of peers; absent = all peers. priority: the higher goes first.
+    image_type: matched against the values joined by a backslash (`*\AXIAL*`). slice thickness: both ends included.
+    model: folder of other weights than `[segmenter] model`. destinations: names of peers; absent = all peers.
+    priority: the higher goes first.
     """
 
-    name: Annotated[str, Field(min_length=1)]
+    name: Annotated[str, Field(min_length=1, max_length=64)]
+    called_ae: Patterns = ()
     calling_ae: Patterns = ()
+    modality: Patterns = ()
     body_part: Patterns = ()
     study_description: Patterns = ()
     series_description: Patterns = ()
+    kernel: Patterns = ()
+    image_type: Patterns = ()
+    min_slice_thickness_mm: NonNegativeFloat | None = None
+    max_slice_thickness_mm: PositiveFloat | None = None
+    contrast: bool | None = None
     action: Literal["segment", "decline", "hold"] = "segment"
+    model: str = ""
     destinations: tuple[str, ...] | None = None
     priority: Annotated[int, Field(ge=-100, le=100)] = 0
 
@@ -140,6 +169,13 @@ class Delivery(Section):
     max_attempts: PositiveInt = 300
     timeout_seconds: PositiveFloat = 30
     lease_seconds: PositiveFloat = 120
+
+
+class Retention(Section):
+    """When the files of a study may go; 0 = never. What is pending, held or failed always stays."""
+
+    delivered_days: NonNegativeFloat = 30  # after every destination has every result
+    declined_days: NonNegativeFloat = 0
 
 
 class Segmenter(Section):
@@ -186,6 +222,7 @@ class Settings(BaseSettings):
     routes: tuple[Route, ...] = ()
     jobs: Jobs = Jobs()
     delivery: Delivery = Delivery()
+    retention: Retention = Retention()
     segmenter: Segmenter = Segmenter()
 
     @classmethod
@@ -221,6 +258,12 @@ class Settings(BaseSettings):
                 there = ", ".join(known) or "none"
                 raise ValueError(f"{route.name} sends to {', '.join(unknown)}, but the peers are: {there}")
         return routes
+
+    @property
+    def accepts_unknown_peers(self) -> bool:
+        """Whether everybody may send: closed is the default as soon as peers are configured."""
+        chosen = self.intake.accept_unknown_peers
+        return not self.peers if chosen is None else chosen
 
     @property
     def data(self) -> Path:

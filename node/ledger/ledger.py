@@ -2,6 +2,7 @@
 
 from typing import Self
 
+from node.ledger.arrivals import Arrivals
 from node.ledger.desk import Desk
 from node.ledger.intake import Intake
 from node.ledger.outbox import Outbox
@@ -10,7 +11,7 @@ from node.ledger.work import Work
 from node.settings import Settings
 
 
-class Ledger(Intake, Work, Outbox, Desk):
+class Ledger(Arrivals, Intake, Work, Outbox, Desk):
     """Series, jobs, results, deliveries and processes in one SQL database; safe for many processes and threads."""
 
     @classmethod

@@ -15,7 +15,9 @@ class Header:
     """What the node reads of an arriving data set; an absent attribute is empty or None.
 
     position: Image Position (Patient), LPS mm. orientation: the six cosines. spacing: Pixel Spacing, (row, column) mm.
-    rescale: whether Rescale Slope and Intercept are there. No patient data beyond the accession number.
+    rescale: whether Rescale Slope and Intercept are there. thickness: Slice Thickness, mm. contrast: whether a
+    Contrast/Bolus Agent is named. images_in_acquisition, series_instances: how many images the sender says there are.
+    No patient data beyond the accession number.
     """
 
     study_uid: str
@@ -36,6 +38,32 @@ class Header:
     orientation: tuple[float, ...] | None = None
     spacing: tuple[float, float] | None = None
     rescale: bool = False
+    thickness: float | None = None
+    kernel: str = ""
+    contrast: bool = False
+    acquisition: int | None = None
+    images_in_acquisition: int | None = None
+    series_instances: int | None = None
+
+
+@dataclass(frozen=True)
+class Association:
+    """One association with a sender. receiver: the process that holds it, by the name it reports itself under."""
+
+    id: str
+    receiver: str
+    calling_ae: str
+    called_ae: str
+    host: str
+    started_at: datetime
+
+
+class Ending(StrEnum):
+    """How an association ended."""
+
+    RELEASED = "released"
+    ABORTED = "aborted"  # by either side
+    LOST = "lost"  # the connection broke, or our process died
 
 
 @dataclass(frozen=True)
@@ -47,16 +75,36 @@ class Arrival:
     path: Path
     sha256: str
     size: int
-    calling_ae: str
-    host: str
+    association: Association
 
 
 class Outcome(StrEnum):
-    """What `Ledger.record_instance` found."""
+    """What `Ledger.record_instances` found."""
 
     NEW = "new"
     DUPLICATE = "duplicate"  # the same bytes are here already
-    CONFLICT = "conflict"  # other bytes are here under this SOP Instance UID
+    VARIANT = "variant"  # other bytes are here under this SOP Instance UID: both are kept, the first is used
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What tells whether a series has arrived, beside its headers; times in seconds.
+
+    quiet: since the last slice. waited: since the first slice of this revision. open: associations that carried the
+    series and still stand. sender_open: other associations of the same sender that still stand. ended: since the last
+    association that carried it ended, None if none has. broken: whether one of them was aborted or lost. expected: how
+    many images there are, by somebody who should know, with `expected_from`. forced: a person said it is enough.
+    """
+
+    quiet: float
+    waited: float
+    open: int = 0
+    sender_open: int = 0
+    ended: float | None = None
+    broken: bool = False
+    expected: int | None = None
+    expected_from: str = ""
+    forced: bool = False
 
 
 @dataclass(frozen=True)
@@ -73,7 +121,8 @@ class Refusal:
 class Decision:
     """What completeness or routing says about a job: its next state and, if that is not good news, why.
 
-    destinations: names of peers; None as long as no route has been chosen.
+    destinations: names of peers; None as long as no route has been chosen. route: the name of the one chosen.
+    model: folder of weights, empty = the settings'.
     """
 
     state: JobState
@@ -81,6 +130,8 @@ class Decision:
     reason: str = ""
     destinations: tuple[str, ...] | None = None
     priority: int = 0
+    route: str = ""
+    model: str = ""
 
 
 @dataclass(frozen=True)
@@ -133,7 +184,8 @@ class Job:
     """One series revision on its way, as the ledger knows it now. Times are UTC.
 
     instances: objects of the series up to this revision (for a refusal: how often it happened). stage_seconds: what the
-    worker reported. created_at: when the first complete revision of the series was found so.
+    worker reported. created_at: when the first complete revision of the series was found so. duplicates: objects that
+    came again. forced: a person overrode completeness or the choice among series. removed_at: when its files went.
     """
 
     id: str
@@ -149,8 +201,14 @@ class Job:
     body_part: str
     accession: str
     calling_ae: str
+    called_ae: str
     host: str
     instances: int
+    duplicates: int
+    expected: int | None
+    forced: bool
+    route: str
+    model: str
     received_at: datetime
     last_slice_at: datetime
     complete_at: datetime | None
@@ -158,6 +216,7 @@ class Job:
     queued_at: datetime | None
     started_at: datetime | None
     finished_at: datetime | None
+    removed_at: datetime | None
     attempts: int
     priority: int
     destinations: tuple[str, ...] | None

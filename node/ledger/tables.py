@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from sqlalchemy import (
     JSON,
     BigInteger,
+    Boolean,
     Column,
     DateTime,
     Dialect,
@@ -19,7 +20,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-HEAD = "0002"
+HEAD = "0003"
 """The newest migration; an open ledger at this revision needs no Alembic."""
 
 
@@ -68,14 +69,45 @@ instances = Table(
     Column("id", Integer, primary_key=True),
     Column("series_id", ForeignKey("series.id"), nullable=False, index=True),
     Column("revision", Integer, nullable=False),
-    Column("sop_uid", String(64), nullable=False, unique=True),
+    Column("sop_uid", String(64), nullable=False),
+    Column("variant", Integer, nullable=False, default=0),  # 0 = the first, which is used; others came later
     Column("transfer_syntax", String(64), nullable=False),
     Column("path", Text, nullable=False),
     Column("sha256", String(64), nullable=False),
     Column("size", BigInteger, nullable=False),
     Column("received_at", Moment, nullable=False),
     Column("header", JSON, nullable=False),
+    UniqueConstraint("sop_uid", "variant"),
 )
+
+associations = Table(
+    "associations",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("receiver", String(128), nullable=False),
+    Column("calling_ae", String(16), nullable=False),
+    Column("called_ae", String(16), nullable=False),
+    Column("host", String(64), nullable=False),
+    Column("started_at", Moment, nullable=False),
+    Column("ended_at", Moment, index=True),
+    Column("ending", String(16), nullable=False, default=""),
+)
+"""Associations that carried objects; one without an end still stands, as long as its receiver lives."""
+
+carried = Table(
+    "carried",
+    metadata,
+    Column("association_id", ForeignKey("associations.id"), primary_key=True),
+    Column("series_id", ForeignKey("series.id"), primary_key=True, index=True),
+)
+"""Which association carried slices of which series."""
+
+removals = Table(
+    "removals",
+    metadata,
+    Column("path", Text, primary_key=True),
+)
+"""Files that retention has struck off and that are to be unlinked; relative to the data folder."""
 
 jobs = Table(
     "jobs",
@@ -88,8 +120,14 @@ jobs = Table(
     Column("code", String(32), nullable=False, default=""),
     Column("reason", Text, nullable=False, default=""),
     Column("calling_ae", String(16), nullable=False),
+    Column("called_ae", String(16), nullable=False, default=""),
     Column("host", String(64), nullable=False),
     Column("instances", Integer, nullable=False),
+    Column("duplicates", Integer, nullable=False, default=0),
+    Column("expected", Integer),
+    Column("forced", Boolean, nullable=False, default=False),
+    Column("route", String(64), nullable=False, default=""),
+    Column("model", Text, nullable=False, default=""),
     Column("received_at", Moment, nullable=False),
     Column("last_slice_at", Moment, nullable=False),
     Column("complete_at", Moment),
@@ -97,6 +135,7 @@ jobs = Table(
     Column("last_dispatched_at", Moment),
     Column("started_at", Moment),
     Column("finished_at", Moment),
+    Column("removed_at", Moment),
     Column("attempts", Integer, nullable=False, default=0),
     Column("priority", Integer, nullable=False, default=0),
     Column("destinations", JSON(none_as_null=True)),

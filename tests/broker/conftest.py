@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+from senders import association
 
 from node.broker import Dispatcher, make_app
 from node.ledger import Ledger
@@ -61,7 +62,7 @@ class Site:
         header, path = self._slice()
         data = path.read_bytes()
         arrival = Arrival(
-            header, ExplicitVRLittleEndian, path, hashlib.sha256(data).hexdigest(), len(data), "SCANNER", "127.0.0.1"
+            header, ExplicitVRLittleEndian, path, hashlib.sha256(data).hexdigest(), len(data), association()
         )
         self.ledger.record_instance(arrival)
         (job,) = [job for job in self.ledger.jobs() if job.series_uid == header.series_uid]

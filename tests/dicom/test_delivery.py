@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, RawDataStorage, generate_uid
+from senders import association
 
 from node.delivery import deliver
 from node.ledger import Ledger
@@ -58,7 +59,7 @@ def write_result(path) -> Result:
 def job(ledger, settings):
     """A finished job with two results for the peer; returns its id."""
     header = Header(generate_uid(), generate_uid(), generate_uid(), CTImageStorage, modality="CT")
-    ledger.record_instance(Arrival(header, ExplicitVRLittleEndian, settings.data / "x", "0", 1, "SCANNER", "127.0.0.1"))
+    ledger.record_instance(Arrival(header, ExplicitVRLittleEndian, settings.data / "x", "0", 1, association()))
     (found,) = ledger.jobs()
     ledger.decide(found.id, Decision(JobState.COMPLETE))
     ledger.decide(found.id, Decision(JobState.QUEUED, destinations=("pacs",)))

@@ -11,6 +11,7 @@ import httpx
 import pytest
 import uvicorn
 from PIL import Image
+from senders import association
 
 from node.ledger import Ledger
 from node.ledger.records import Arrival, Decision, Header, Refusal, Result
@@ -164,8 +165,7 @@ def arrive(ledger, settings):
                     path=settings.data / f"inbox/{uid}.{index}.dcm",
                     sha256=f"{number:032d}{index:032d}",
                     size=500_000,
-                    calling_ae="CT1",
-                    host="10.0.0.9",
+                    association=association("CT1", "10.0.0.9"),
                 )
             )
         return ledger.jobs(search=uid)[0].id

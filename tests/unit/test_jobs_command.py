@@ -3,6 +3,7 @@ import json
 from contextlib import closing
 
 import pytest
+from senders import association
 
 from node.cli import main
 from node.ledger import Ledger
@@ -42,7 +43,9 @@ def run(capsys):
 
 def received(ledger, series="1.2.3"):
     header = Header("1.2", series, f"{series}.1", "1.9", modality="CT", series_description="QCT hip")
-    ledger.record_instance(Arrival(header, "1.2.840.10008.1.2.1", ledger.data / "x.dcm", "d", 1, "SCANNER", "10.0.0.7"))
+    ledger.record_instance(
+        Arrival(header, "1.2.840.10008.1.2.1", ledger.data / "x.dcm", "d", 1, association(host="10.0.0.7"))
+    )
     return next(job.id for job in ledger.jobs(JobState.RECEIVED) if job.series_uid == series)
 
 

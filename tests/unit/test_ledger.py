@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from senders import association
 
 from node.errors import LedgerError, NotAllowedError, UnknownJobError
 from node.ledger import Ledger
@@ -54,7 +55,9 @@ def arrival(ledger, number=1, series="1.2.3", sha256=None, **header):
     values = {"study_uid": "1.2", "series_uid": series, "sop_uid": f"{series}.{number}", "sop_class_uid": "1.9"}
     path = ledger.data / "inbox" / f"{number}.dcm"
     described = Header(**(values | {"modality": "CT", "position": (0.0, 0.0, float(number))} | header))
-    return Arrival(described, "1.2.840.10008.1.2.1", path, sha256 or f"digest{number}", 100, "SCANNER", "10.0.0.7")
+    return Arrival(
+        described, "1.2.840.10008.1.2.1", path, sha256 or f"digest{number}", 100, association(host="10.0.0.7")
+    )
 
 
 def only_job(ledger) -> Job:
@@ -120,13 +123,13 @@ def test_headers_come_back_as_they_went_in(ledger):
 def test_same_bytes_again_are_a_duplicate_and_others_a_conflict(ledger):
     ledger.record_instance(arrival(ledger, 1))
     assert ledger.record_instance(arrival(ledger, 1)) is Outcome.DUPLICATE
-    assert ledger.record_instance(arrival(ledger, 1, sha256="other")) is Outcome.CONFLICT
+    assert ledger.record_instance(arrival(ledger, 1, sha256="other")) is Outcome.VARIANT
     assert only_job(ledger).instances == 1
 
 
 def test_a_sop_uid_taken_in_another_series_is_a_conflict_there(ledger):
     ledger.record_instance(arrival(ledger, 1))
-    assert ledger.record_instance(arrival(ledger, 9, series="1.2.4", sop_uid="1.2.3.1")) is Outcome.CONFLICT
+    assert ledger.record_instance(arrival(ledger, 9, series="1.2.4", sop_uid="1.2.3.1")) is Outcome.VARIANT
     assert len(ledger.jobs()) == 1
 
 
@@ -561,7 +564,9 @@ def test_the_migrations_make_exactly_the_tables(ledger):
 
 
 def test_a_ledger_of_the_first_layout_is_brought_up_to_date(ledger, clock):
-    import sqlite3
+    from alembic import command
+    from alembic.config import Config
+    from sqlalchemy import create_engine
 
     first = queued_job(ledger)
     created = ledger.job(first).created
@@ -569,11 +574,14 @@ def test_a_ledger_of_the_first_layout_is_brought_up_to_date(ledger, clock):
     ledger.record_instance(arrival(ledger, 2))
     later = ledger.jobs(S.RECEIVED)[0].id
     ledger.decide(later, Decision(S.COMPLETE))
-    with sqlite3.connect(ledger.data / "ledger.sqlite3") as raw:
-        raw.execute("ALTER TABLE series DROP COLUMN created_at")
-        raw.execute("UPDATE alembic_version SET version_num = '0001'")
+    config = Config()
+    config.set_main_option("script_location", "node.ledger:migrations")
+    with create_engine(f"sqlite:///{ledger.data}/ledger.sqlite3").begin() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0001")
     again = Ledger.open(f"sqlite:///{ledger.data}/ledger.sqlite3", ledger.data)
     assert [again.job(job_id).created for job_id in (first, later)] == [created, created]
+    assert again.instances_of(later) == ledger.instances_of(later)
     again.close()
 
 

@@ -34,7 +34,7 @@ def test_defaults_are_those_of_the_contract(tmp_path):
     )
     assert (settings.node.http_host, settings.node.http_port) == ("127.0.0.1", 8080)
     assert (settings.node.broker_url, settings.intake.quiet_seconds) == ("embedded", 10)
-    assert settings.intake.accept_unknown_peers is True
+    assert settings.accepts_unknown_peers is True
     assert settings.data == tmp_path / "qct-data"
     assert settings.database_url == f"sqlite:///{tmp_path}/qct-data/ledger.sqlite3"
 

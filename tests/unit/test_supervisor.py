@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, MRImageStorage
+from senders import association
 
 from node.broker import DELIVERY_THREADS, BrokerDownError
 from node.errors import LedgerError
@@ -92,7 +93,7 @@ def arrive(ledger, count=12, *, series="1.2.3", modality="CT", body_part="", ski
             image_type=("ORIGINAL", "PRIMARY", "AXIAL"), frame_of_reference="1.9", rescale=True,
             position=(0.0, 0.0, 4.0 * n), orientation=(1.0, 0.0, 0.0, 0.0, 1.0, 0.0), spacing=(1.0, 1.0),
         )  # fmt: skip
-        ledger.record_instance(Arrival(header, ExplicitVRLittleEndian, Path("x"), "0", 1, "SCANNER", "127.0.0.1"))
+        ledger.record_instance(Arrival(header, ExplicitVRLittleEndian, Path("x"), "0", 1, association()))
     (job,) = [job for job in ledger.jobs() if job.series_uid == series and job.state is JobState.RECEIVED]
     return job.id
 

@@ -6,6 +6,7 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from senders import association
 from starlette.testclient import TestClient
 
 from node.ledger import Ledger
@@ -69,8 +70,7 @@ def receive(ledger, tmp_path):
                 path=tmp_path / f"inbox/{number}.dcm",
                 sha256=f"{number:064d}",
                 size=1000,
-                calling_ae=calling_ae,
-                host="10.0.0.9",
+                association=association(calling_ae, "10.0.0.9"),
             )
         )
         return ledger.jobs(search=series_uid)[0].id

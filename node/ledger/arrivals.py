@@ -1,0 +1,197 @@
+"""What arrives: instances, the revisions of their series, and the associations that bring them."""
+
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from functools import cache
+from typing import Any
+
+from sqlalchemy import Connection, Row, Table, bindparam, func, insert, select, update
+from sqlalchemy.dialects.postgresql import insert as postgres_insert
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+
+from node.ledger.ids import new_job_id
+from node.ledger.records import Arrival, Association, Ending, Header, Outcome
+from node.ledger.store import Store
+from node.ledger.tables import associations, carried, instances, jobs, series
+from node.states import UNFINISHED, JobState, Reason
+
+# Statements of the way every object takes are built once: building them takes longer than running them.
+SERIES_KEY = (series.c.study_uid == bindparam("study_uid")) & (series.c.series_uid == bindparam("series_uid"))
+# The row stays locked, so that concurrent slices of one series queue up here on PostgreSQL, too.
+LOCK_SERIES = select(series.c.id).where(SERIES_KEY).with_for_update()
+IS_CARRIED = select(carried).where(
+    carried.c.association_id == bindparam("association_id"), carried.c.series_id == bindparam("series_id")
+)
+NEWEST_JOB = (
+    select(*jobs.c["id", "revision", "state", "code", "instances"])
+    .where(jobs.c.series_id == bindparam("series_id"))
+    .order_by(jobs.c.revision.desc())
+    .limit(1)
+)
+THIS_JOB = jobs.c.id == bindparam("job_id")
+COUNT_NEW = (
+    update(jobs).where(THIS_JOB).values(instances=jobs.c.instances + bindparam("n"), last_slice_at=bindparam("at"))
+)
+COUNT_AGAIN = update(jobs).where(THIS_JOB).values(duplicates=jobs.c.duplicates + bindparam("n"))
+KNOWN = select(instances.c.sha256, instances.c.variant).where(instances.c.sop_uid == bindparam("sop_uid"))
+
+
+class Arrivals(Store):
+    """The ledger's side of receiving."""
+
+    def record_instances(self, arrivals: Sequence[Arrival]) -> list[Outcome]:
+        """Write down objects whose bytes are on disk, all in one transaction; returns one outcome for each, in order.
+
+        New ones open or revise the jobs of their series; duplicates are counted. When this returns, the rows are
+        committed.
+        """
+        by_series: dict[tuple[str, str], list[int]] = defaultdict(list)
+        for index, arrival in enumerate(arrivals):
+            by_series[arrival.header.study_uid, arrival.header.series_uid].append(index)
+        outcomes: dict[int, Outcome] = {}
+        with self._write() as connection:
+            for key in sorted(by_series):  # the same order for everybody, so that nobody waits in a circle
+                indices = by_series[key]
+                found = self._record_series(connection, [arrivals[i] for i in indices])
+                outcomes.update(zip(indices, found, strict=True))
+        return [outcomes[index] for index in range(len(arrivals))]
+
+    def record_instance(self, arrival: Arrival) -> Outcome:
+        """Write down one object, as `record_instances` does."""
+        [outcome] = self.record_instances([arrival])
+        return outcome
+
+    def _record_series(self, connection: Connection, arrivals: Sequence[Arrival]) -> list[Outcome]:
+        series_id = _series_id(connection, arrivals[0].header)
+        for association in {arrival.association.id: arrival.association for arrival in arrivals}.values():
+            _carry(connection, association, series_id)
+        last = connection.execute(NEWEST_JOB, {"series_id": series_id}).first()
+        joins = last is not None and _takes_more(last)
+        revision = 1 if last is None else last.revision + (not joins)
+        outcomes = [self._record(connection, series_id, revision, arrival) for arrival in arrivals]
+        fresh, again = outcomes.count(Outcome.NEW), outcomes.count(Outcome.DUPLICATE)
+        if fresh and not joins:
+            self._open(connection, series_id, last, arrivals[outcomes.index(Outcome.NEW)])
+            last = connection.execute(NEWEST_JOB, {"series_id": series_id}).first()
+        if last is not None:
+            if fresh:
+                connection.execute(COUNT_NEW, {"job_id": last.id, "n": fresh, "at": self.now()})
+            if again:
+                connection.execute(COUNT_AGAIN, {"job_id": last.id, "n": again})
+        return outcomes
+
+    def _record(self, connection: Connection, series_id: int, revision: int, arrival: Arrival) -> Outcome:
+        values = {
+            "series_id": series_id,
+            "revision": revision,
+            "sop_uid": arrival.header.sop_uid,
+            "variant": 0,
+            "transfer_syntax": arrival.transfer_syntax,
+            "path": self._relative(arrival.path),
+            "sha256": arrival.sha256,
+            "size": arrival.size,
+            "received_at": self.now(),
+            "header": vars(arrival.header),
+        }
+        if _insert_new(connection, instances, values):
+            return Outcome.NEW
+        while True:
+            known = connection.execute(KNOWN, {"sop_uid": arrival.header.sop_uid}).all()
+            if any(row.sha256 == arrival.sha256 for row in known):
+                return Outcome.DUPLICATE
+            values["variant"] = max(row.variant for row in known) + 1
+            if _insert_new(connection, instances, values):
+                return Outcome.VARIANT
+
+    def _open(self, connection: Connection, series_id: int, last: Row[Any] | None, arrival: Arrival) -> None:
+        """Open the series' next revision; what has no result yet makes place for it."""
+        revision, so_far = (last.revision, last.instances) if last is not None else (0, 0)
+        if last is not None and JobState(last.state) in UNFINISHED:
+            sentence = "more slices arrived, so a new revision of the series takes its place"
+            values = {"code": Reason.SUPERSEDED, "reason": sentence, "finished_at": self.now()}
+            self._move(connection, last.id, JobState.CANCELLED, **values)
+        job_id = new_job_id(self.now())
+        connection.execute(
+            insert(jobs).values(
+                id=job_id,
+                series_id=series_id,
+                revision=revision + 1,
+                state=JobState.RECEIVED,
+                calling_ae=arrival.association.calling_ae,
+                called_ae=arrival.association.called_ae,
+                host=arrival.association.host,
+                instances=so_far,
+                received_at=self.now(),
+                last_slice_at=self.now(),
+            )
+        )
+        sentence = "the first slice arrived" if revision == 0 else f"a late slice opened revision {revision + 1}"
+        self._note(connection, job_id, JobState.RECEIVED, sentence)
+
+    def end_association(self, association_id: str, ending: Ending) -> None:
+        """Note that an association has ended; one that carried nothing is not known here, and nothing happens."""
+        standing = (associations.c.id == association_id) & associations.c.ended_at.is_(None)
+        with self._write() as connection:
+            connection.execute(update(associations).where(standing).values(ended_at=self.now(), ending=ending))
+
+    def end_lost_associations(self, receivers: Collection[str]) -> int:
+        """End the associations of receivers that live no more; receivers: the names of those that do.
+
+        Returns how many there were.
+        """
+        lost = associations.c.ended_at.is_(None) & associations.c.receiver.not_in(receivers)
+        with self._read() as connection:
+            if connection.execute(select(associations.c.id).where(lost).limit(1)).first() is None:
+                return 0
+        with self._write() as connection:
+            values = {"ended_at": self.now(), "ending": Ending.LOST}
+            return connection.execute(update(associations).where(lost).values(values)).rowcount
+
+    def standing_associations(self) -> int:
+        """Return how many associations that carried objects still stand."""
+        standing = select(func.count()).select_from(associations).where(associations.c.ended_at.is_(None))
+        with self._read() as connection:
+            return int(connection.execute(standing).scalar_one())
+
+
+def _takes_more(job: Row[Any]) -> bool:
+    """Tell whether a new slice joins this job: it is still receiving, or a person held or cancelled it."""
+    held = job.state == JobState.HELD and job.code == Reason.PERSON_HOLDS
+    cancelled = job.state == JobState.CANCELLED and job.code == Reason.PERSON_CANCELS
+    return held or cancelled or bool(job.state == JobState.RECEIVED)
+
+
+def _series_id(connection: Connection, header: Header) -> int:
+    """Return the id of the series' row, which is made if need be, and hold its lock."""
+    key = {"study_uid": header.study_uid, "series_uid": header.series_uid}
+    found = connection.execute(LOCK_SERIES, key).scalar()
+    if found is None:
+        values = key | {
+            "modality": header.modality[:16],
+            "accession": header.accession[:64],
+            "study_description": header.study_description[:64],
+            "series_description": header.series_description[:64],
+            "body_part": header.body_part[:64],
+        }
+        _insert_new(connection, series, values)
+        found = connection.execute(LOCK_SERIES, key).scalar_one()
+    return int(found)
+
+
+def _carry(connection: Connection, association: Association, series_id: int) -> None:
+    """Note that an association carries a series, and the association itself before its first one."""
+    link = {"association_id": association.id, "series_id": series_id}
+    if connection.execute(IS_CARRIED, link).first() is None:
+        _insert_new(connection, associations, vars(association) | {"ending": ""})
+        _insert_new(connection, carried, link)
+
+
+@cache
+def _insert_if_new(dialect: str, table: Table) -> Any:
+    dialect_insert = sqlite_insert if dialect == "sqlite" else postgres_insert
+    return dialect_insert(table).on_conflict_do_nothing()
+
+
+def _insert_new(connection: Connection, table: Table, values: dict[str, Any]) -> bool:
+    """Insert a row unless its unique key is taken; tell whether it was inserted."""
+    return bool(connection.execute(_insert_if_new(connection.dialect.name, table), values).rowcount)
