@@ -15,19 +15,25 @@ from node.commands import absent_ledger, as_json, opened_ledger, print_json, set
 from node.errors import NodeError
 from node.ledger import Ledger
 from node.settings import Peer, Settings
+from node.space import Level, Pressure, look, pressure
 from node.web.health import assess
 
-MB = 1_000_000
 FRESH_SECONDS = 15.0
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at."""
+    """One thing that was looked at. warning: it is good enough now, but will not stay so by itself."""
 
     name: str
     ok: bool
     detail: str
+    warning: bool = False
+
+    @property
+    def word(self) -> str:
+        """What stands before it, in five letters."""
+        return "WRONG" if not self.ok else "warn " if self.warning else "ok   "
 
 
 @click.command()
@@ -38,20 +44,19 @@ def status(ctx: click.Context, as_json: bool) -> None:
     settings = settings_of(ctx)
     with opened_ledger(settings) as ledger:
         allowed = max(FRESH_SECONDS, 3 * settings.jobs.heartbeat_seconds)
-        health = assess(ledger.processes(), ledger.now(), timedelta(seconds=allowed))
+        disk = pressure(look(settings.data), settings.intake)
+        health = assess(ledger.processes(), ledger.now(), timedelta(seconds=allowed), disk)
         counts = ledger.counts()
-    disk = _disk(settings)
-    faults = [*health.stale, *([] if disk.ok else [disk.detail])]
     if as_json:
         jobs = {state.value: count for state, count in counts.items()}
-        print_json(health.to_dict() | {"stale": faults, "jobs": jobs, "disk": asdict(disk)})
+        print_json(health.to_dict() | {"jobs": jobs, "disk": asdict(_disk(disk, settings))})
     else:
         for process, age, _ in health.processes:
             click.echo(f"{process.kind:<16} {process.host} process {process.pid}, last heard of {age:.0f} s ago")
         click.echo("jobs: " + (", ".join(f"{n} {state}" for state, n in counts.items() if n) or "none"))
-        click.echo(f"disk: {disk.detail}")
-    if faults:
-        raise NodeError("; ".join(faults))
+        click.echo(f"disk: {'WARNING: ' * (disk.level is Level.WARNING)}{disk.sentence}")
+    if health.stale:
+        raise NodeError("; ".join(health.stale))
 
 
 @click.command()
@@ -63,7 +68,7 @@ def check(ctx: click.Context, as_json: bool) -> None:
     for finding in _findings(ctx):
         findings.append(finding)
         if not as_json:
-            click.echo(f"{'ok   ' if finding.ok else 'WRONG'} {finding.name}: {finding.detail}")
+            click.echo(f"{finding.word} {finding.name}: {finding.detail}")
     wrong = [finding.name for finding in findings if not finding.ok]
     if as_json:
         print_json({"ok": not wrong, "checks": [asdict(finding) for finding in findings]})
@@ -82,7 +87,7 @@ def _findings(ctx: click.Context) -> Iterator[Finding]:
     for peer in settings.peers:
         yield _try(f"peer {peer.name}", partial(_echo, peer, settings.node.ae_title))
     yield _model(settings)
-    yield _disk(settings)
+    yield _disk(pressure(look(settings.data), settings.intake), settings)
     yield _gpu()
 
 
@@ -118,12 +123,8 @@ def _model(settings: Settings) -> Finding:
     return Finding("model", ok=True, detail=f"{len(weights)} weight files in {folder}")
 
 
-def _disk(settings: Settings) -> Finding:
-    place = next(folder for folder in (settings.data, *settings.data.parents) if folder.exists())
-    free, floor = shutil.disk_usage(place).free // MB, settings.intake.min_free_mb
-    if free < floor:
-        return Finding("disk", ok=False, detail=f"only {free} MB are free; below {floor} MB nothing is received")
-    return Finding("disk", ok=True, detail=f"{free} MB free for {settings.data}")
+def _disk(found: Pressure, settings: Settings) -> Finding:
+    return Finding("disk", not found.full, f"{found.sentence} (for {settings.data})", found.level is Level.WARNING)
 
 
 def _gpu() -> Finding:

@@ -25,6 +25,7 @@ from node.errors import UnknownJobError
 from node.ledger import Ledger
 from node.ledger.records import Job
 from node.settings import Settings
+from node.space import look, pressure
 from node.states import JobState
 from node.web import words
 from node.web.health import Health, assess
@@ -99,7 +100,7 @@ class Window:
         return JSONResponse(job.to_dict() | {"events": events})
 
     def healthz(self, request: Request) -> Response:
-        """Answer 200 when the ledger can be read and all parts report in, else 503 and what is stale."""
+        """Answer 200 when the ledger can be read, all parts report in and there is room, else 503 and what is stale."""
         health = self._health()
         return JSONResponse(health.to_dict(), 503 if health.stale else 200)
 
@@ -129,7 +130,8 @@ class Window:
 
     def _health(self) -> Health:
         allowed = max(15.0, 3 * self._settings.jobs.heartbeat_seconds)
-        return assess(self._ledger.processes(), self._ledger.now(), timedelta(seconds=allowed))
+        disk = pressure(look(self._settings.data), self._settings.intake)
+        return assess(self._ledger.processes(), self._ledger.now(), timedelta(seconds=allowed), disk)
 
     def _node(self) -> dict[str, Any]:
         own = self._settings.node

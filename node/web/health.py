@@ -1,4 +1,4 @@
-"""Whether the node's parts report in: what `/healthz` and the page's header say."""
+"""Whether the node's parts report in and its disk has room: what `/healthz` and the page's header say."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from node.ledger.records import Process
+from node.space import Level, Pressure
 
 NEEDED = {
     "scp": "the receiver",
@@ -18,21 +19,34 @@ NEEDED = {
 
 @dataclass(frozen=True)
 class Health:
-    """stale: one sentence for each thing that is not as it should be; empty means healthy."""
+    """stale: one sentence for each thing that is not as it should be; empty means healthy.
+
+    warnings: what will become so if nobody looks after it.
+    """
 
     stale: tuple[str, ...]
     processes: tuple[tuple[Process, float, bool], ...] = ()
+    warnings: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON of `/healthz`."""
         processes = [
             process.to_dict() | {"age_seconds": round(age, 1), "fresh": fresh} for process, age, fresh in self.processes
         ]
-        return {"status": "stale" if self.stale else "ok", "stale": list(self.stale), "processes": processes}
+        status = "stale" if self.stale else "ok"
+        return {
+            "status": status,
+            "stale": list(self.stale),
+            "warnings": list(self.warnings),
+            "processes": processes,
+        }
 
 
-def assess(processes: Iterable[Process], now: datetime, allowed: timedelta) -> Health:
-    """Judge the processes by the age of their last report; of each needed kind one must be younger than `allowed`."""
+def assess(processes: Iterable[Process], now: datetime, allowed: timedelta, disk: Pressure) -> Health:
+    """Judge the disk, and the processes by the age of their last report.
+
+    Of each needed kind of process one report must be younger than `allowed`.
+    """
     rows = []
     for process in processes:
         age = max(0.0, (now - process.last_seen).total_seconds())
@@ -44,4 +58,7 @@ def assess(processes: Iterable[Process], now: datetime, allowed: timedelta) -> H
             stale.append(f"{name} has never reported")
         elif min(ages) > allowed.total_seconds():
             stale.append(f"{name} has not reported for {min(ages):.0f} s")
-    return Health(tuple(stale), tuple(rows))
+    if disk.full:
+        stale.append(disk.sentence)
+    warnings = (disk.sentence,) if disk.level is Level.WARNING else ()
+    return Health(tuple(stale), tuple(rows), warnings)

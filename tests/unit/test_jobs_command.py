@@ -178,6 +178,21 @@ def test_status_says_when_the_disk_is_nearly_full(ledger, run, monkeypatch):
     assert code == 1 and "nothing is received" in err
 
 
+def test_status_and_check_warn_before_the_disk_is_full_and_do_not_fail(ledger, run, monkeypatch):
+    for kind in ("scp", "supervisor", "worker-segment", "worker-deliver"):
+        ledger.pulse(f"{kind}@here:1", kind, "here", 1)
+    monkeypatch.setenv("QCT_NODE_INTAKE__MIN_FREE_MB", "0")
+    monkeypatch.setenv("QCT_NODE_INTAKE__WARN_FREE_MB", str(10**9))
+    code, out, _ = run("status")
+    assert code == 0 and "disk: WARNING: " in out and "below warn_free_mb = 1000000000" in out
+    code, out, _ = run("status", "--json")
+    report = json.loads(out)
+    assert (code, report["status"], report["disk"]["ok"], report["disk"]["warning"]) == (0, "ok", True, True)
+    assert "make room soon" in report["warnings"][0]
+    _, out, _ = run("check")
+    assert "warn  disk: " in out
+
+
 def test_check_looks_at_everything_and_names_what_is_wrong(run, folder, monkeypatch):
     model = folder / "model"
     model.mkdir()

@@ -279,6 +279,20 @@ def test_healthz_is_ok_with_all_parts_and_stale_without_one(client, ledger, cloc
     assert "Not healthy: the receiver has not reported for 60 s" in client.get("/").text
 
 
+@pytest.mark.parametrize(
+    ("mark", "code", "shown"), [("warn_free_mb", 200, "Healthy, but: "), ("min_free_mb", 503, "Not healthy: only ")]
+)
+def test_a_disk_that_fills_is_shown_by_healthz_and_the_page(tmp_path, ledger, mark, code, shown):
+    settings = load_settings(None, node={"data": tmp_path}, intake={mark: 10**9})
+    for part in PARTS:
+        ledger.pulse(f"{part}@host:1", part, "host", 1)
+    with TestClient(make_app(settings, ledger)) as browser:
+        answer = browser.get("/healthz")
+        assert answer.status_code == code
+        assert f"below {mark} = 1000000000" in answer.json()["warnings" if code == 200 else "stale"][0]
+        assert shown in browser.get("/").text
+
+
 def test_a_dead_process_beside_a_living_one_of_its_kind_is_no_fault(client, ledger, clock):
     ledger.pulse("worker-segment@old:7", "worker-segment", "old", 7)
     clock.pass_(3600)
