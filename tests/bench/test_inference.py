@@ -14,7 +14,6 @@ Results: runs/bench/inference.json.
 import json
 import math
 import os
-import platform
 import subprocess
 import sys
 import time
@@ -28,6 +27,8 @@ from statistics import median
 import numpy as np
 import pytest
 import torch
+from bench.figures import load, machine, phantom
+from bench.figures import record as write_figures
 from torch import Tensor, nn
 
 from segmenter.folder import find_series
@@ -41,8 +42,6 @@ from segmenter.series import read_series
 from segmenter.volume import read_volume
 from segmenter.weights import Models, load_models
 
-OUT = Path(__file__).parents[2] / "runs" / "bench"
-SEED, SLICES, STEP_MM = 2010, 300, 1.0
 REPEATS = int(os.environ.get("QCT_BENCH_REPEATS", "3"))
 TILES = os.environ.get("QCT_BENCH_TILES", "2")
 TILE, TILE_STEP = 128, 0.5  # nnU-Net's default patch and step in the 3d_fullres plans of whole-body CT
@@ -95,12 +94,9 @@ class Scan:
 @pytest.fixture(scope="module")
 def scan() -> Scan:
     """512 x 512 x 300 at about 0.8 x 0.8 x 1 mm with two hips; made once, kept under runs/."""
-    folder = OUT / f"phantom-{SEED}"
-    if not (folder / "truth" / "truth.json").exists():
-        options = ["--seed", str(SEED), "--slices", str(SLICES), "--step", str(STEP_MM)]
-        subprocess.run([sys.executable, "-m", "node", "phantom", "--out", str(folder), *options], check=True)
-    series = read_series(find_series(folder / "dicom"))
-    return Scan(read_volume(series), series.geometry, folder / "dicom")
+    folder = phantom() / "dicom"
+    series = read_series(find_series(folder))
+    return Scan(read_volume(series), series.geometry, folder)
 
 
 @pytest.fixture(scope="module")
@@ -245,20 +241,7 @@ def test_the_whole_command(scan: Scan, tmp_path: Path):
     assert max(gigabytes) <= 3
 
 
-def load() -> str:
-    """Return the load of the machine over the last minute: above the number of cores, only ratios mean something."""
-    return f"{os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
-
-
-def machine() -> dict[str, object]:
-    """Return what the figures depend on."""
-    names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    cpu = names[0].split(":")[1].strip() if names else platform.processor()
-    return {"cpu": cpu, "gpu": gpu, "cores": os.cpu_count(), "torch": torch.__version__, "load": os.getloadavg()[0]}
-
-
 def record(name: str, figures: dict[str, object]) -> None:
     """Write figures and machine into the folder for benchmarks."""
-    OUT.mkdir(parents=True, exist_ok=True)
-    (OUT / f"{name}.json").write_text(json.dumps({"machine": machine(), **figures}, indent=2) + "\n")
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    write_figures(name, {"machine": {**machine(), "gpu": gpu, "torch": torch.__version__}, **figures})
