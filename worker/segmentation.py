@@ -4,12 +4,14 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from segmenter.pipeline import Method
+
+MODELS_KEPT = 2  # in memory at a time: the usual one and the one of a route
 
 
 @dataclass(frozen=True)
@@ -26,8 +28,13 @@ class Segmenter(Protocol):
     def preload(self) -> None:
         """Load the model into this process, so that no job waits for it."""
 
-    def segment(self, files: Sequence[Path], out: Path, created: datetime, on_stage: Callable[[str], None]) -> Produced:
-        """Segment one series into the folder `out`; raises SegmenterError with a verdict."""
+    def segment(
+        self, files: Sequence[Path], out: Path, created: datetime, on_stage: Callable[[str], None], model: str = ""
+    ) -> Produced:
+        """Segment one series into the folder `out`; raises SegmenterError with a verdict.
+
+        model: folder of weights that the job's route names, empty = the segmenter's own.
+        """
 
 
 @dataclass(frozen=True)
@@ -45,16 +52,18 @@ class VNetSegmenter:
         """Load the model; raises SegmenterError when it is absent or not what it should be."""
         _method(self.model, self.device)
 
-    def segment(self, files: Sequence[Path], out: Path, created: datetime, on_stage: Callable[[str], None]) -> Produced:
+    def segment(
+        self, files: Sequence[Path], out: Path, created: datetime, on_stage: Callable[[str], None], model: str = ""
+    ) -> Produced:
         """Run the whole pipeline on one series."""
         from segmenter.pipeline import SegmentRequest, segment
 
         request = SegmentRequest(files, out, created, distal_mm=self.distal_mm)
-        report = segment(request, on_stage, _method(self.model, self.device))
+        report = segment(request, on_stage, _method(model or self.model, self.device))
         return Produced(tuple(map(Path, report.outputs)), json.loads(report.to_json()))
 
 
-@cache
+@lru_cache(maxsize=MODELS_KEPT)
 def _method(model: str, device: str) -> "Method":
     """Return the network, loaded once per process: that process owns the GPU's memory."""
     from segmenter.pipeline import network

@@ -105,7 +105,7 @@ class SegmentTask(LedgerTask):
 
     def _segment(self, job: Job, worker: str, folder: ResultFolder, heartbeat: Heartbeat) -> None:
         files = self.ledger.instances_of(job.id)
-        produced = self.segmenter.segment(files, folder.unfinished, job.created, heartbeat.stage)
+        produced = self.segmenter.segment(files, folder.unfinished, job.created, heartbeat.stage, job.model)
         heartbeat.stage("keep")
         report = folder.relocate(produced.report, produced.files)
         if not self.ledger.finish_job(job.id, worker, folder.keep(produced.files), report):

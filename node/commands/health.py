@@ -86,7 +86,7 @@ def _findings(ctx: click.Context) -> Iterator[Finding]:
     yield _try("ledger", lambda: _ledger(settings))
     for peer in settings.peers:
         yield _try(f"peer {peer.name}", partial(_echo, peer, settings.node.ae_title))
-    yield _model(settings)
+    yield from _models(settings)
     yield _disk(pressure(look(settings.data), settings.intake), settings)
     yield _gpu()
 
@@ -112,15 +112,23 @@ def _echo(peer: Peer, calling_ae: str) -> str:
     return "answers C-ECHO"
 
 
-def _model(settings: Settings) -> Finding:
+def _models(settings: Settings) -> Iterator[Finding]:
+    """Look for the weights of the segmenter and of every route that names others."""
     # The node must not import the segmenter; where its package lies is no secret.
     spec = importlib.util.find_spec("segmenter")
     places = (spec.submodule_search_locations if spec else None) or [""]
     folder = Path(settings.segmenter.model) if settings.segmenter.model else Path(next(iter(places)), "data", "model")
+    yield _model("model", folder)
+    for route in settings.routes:
+        if route.model:
+            yield _model(f"model of route {route.name}", Path(route.model))
+
+
+def _model(name: str, folder: Path) -> Finding:
     weights = sorted(folder.glob("*.safetensors"))
     if not weights:
-        return Finding("model", ok=False, detail=f"there are no weights (*.safetensors) in {folder}")
-    return Finding("model", ok=True, detail=f"{len(weights)} weight files in {folder}")
+        return Finding(name, ok=False, detail=f"there are no weights (*.safetensors) in {folder}")
+    return Finding(name, ok=True, detail=f"{len(weights)} weight files in {folder}")
 
 
 def _disk(found: Pressure, settings: Settings) -> Finding:

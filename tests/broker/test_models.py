@@ -1,0 +1,79 @@
+"""The model a route names: from the job to the network, and only so many of them in memory."""
+
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import torch
+from senders import association
+
+from node.ledger import Ledger
+from node.ledger.records import Arrival, Decision, Header
+from node.settings import load_settings
+from node.states import JobState
+from segmenter.errors import Reason, SegmenterError
+from segmenter.network import VNet, VNetConfig
+from segmenter.weights import save_weights, write_manifest
+from worker.segmentation import MODELS_KEPT, Produced, VNetSegmenter, _method
+from worker.tasks import SegmentTask
+
+
+@dataclass
+class TellsItsModel:
+    """A segmenter that writes down which model it was asked to use."""
+
+    asked: list[str] = field(default_factory=list)
+
+    def preload(self) -> None:
+        self.asked.append("preload")
+
+    def segment(self, files, out, created, on_stage, model="") -> Produced:
+        self.asked.append(model)
+        report = out / "report.json"
+        report.write_text("{}")
+        return Produced((report,), {})
+
+
+@pytest.mark.parametrize("model", ["", "/models/thin"])
+def test_the_model_of_a_job_reaches_the_segmenter(tmp_path, model):
+    settings = load_settings(None, node={"data": tmp_path})
+    segmenter = TellsItsModel()
+    task = SegmentTask(settings, segmenter)
+    with closing(Ledger.of(settings)) as ledger:
+        header = Header("1.2", "1.2.3", "1.2.3.4", "1.9", modality="CT")
+        ledger.record_instance(Arrival(header, "1.2.840.10008.1.2.1", Path("x"), "0", 1, association()))
+        [job] = ledger.jobs()
+        ledger.decide(job.id, Decision(JobState.COMPLETE))
+        ledger.decide(job.id, Decision(JobState.QUEUED, destinations=(), route="thin", model=model))
+        task.run(job.id)
+        assert ledger.job(job.id).state is JobState.DELIVERED
+    task.ledger.close()
+    assert segmenter.asked == [model]
+
+
+def tiny_model(folder: Path, name: str) -> str:
+    torch.manual_seed(0)
+    (folder / name).mkdir()
+    for part, classes in (("coarse", 5), ("fine", 2)):
+        save_weights(VNet(VNetConfig(classes=classes, width=2, convs=(1, 1))), folder / name / f"{part}.safetensors")
+    write_manifest(folder / name, name, "0.0.1")
+    return str(folder / name)
+
+
+def test_a_model_of_a_route_takes_the_place_of_the_segmenters_own(tmp_path):
+    own = VNetSegmenter(tiny_model(tmp_path, "own"), "cpu")
+    with pytest.raises(SegmenterError, match=str(tmp_path / "absent")) as caught:
+        own.segment([], tmp_path, None, lambda stage: None, str(tmp_path / "absent"))
+    assert caught.value.reason is Reason.MODEL
+
+
+def test_few_models_are_kept_in_memory_and_each_is_loaded_once(tmp_path):
+    _method.cache_clear()
+    names = [f"model{n}" for n in range(MODELS_KEPT + 1)]
+    for name in names:
+        folder = tiny_model(tmp_path, name)
+        assert _method(folder, "cpu").name == name
+        assert _method(folder, "cpu") is _method(folder, "cpu")
+    assert _method.cache_info().currsize == MODELS_KEPT
+    assert _method.cache_info().misses == len(names)
