@@ -1,0 +1,184 @@
+"""The node as the crash suite runs it: on the same ports and data again and again, and where its processes are."""
+
+import random
+import socket
+import sys
+import urllib.request
+from collections.abc import Mapping
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from conftest import NodeProcess, poll_until
+from e2e.crash.plan import Timing
+
+from node.errors import PeerError
+from node.scu import echo
+from node.settings import Peer
+
+SETTINGS = """\
+[node]
+data = "data"
+dicom_port = {dicom_port}
+http_port = {http_port}
+[intake]
+quiet_seconds = {quiet}
+give_up_seconds = {give_up}
+accept_unknown_peers = true
+[[peers]]
+name = "pacs"
+ae_title = "PACS"
+host = "127.0.0.1"
+port = {pacs_port}
+[jobs]
+max_attempts = 50  # bad luck must not look like a deadly series
+lease_seconds = 3
+heartbeat_seconds = 0.5
+redispatch_seconds = 1
+[delivery]
+backoff_seconds = [0.5]
+lease_seconds = 3
+timeout_seconds = 10
+"""
+SMALL_UP = str(Path(__file__).with_name("small_up.py"))
+BELOW_EPHEMERAL = range(20000, 32000)  # nobody's outgoing connection takes such a port while the node is down
+
+
+class Target(StrEnum):
+    """What can be killed."""
+
+    RECEIVER = "receiver"
+    SERVE = "serve"
+    SUPERVISOR = "supervise"
+    SEGMENT = "segment worker"
+    CHILD = "segment worker's child"
+    DELIVER = "deliver worker"
+    WEB = "web"
+    NODE = "whole node"
+
+
+PARTS = {
+    Target.SERVE: "serve",
+    Target.SUPERVISOR: "supervise",
+    Target.SEGMENT: "segment",
+    Target.DELIVER: "deliver",
+    Target.WEB: "web",
+}
+CHILDREN = {Target.RECEIVER: "serve", Target.CHILD: "segment"}
+
+
+@dataclass(frozen=True)
+class Running:
+    """One process: its parent and its command line."""
+
+    parent: int
+    command: tuple[str, ...]
+
+
+def victims(target: Target, root: int, processes: Mapping[int, Running]) -> list[int]:
+    """Return the processes of the node `root` that this target means, of which one is to be killed."""
+    parts = {pid: p.command[-1] for pid, p in processes.items() if p.parent == root and p.command}
+    if target is Target.NODE:
+        return [root]
+    if target in PARTS:
+        return [pid for pid, name in parts.items() if name == PARTS[target]]
+    mothers = [pid for pid, name in parts.items() if name == CHILDREN[target]]
+    children = [
+        pid
+        for pid, p in processes.items()
+        if p.parent in mothers and not any("resource_tracker" in word or "semaphore" in word for word in p.command)
+    ]
+    return children or (mothers if target is Target.RECEIVER else [])
+
+
+def running_processes() -> dict[int, Running]:
+    """Return all living processes of this machine."""
+    found = {}
+    for entry in Path("/proc").iterdir():
+        with suppress(OSError, ValueError):
+            state, parent = (entry / "stat").read_text().rpartition(")")[2].split()[:2]
+            command = (entry / "cmdline").read_bytes().decode(errors="replace").rstrip("\0").split("\0")
+            if state not in "ZX":
+                found[int(entry.name)] = Running(int(parent), tuple(command))
+    return found
+
+
+class NodeUnderFire:
+    """A node that is started, killed and started again on one folder."""
+
+    def __init__(self, folder: Path, pacs_port: int, timing: Timing, *, real: bool) -> None:
+        self.folder = folder
+        self.data = folder / "data"
+        self._file = folder / "qct-node.toml"
+        self.dicom_port, self._http_port = _free_ports(2)
+        self._file.write_text(
+            SETTINGS.format(
+                dicom_port=self.dicom_port,
+                http_port=self._http_port,
+                pacs_port=pacs_port,
+                quiet=timing.quiet,
+                give_up=timing.give_up,
+            )
+        )
+        self._command = ("-m", "node", "--config", str(self._file), "up") if real else (SMALL_UP, str(self._file))
+        self.starts = 0
+        self._process: NodeProcess | None = None
+
+    @property
+    def pid(self) -> int:
+        """The process id of `up`."""
+        assert self._process is not None
+        return self._process.process.pid
+
+    def start(self) -> None:
+        """Start the node and wait until it is ready."""
+        self.starts += 1
+        self._process = NodeProcess([sys.executable, *self._command], self.folder, f"node{self.starts:03d}")
+        self._process.ready(120)
+
+    def kill(self) -> None:
+        """Kill `up` and wait until the kernel has killed its parts."""
+        assert self._process is not None
+        family = self._process.descendants()
+        self._process.process.kill()
+        self._process.process.wait()
+        poll_until(lambda: not NodeProcess.living(family), 20, "the end of all parts")
+
+    def stop(self) -> int:
+        """Stop the node in order; return its exit code."""
+        assert self._process is not None
+        return self._process.stop()[0]
+
+    def complaints(self) -> list[str]:
+        """Return what does not answer: C-ECHO, /healthz."""
+        found = []
+        try:
+            echo(Peer(name="node", ae_title="QCTNODE", host="127.0.0.1", port=self.dicom_port), "CRASH")
+        except PeerError as error:
+            found.append(f"C-ECHO: {error}")
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self._http_port}/healthz", timeout=10) as answer:
+                answer.read()
+        except OSError as error:
+            found.append(f"/healthz: {error}")
+        return found
+
+    def __enter__(self) -> "NodeUnderFire":
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        if self._process is not None and self._process.process.poll() is None:
+            self._process.process.kill()
+            self._process.process.wait()
+
+
+def _free_ports(count: int) -> list[int]:
+    found: list[int] = []
+    for port in random.SystemRandom().sample(BELOW_EPHEMERAL, 200):
+        with closing(socket.socket()) as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            found.append(port)
+        if len(found) == count:
+            return found
+    raise OSError("no free ports")

@@ -1,0 +1,217 @@
+"""Senders that behave like a scanner's queue: what was not acknowledged is sent again until it is."""
+
+import queue
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from e2e.crash.plan import Carry, Item, Step
+from e2e.crash.studies import Sent, Study
+from pynetdicom import AE, build_context
+from pynetdicom.association import Association
+
+from node import scu  # noqa: F401  # makes pynetdicom send files as they are
+
+RETRY_SECONDS = 0.4
+LOOK_SECONDS = 0.3
+TIMEOUT_SECONDS = 30.0
+NODE_TITLE = "QCTNODE"
+TITLES = 5  # AE titles the senders share
+OUT_OF_RESOURCES = range(0xA700, 0xA800)  # PS3.4 B.2.3
+OWN_FAULT = 0xC002  # the node asks to try again
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a sender heard about one object; status None: nothing, the association was lost."""
+
+    at: float
+    item: Item
+    link: int
+    status: int | None
+
+    @property
+    def acknowledged(self) -> bool:
+        """Whether the sender may forget the object: success, or a warning (PS3.4 B.2.3)."""
+        return self.status is not None and (self.status == 0 or self.status >> 12 == 0xB)
+
+    @property
+    def refused(self) -> bool:
+        """Whether it is of no use to send the object again."""
+        return not self.acknowledged and not self.again
+
+    @property
+    def again(self) -> bool:
+        """Whether the object must be sent again."""
+        return self.status is None or self.status in OUT_OF_RESOURCES or self.status == OWN_FAULT
+
+
+@dataclass(frozen=True)
+class Link:
+    """One association; clean: it ended as the sender wanted."""
+
+    number: int
+    closed: float
+    clean: bool
+
+
+@dataclass
+class Trace:
+    """What happened to one study on the sender's side; times of the monotonic clock, s."""
+
+    answers: list[Answer] = field(default_factory=list)
+    links: list[Link] = field(default_factory=list)
+    unreachable: int = 0  # association requests without success
+
+    @property
+    def acknowledged(self) -> set[Item]:
+        """All objects the node has taken."""
+        return {answer.item for answer in self.answers if answer.acknowledged}
+
+    def interrupted(self, patience: float) -> bool:
+        """Tell whether the node may rightly have taken the study for ended before it was: a lost association, or a
+        pause longer than `patience` seconds with no association standing that had carried something.
+        """
+        if not all(link.clean for link in self.links):
+            return True
+        closed = {link.number: link.closed for link in self.links}
+        until = None  # up to here it was plain that the study goes on
+        for answer in sorted(self.answers, key=lambda answer: answer.at):
+            if until is not None and answer.at > until + patience:
+                return True
+            until = max(until or 0.0, closed.get(answer.link, answer.at))
+        return False
+
+
+@dataclass
+class Progress:
+    """One study on its way: which step is next."""
+
+    study: Study
+    trace: Trace = field(default_factory=Trace)
+    done: int = 0
+
+    @property
+    def next_step(self) -> Step | None:
+        """The step to be sent now, None at the end."""
+        steps = self.study.plan.steps
+        return steps[self.done] if self.done < len(steps) else None
+
+
+class Senders:
+    """Threads that send all studies, several at a time; a study that waits for something leaves its thread free."""
+
+    def __init__(self, port: int, has_result: Callable[[str], bool], seconds: float) -> None:
+        self._port = port
+        self._has_result = has_result
+        self._deadline = time.monotonic() + seconds
+        self._waiting: queue.PriorityQueue[tuple[float, int, Progress]] = queue.PriorityQueue()
+        self._numbers = iter(range(1_000_000_000))
+        self._lock = threading.Lock()
+        self.traces: dict[int, Trace] = {}
+        self._open = 0
+
+    def send(self, studies: list[Study], threads: int) -> None:
+        """Send all studies and return when every object is acknowledged or refused, or the time is over."""
+        self._open = len(studies)
+        for study in studies:
+            progress = Progress(study)
+            self.traces[study.plan.number] = progress.trace
+            self._waiting.put((0.0, study.plan.number, progress))
+        running = [threading.Thread(target=self._work, daemon=True) for _ in range(threads)]
+        for thread in running:
+            thread.start()
+        for thread in running:
+            thread.join()
+
+    def _work(self) -> None:
+        while self._open and time.monotonic() < self._deadline:
+            with suppress(queue.Empty):
+                due, number, progress = self._waiting.get(timeout=LOOK_SECONDS)
+                if due > time.monotonic():
+                    self._waiting.put((due, number, progress))
+                    time.sleep(0.05)
+                    continue
+                pause = self._advance(progress)
+                if pause is None:
+                    with self._lock:
+                        self._open -= 1
+                else:
+                    self._waiting.put((time.monotonic() + pause, number, progress))
+
+    def _advance(self, progress: Progress) -> float | None:
+        """Send the next step; return how long to wait before the one after it, None when all is sent."""
+        step = progress.next_step
+        assert step is not None
+        if step.after_result and not self._has_result(progress.study.uid):
+            return LOOK_SECONDS
+        parallel = [
+            threading.Thread(target=self._carry, args=(progress, carry), daemon=True) for carry in step.carries[1:]
+        ]
+        for thread in parallel:
+            thread.start()
+        self._carry(progress, step.carries[0])
+        for thread in parallel:
+            thread.join()
+        progress.done += 1
+        return None if progress.next_step is None else progress.next_step.pause
+
+    def _carry(self, progress: Progress, carry: Carry) -> None:
+        """Send what an association is to carry, over as many as it takes."""
+        left = list(carry.items)
+        stall_at = carry.stall_after
+        while left and time.monotonic() < self._deadline:
+            sent = len(carry.items) - len(left)
+            pause = (stall_at - sent, carry.stall) if stall_at is not None and stall_at >= sent else None
+            left = self._associate(progress, left, pause, carry.abort)
+            if left:
+                time.sleep(RETRY_SECONDS)
+
+    def _associate(
+        self, progress: Progress, items: list[Item], pause: tuple[int, float] | None, abort: bool
+    ) -> list[Item]:
+        """Send objects over one association; return those that must be sent again."""
+        objects = progress.study.objects
+        ae = AE(ae_title=f"CT{progress.study.plan.number % TITLES}")
+        ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = ae.connection_timeout = TIMEOUT_SECONDS
+        kinds = dict.fromkeys((objects[item].sop_class_uid, objects[item].transfer_syntax) for item in items)
+        contexts = [build_context(*kind) for kind in kinds]
+        try:
+            association = ae.associate("127.0.0.1", self._port, contexts=contexts, ae_title=NODE_TITLE, max_pdu=0)
+        except OSError:
+            progress.trace.unreachable += 1
+            return items
+        if not association.is_established:
+            progress.trace.unreachable += 1
+            return items
+        with self._lock:
+            link = next(self._numbers)
+        again = []
+        for place, item in enumerate(items):
+            if pause is not None and place == pause[0]:
+                time.sleep(pause[1])
+            status = _store(association, objects[item])
+            answer = Answer(time.monotonic(), item, link, status)
+            progress.trace.answers.append(answer)
+            if status is None:
+                again += items[place:]
+                break
+            if answer.again:
+                again.append(item)
+        clean = association.is_established
+        if clean:
+            association.abort() if abort else association.release()
+        progress.trace.links.append(Link(link, time.monotonic(), clean))
+        return again
+
+
+def _store(association: Association, sent: Sent) -> int | None:
+    if not association.is_established:
+        return None
+    try:
+        answer = association.send_c_store(sent.path)
+    except (RuntimeError, OSError):  # the association was lost meanwhile
+        return None
+    return int(answer.Status) if "Status" in answer else None

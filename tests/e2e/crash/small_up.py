@@ -1,0 +1,33 @@
+"""Runs `up` with the stand-in in place of the network: `small_up.py SETTINGS`; with `segment` behind it, its worker."""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+sys.path.insert(1, str(Path(__file__).parents[2]))  # for the helpers that several folders share
+
+from node.logs import configure_logging
+from node.processes import die_with_parent, keep_private
+from node.settings import load_settings
+from node.up import PARTS, run_up
+
+
+def main(settings_file: Path, part: str = "") -> None:
+    """Run the node, or the one part that is not the product's own."""
+    if part:
+        die_with_parent()
+    keep_private()
+    configure_logging()
+    settings = load_settings(settings_file)
+    if part:
+        from e2e.crash.standin import StandIn
+
+        from worker.app import make_worker_app, run_worker
+
+        sys.exit(run_worker(make_worker_app(settings, StandIn(settings_file.parent)), part))
+    worker = (sys.executable, __file__, str(settings_file), "segment")
+    run_up(settings_file, settings, [replace(p, command=worker) if p.name == "segment" else p for p in PARTS])
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), *sys.argv[2:])
