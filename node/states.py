@@ -40,7 +40,10 @@ class Reason(StrEnum):
     MIXED_FRAME_OF_REFERENCE = "mixed-frame-of-reference"
     MISSING_GEOMETRY = "missing-geometry"
     GAP = "gap"
+    INCOMPLETE = "incomplete"
     TOO_SHORT = "too-short"
+    MISSING_FILE = "missing-file"
+    NOT_BEST = "not-best"
     NO_ROUTE = "no-route"
     ROUTE_DECLINES = "route-declines"
     ROUTE_HOLDS = "route-holds"
@@ -52,6 +55,7 @@ class Reason(StrEnum):
     UNEXPECTED = "unexpected"
     DELIVERY_REFUSED = "delivery-refused"
     BROKEN_OBJECT = "broken-object"
+    TOO_LARGE = "too-large"
     INVALID_UID = "invalid-uid"
     UID_MISMATCH = "uid-mismatch"
     DIFFERENT_CONTENT = "different-content"
@@ -66,7 +70,7 @@ S = JobState
 JOB_TRANSITIONS: dict[JobState, frozenset[JobState]] = {
     S.RECEIVED: frozenset({S.COMPLETE, S.DECLINED, S.HELD, S.CANCELLED}),
     S.COMPLETE: frozenset({S.QUEUED, S.DECLINED, S.HELD, S.CANCELLED}),
-    S.QUEUED: frozenset({S.RUNNING, S.HELD, S.CANCELLED}),
+    S.QUEUED: frozenset({S.RUNNING, S.DECLINED, S.HELD, S.CANCELLED}),
     S.RUNNING: frozenset({S.QUEUED, S.DELIVERING, S.DELIVERED, S.DECLINED, S.HELD, S.FAILED, S.CANCELLED}),
     S.DELIVERING: frozenset({S.DELIVERED, S.FAILED, S.CANCELLED}),
     S.DELIVERED: frozenset({S.COMMITTED}),

@@ -50,7 +50,7 @@ def show(ctx: click.Context, job_id: str, as_json: bool) -> None:
     for stage, seconds in job.stage_seconds.items():
         click.echo(f"stage        {stage} {seconds:.1f} s")
     for result in job.results:
-        click.echo(f"result       {result.kind} {result.path}")
+        click.echo(f"result       {result.kind} {'removed' if job.removed_at else result.path}")
     for delivery in job.deliveries:
         click.echo(
             f"delivery     {delivery.result.kind} to {delivery.peer}: {delivery.state} {delivery.reason}".rstrip()
@@ -80,7 +80,7 @@ def hold(ctx: click.Context, job_id: str) -> None:
 @click.argument("job_id", metavar="ID")
 @click.pass_context
 def release(ctx: click.Context, job_id: str) -> None:
-    """Let a held job go on from where it was held."""
+    """Let a held job go on from where it was held, or a receiving one start with the slices that are here."""
     with opened_ledger(settings_of(ctx)) as ledger:
         click.echo(f"job {job_id} is {ledger.release(job_id)}")
 

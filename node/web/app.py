@@ -75,7 +75,7 @@ class Window:
         """Show one job with its history, results and deliveries."""
         job = self._job(request)
         pictures = [r for r in job.results if r.path.suffix == ".png" and r.path.is_file()]
-        served = {r.path.name for r in job.results if r.path.suffix in SERVED}
+        served = {r.path.name for r in job.results if r.path.suffix in SERVED and job.removed_at is None}
         context = {"job": job, "events": self._ledger.events(job.id), "pictures": pictures, "served": served}
         return self._page(request, "job.html", context)
 
@@ -85,6 +85,8 @@ class Window:
         for result in job.results:
             if result.path.name == name and result.path.suffix in SERVED and result.path.is_file():
                 return FileResponse(result.path, media_type=SERVED[result.path.suffix])
+        if job.removed_at is not None:
+            raise HTTPException(404, f"the files of job {job.id} were removed on {job.removed_at:%Y-%m-%d}")
         raise HTTPException(404, f"job {job.id} has no such picture or report")
 
     def api_jobs(self, request: Request) -> Response:

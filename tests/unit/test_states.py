@@ -8,7 +8,7 @@ S = JobState
 TABLE = """
 received   -> complete declined held cancelled
 complete   -> queued declined held cancelled
-queued     -> running held cancelled
+queued     -> running declined held cancelled
 running    -> queued delivering delivered declined held failed cancelled
 delivering -> delivered failed cancelled
 delivered  -> committed

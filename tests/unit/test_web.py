@@ -11,7 +11,8 @@ from starlette.testclient import TestClient
 
 from node.ledger import Ledger
 from node.ledger.records import Arrival, Decision, Header, Refusal, Result
-from node.settings import load_settings
+from node.retention import Remover
+from node.settings import Retention, load_settings
 from node.states import JobState
 from node.web.app import HEADERS, make_app
 
@@ -256,6 +257,24 @@ def test_an_unknown_job_is_404_as_page_and_as_json(client):
     answer = client.get("/api/jobs/NOSUCH")
     assert answer.status_code == 404
     assert answer.json() == {"error": "there is no job NOSUCH"}
+
+
+def test_a_job_whose_files_were_removed_keeps_its_page_without_them(client, ledger, receive, finish, clock):
+    job_id = receive(1)
+    finish(job_id)
+    for delivery_id in ledger.due_deliveries(0):
+        ledger.claim_delivery(delivery_id, "me", 60)
+        ledger.delivered(delivery_id, "me")
+    clock.pass_(31 * 86400)
+    ledger.end_lost_associations([])
+    Remover(ledger, Retention(delivered_days=30)).tick()
+    page = client.get(f"/jobs/{job_id}").text
+    assert "Files removed" in page and "its files were removed 31 days after delivery" in page
+    assert "overlay.png" not in page
+    assert "picture (removed)" in client.get("/").text
+    answer = client.get(f"/jobs/{job_id}/overlay.png")
+    assert (answer.status_code, f"The files of job {job_id} were removed on 2026-04-01" in answer.text) == (404, True)
+    assert client.get(f"/api/jobs/{job_id}").json()["removed_at"] == "2026-04-01T12:00:00.000Z"
 
 
 def test_healthz_names_what_has_never_reported(client):
