@@ -14,6 +14,7 @@ from node.logs import hush_pydicom
 COMMANDS = {
     "up": "node.commands.services:up",
     "serve": "node.commands.services:serve",
+    "receive": "node.commands.services:receive",
     "supervise": "node.commands.services:supervise",
     "web": "node.commands.services:web",
     "worker": "worker.commands:worker",
@@ -29,6 +30,7 @@ COMMANDS = {
     "hold": "node.commands.jobs:hold",
     "release": "node.commands.jobs:release",
     "cancel": "node.commands.jobs:cancel",
+    "route": "node.commands.route:route",
     "status": "node.commands.health:status",
     "check": "node.commands.health:check",
 }

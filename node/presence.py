@@ -12,6 +12,11 @@ from node.ledger import Ledger
 log = logging.getLogger(__name__)
 
 
+def process_name(kind: str) -> str:
+    """Return the name under which this process reports itself."""
+    return f"{kind}@{socket.gethostname()}:{os.getpid()}"
+
+
 class Presence:
     """Reports one part while the `with` block runs; kind: scp, supervisor, web, worker-segment, worker-deliver."""
 
@@ -19,7 +24,7 @@ class Presence:
         self._ledger = ledger
         self._kind = kind
         self._host = socket.gethostname()
-        self._name = f"{kind}@{self._host}:{os.getpid()}"
+        self._name = process_name(kind)
         self._every = every
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._run, name="presence", daemon=True)

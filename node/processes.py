@@ -96,10 +96,11 @@ def keep_private() -> None:
 
 @dataclass(frozen=True)
 class Part:
-    """One part of the node: its name in the log and its command line."""
+    """One part of the node: its name in the log, its command line and the file descriptors it inherits."""
 
     name: str
     command: tuple[str, ...]
+    inherited: tuple[int, ...] = ()
 
 
 @dataclass
@@ -124,11 +125,13 @@ class Family:
         environment: Mapping[str, str],
         on_line: Callable[[str, str], None],
         clock: Callable[[], float] = time.monotonic,
+        on_end: Callable[[int], None] = lambda _pid: None,
     ) -> None:
         self._children = [Child(part) for part in parts]
         self._environment = {**environment, PARENT_VARIABLE: str(os.getpid()), "PYTHONUNBUFFERED": "1"}
         self._on_line = on_line
         self._clock = clock
+        self._on_end = on_end
 
     def watch(self) -> None:
         """Start what is not running and may start again; note what has ended."""
@@ -169,6 +172,7 @@ class Family:
             child.part.command,
             env=self._environment,
             stdin=subprocess.DEVNULL,
+            pass_fds=child.part.inherited,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -187,6 +191,7 @@ class Family:
     def _ended(self, child: Child, code: int) -> None:
         assert child.process is not None
         _kill_group(child.process.pid)
+        self._on_end(child.process.pid)
         lived = self._clock() - child.started
         steady = lived >= STEADY_AFTER
         child.pause = FIRST_PAUSE if steady else min(child.pause * 2, LONGEST_PAUSE)

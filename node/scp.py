@@ -1,74 +1,89 @@
-"""The Storage and Verification SCP: listens, takes every storage SOP class, and leaves the rest to the handlers."""
+"""The Storage and Verification SCP of one process: takes connections and gives each a thread."""
 
 import logging
+import os
+import selectors
+import socket
 import threading
 import time
+from collections import Counter
 from typing import Self
 
-from pydicom.uid import UID
-from pynetdicom import AE, AllStoragePresentationContexts
-from pynetdicom.transport import ThreadedAssociationServer
-
+from node.association import Acceptor, House
+from node.doorman import Doorman
 from node.errors import NodeError
-from node.handlers import Handlers
-from node.inbox import Inbox
 from node.ledger import Ledger
+from node.presence import process_name
 from node.settings import Settings
+from node.slots import Slots
+from node.storage import Storage
 
 log = logging.getLogger(__name__)
 
-VERIFICATION = UID("1.2.840.10008.1.1")
-TRANSFER_SYNTAXES = [
-    "1.2.840.10008.1.2.1",  # Explicit VR Little Endian
-    "1.2.840.10008.1.2",  # Implicit VR Little Endian
-    "1.2.840.10008.1.2.2",  # Explicit VR Big Endian
-    "1.2.840.10008.1.2.1.99",  # Deflated Explicit VR Little Endian
-    "1.2.840.10008.1.2.5",  # RLE
-    "1.2.840.10008.1.2.4.50",  # JPEG Baseline
-    "1.2.840.10008.1.2.4.51",  # JPEG Extended
-    "1.2.840.10008.1.2.4.57",  # JPEG Lossless
-    "1.2.840.10008.1.2.4.70",  # JPEG Lossless, first-order prediction
-    "1.2.840.10008.1.2.4.80",  # JPEG-LS Lossless
-    "1.2.840.10008.1.2.4.81",  # JPEG-LS Near-Lossless
-    "1.2.840.10008.1.2.4.90",  # JPEG 2000 Lossless
-    "1.2.840.10008.1.2.4.91",  # JPEG 2000
-    "1.2.840.10008.1.2.4.201",  # HTJ2K Lossless
-    "1.2.840.10008.1.2.4.202",  # HTJ2K Lossless RPCL
-    "1.2.840.10008.1.2.4.203",  # HTJ2K
-]
-REQUEST_SECONDS = 10.0
-"""How long a connection may take to ask for an association; a mere port check holds its place so long."""
+BACKLOG = 1024
 LAST_WORDS_SECONDS = 5.0
 """How long a running association may go on when the node stops."""
+STACK_BYTES = 1 << 20
+MAX_CONNECTIONS = 1500
+MAX_UNKNOWN_PER_HOST = 128
+"""Connections of one address that have not yet asked for an association: a flood of them must leave room for others."""
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a listening socket. Raises NodeError when the port is taken."""
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise NodeError(f"cannot listen for DICOM on {host}:{port}: {error.strerror or error}") from error
+    return listener
 
 
 class Receiver:
-    """The listening SCP. `port` is the real one, also when the settings leave the choice to the system (0)."""
+    """Serves a listening socket, which other processes may serve, too. `port` is the real one."""
 
-    def __init__(self, settings: Settings, ledger: Ledger) -> None:
-        self._settings = settings
-        self._ae = _application_entity(settings)
-        inbox = Inbox(settings.data, settings.intake.min_free_mb)
-        where = (settings.node.dicom_host, settings.node.dicom_port)
-        try:
-            server = self._ae.start_server(where, block=False, evt_handlers=Handlers(ledger, inbox).bindings())
-        except OSError as error:
-            raise NodeError(f"cannot listen for DICOM on {where[0]}:{where[1]}: {error.strerror}") from error
-        assert isinstance(server, ThreadedAssociationServer)
-        self._server = server
-        self.port: int = server.server_address[1]
-        log.info("listening on %s:%d as %s", where[0], self.port, settings.node.ae_title)
+    def __init__(
+        self, settings: Settings, ledger: Ledger, listener: socket.socket | None = None, slots: Slots | None = None
+    ) -> None:
+        self._listener = listener or listen(settings.node.dicom_host, settings.node.dicom_port)
+        self._listener.setblocking(False)
+        self.port: int = self._listener.getsockname()[1]
+        self._slots = slots or Slots(settings.intake.maximum_associations)
+        doorman = Doorman(settings, self._slots)
+        storage = Storage(settings, ledger)
+        self._house = House(settings, ledger, storage, doorman, process_name("scp"), self._slots.give)
+        self._serving: dict[Acceptor, str] = {}
+        self._lock = threading.Lock()
+        self._stopping = threading.Event()
+        self._wake_reader, self._wake_writer = os.pipe()
+        threading.stack_size(STACK_BYTES)
+        self._thread = threading.Thread(target=self._accept_all, name="accept", daemon=True)
+        self._thread.start()
+        log.info("listening on %s:%d as %s", *self._listener.getsockname()[:2], settings.node.ae_title)
 
     def stop(self) -> None:
-        """Take no new associations, let running ones end for a moment, then abort them.
+        """Take no new associations, let running ones end for a moment, then cut them off.
 
         What was not acknowledged the sender still has and sends again.
         """
-        self._server.shutdown()
+        if self._stopping.is_set():
+            return
+        self._stopping.set()
+        os.write(self._wake_writer, b"x")
+        self._thread.join()
+        self._listener.close()
         deadline = time.monotonic() + LAST_WORDS_SECONDS
-        while any(a.is_established for a in self._ae.active_associations) and time.monotonic() < deadline:
-            time.sleep(0.05)
-        self._ae.shutdown()
+        while any(acceptor.established for acceptor in self._all()) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        for acceptor in self._all():
+            acceptor.abort()
+        while self._all() and time.monotonic() < deadline + LAST_WORDS_SECONDS:
+            time.sleep(0.02)
+        os.close(self._wake_reader)
+        os.close(self._wake_writer)
 
     def __enter__(self) -> Self:
         return self
@@ -76,26 +91,58 @@ class Receiver:
     def __exit__(self, *_error: object) -> None:
         self.stop()
 
+    def _all(self) -> list[Acceptor]:
+        with self._lock:
+            return list(self._serving)
 
-def run(settings: Settings, ledger: Ledger, stop: threading.Event) -> None:
+    def _accept_all(self) -> None:
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._listener, selectors.EVENT_READ)
+            selector.register(self._wake_reader, selectors.EVENT_READ)
+            while not self._stopping.is_set():
+                selector.select()
+                if not self._stopping.is_set():
+                    self._accept()
+
+    def _accept(self) -> None:
+        try:
+            connection, address = self._listener.accept()
+        except BlockingIOError:  # another process was quicker
+            return
+        except OSError as error:  # no file descriptors left: those who are here must end first
+            log.error("a connection could not be taken: %s", error.strerror or error)
+            self._stopping.wait(0.1)
+            return
+        host = str(address[0])
+        if not self._has_room(host):
+            connection.close()
+            return
+        try:
+            acceptor = Acceptor(self._house, connection, host)
+        except OSError:  # it is gone already
+            connection.close()
+            return
+        with self._lock:
+            self._serving[acceptor] = host
+        threading.Thread(target=self._serve, args=(acceptor,), daemon=True).start()
+
+    def _has_room(self, host: str) -> bool:
+        with self._lock:
+            waiting = Counter(where for acceptor, where in self._serving.items() if not acceptor.established)
+            return len(self._serving) < MAX_CONNECTIONS and waiting[host] < MAX_UNKNOWN_PER_HOST
+
+    def _serve(self, acceptor: Acceptor) -> None:
+        try:
+            acceptor.run()
+        finally:
+            with self._lock:
+                del self._serving[acceptor]
+
+
+def run(
+    settings: Settings, ledger: Ledger, stop: threading.Event, listener: socket.socket | None = None,
+    slots: Slots | None = None,
+) -> None:  # fmt: skip
     """Receive until `stop` is set. Raises NodeError when the port is taken."""
-    with Receiver(settings, ledger):
+    with Receiver(settings, ledger, listener, slots):
         stop.wait()
-
-
-def _application_entity(settings: Settings) -> AE:
-    intake = settings.intake
-    ae = AE(ae_title=settings.node.ae_title)
-    ae.require_called_aet = True
-    if not settings.accepts_unknown_peers:
-        # Ourselves, too: `up` and `status` verify that we answer. (An empty list would let everybody in.)
-        ae.require_calling_aet = [settings.node.ae_title, *(peer.ae_title for peer in settings.peers)]
-    ae.maximum_associations = intake.maximum_associations
-    ae.maximum_pdu_size = 0  # no limit: fewer, larger PDUs
-    ae.dimse_timeout = ae.network_timeout = intake.network_timeout_seconds
-    ae.acse_timeout = REQUEST_SECONDS
-    for context in AllStoragePresentationContexts:
-        assert context.abstract_syntax is not None
-        ae.add_supported_context(context.abstract_syntax, TRANSFER_SYNTAXES)
-    ae.add_supported_context(VERIFICATION)
-    return ae

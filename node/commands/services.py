@@ -1,6 +1,7 @@
 """The commands that run: `up` (the whole node), and its parts `serve`, `supervise` and `web` one by one."""
 
 import signal
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -38,11 +39,25 @@ def up(ctx: click.Context, /, **given: Any) -> None:
 @click.command()
 @click.pass_context
 def serve(ctx: click.Context) -> None:
-    """Receive: the Storage SCP."""
+    """Receive: the Storage SCP, in several processes on one port."""
+    with _part(ctx, "receivers") as (settings, ledger, stop):
+        from node.receivers import run_receivers
+
+        run_receivers(settings, ledger, stop)
+
+
+@click.command(hidden=True)
+@click.option("--listener", type=int, required=True, help="File descriptor of the listening socket.")
+@click.option("--slots", type=int, required=True, help="File descriptor of the table of places.")
+@click.pass_context
+def receive(ctx: click.Context, listener: int, slots: int) -> None:
+    """Receive as one of the processes that `serve` starts."""
     with _part(ctx, "scp") as (settings, ledger, stop):
         from node.scp import run
+        from node.slots import Slots
 
-        run(settings, ledger, stop)
+        places = Slots(settings.intake.maximum_associations, slots)
+        run(settings, ledger, stop, socket.socket(fileno=listener), places)
 
 
 @click.command()

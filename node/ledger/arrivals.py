@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Row, Table, bindparam, func, insert, select, update
@@ -127,6 +128,12 @@ class Arrivals(Store):
         )
         sentence = "the first slice arrived" if revision == 0 else f"a late slice opened revision {revision + 1}"
         self._note(connection, job_id, JobState.RECEIVED, sentence)
+
+    def knows_file(self, path: Path) -> bool:
+        """Tell whether a file is that of an instance."""
+        with self._read() as connection:
+            wanted = select(instances.c.id).where(instances.c.path == self._relative(path)).limit(1)
+            return connection.execute(wanted).first() is not None
 
     def end_association(self, association_id: str, ending: Ending) -> None:
         """Note that an association has ended; one that carried nothing is not known here, and nothing happens."""

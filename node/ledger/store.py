@@ -1,10 +1,12 @@
 """Opening the ledger's database: engine, pragmas, migrations, transactions and the state machine's one gate."""
 
 import fcntl
+import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Lock
 from typing import Any, Self
 
 from sqlalchemy import Connection, Engine, create_engine, event, insert, inspect, select, text, update
@@ -26,12 +28,48 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+class Turn:
+    """Whose turn it is to write to an SQLite file, among threads and processes.
+
+    SQLite itself lets a writer who finds the file taken sleep for up to 100 ms before it looks again; the kernel wakes
+    the next one at once, and frees the lock when its holder dies.
+    """
+
+    def __init__(self, database: str | None) -> None:
+        assert database, "the ledger is a file, never in memory"
+        self._path = f"{database}.turn"
+        self._threads = Lock()
+        self._file: int | None = None
+
+    def __enter__(self) -> None:
+        self._threads.acquire()
+        try:
+            if self._file is None:
+                self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fcntl.flock(self._file, fcntl.LOCK_EX)
+        except BaseException:
+            self._threads.release()
+            raise
+
+    def __exit__(self, *_error: object) -> None:
+        assert self._file is not None
+        fcntl.flock(self._file, fcntl.LOCK_UN)
+        self._threads.release()
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+
 class Store:
     """The open database. Paths are kept relative to `data`, so that the folder may move."""
 
     def __init__(self, engine: Engine, data: Path, clock: Clock) -> None:
         self._engine = engine
         self._reading = engine.execution_options(ledger_reads=True)
+        self._turn = Turn(engine.url.database) if engine.dialect.name == "sqlite" else nullcontext()
         self.data = data
         self.now = clock
 
@@ -54,10 +92,12 @@ class Store:
     def close(self) -> None:
         """Give the connections back."""
         self._engine.dispose()
+        if isinstance(self._turn, Turn):
+            self._turn.close()
 
     @contextmanager
     def _write(self) -> Iterator[Connection]:
-        with _answering(), self._engine.begin() as connection:
+        with _answering(), self._turn, self._engine.begin() as connection:
             yield connection
 
     @contextmanager

@@ -34,10 +34,18 @@ class Serving:
         self._poll(self._answers, 60, "qct-node serve")
 
     def kill(self):
+        """Kill the parent; the kernel kills the receivers with it, a moment later."""
         if self._process is not None:
+            receivers = self.receivers()
             self._process.kill()
             self._process.wait()
             self._process = None
+            self._poll(lambda: not any(Path(f"/proc/{pid}").exists() for pid in receivers), 10, "the receivers' end")
+
+    def receivers(self):
+        return [
+            int(pid) for pid in Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
+        ]
 
     def _answers(self):
         assert self._process.poll() is None, "serve ended by itself"

@@ -7,9 +7,9 @@ import pytest
 from pydicom import dcmread
 from pydicom.encaps import encapsulate
 from pydicom.uid import UID, ExplicitVRLittleEndian
-from pynetdicom.dsutils import create_file_meta, split_dataset
+from pynetdicom.dsutils import split_dataset
 
-from node.scp import TRANSFER_SYNTAXES
+from node.negotiation import TRANSFER_SYNTAXES
 from node.states import JobState
 
 COMPRESSED_BY_PYDICOM = ["1.2.840.10008.1.2.5", "1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.90"]
@@ -75,12 +75,13 @@ def test_same_object_taken_by_a_newer_version_of_our_library_is_the_same(node, c
     [path] = ct_series(1)
     assert node.send(path)[0].ok
     [before] = node.stored()
-    monkeypatch.setitem(create_file_meta.__kwdefaults__, "implementation_version", "NEWER")
+    monkeypatch.setattr("node.file_meta.PYNETDICOM_IMPLEMENTATION_VERSION", "NEWER")
     [sent] = node.send(path)
     assert sent.ok, sent.reason
     assert node.only_job().instances == 1
     assert node.stored() == [before]
-    assert split_dataset(before)[0].ImplementationVersionName == "NEWER"
+    assert split_dataset(before)[0].ImplementationVersionName != "NEWER"
+    assert node.only_job().duplicates == 1
 
 
 def test_storescu_with_compression(node, ct_series, dcmtk):

@@ -105,7 +105,7 @@ def test_another_class_than_the_command_said(node, ct_series):
     refused(node, path, Answer.MISMATCH, Reason.UID_MISMATCH, "SOP Class UID differs")
 
 
-def test_other_bytes_under_a_known_uid_are_refused_and_the_first_stay(node, ct_series):
+def test_other_bytes_under_a_known_uid_are_kept_beside_the_first_and_reported(node, ct_series):
     path = ct_series(1)[0]
     assert node.send(path)[0].ok
     [before] = node.stored()
@@ -113,12 +113,15 @@ def test_other_bytes_under_a_known_uid_are_refused_and_the_first_stay(node, ct_s
     dataset = dcmread(path)
     dataset.PixelData = bytes(len(dataset.PixelData))
     dataset.save_as(path)
-    [sent] = node.send(path)
-    assert not sent.ok and f"0x{int(Answer.DIFFERENT_CONTENT):04X}" in sent.reason
-    assert node.stored() == [before] and before.read_bytes() == content
-    [declined] = node.ledger.jobs(JobState.DECLINED)
-    assert declined.code == Reason.DIFFERENT_CONTENT
-    assert node.ledger.jobs(JobState.RECEIVED)[0].instances == 1
+    assert node.send(path)[0].ok and node.send(path)[0].ok
+    [other] = set(node.stored()) - {before}
+    assert before.read_bytes() == content
+    assert dcmread(other).PixelData == dataset.PixelData
+    [reported] = node.ledger.jobs(JobState.DECLINED)
+    assert reported.code == Reason.DIFFERENT_CONTENT and other.name in reported.reason
+    [job] = node.ledger.jobs(JobState.RECEIVED)
+    assert (job.instances, job.duplicates) == (1, 1)
+    assert node.ledger.instances_of(job.id) == [before]
 
 
 def test_many_broken_objects_are_one_row(node, ct_series):

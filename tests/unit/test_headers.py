@@ -1,13 +1,22 @@
+import tracemalloc
+import zlib
 from io import BytesIO
+from pathlib import Path
 
+import pydicom.data
 import pytest
-from pydicom import Dataset
+from pydicom import Dataset, dcmread
 from pydicom.dataset import FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.errors import InvalidDicomError
+from pydicom.filereader import read_file_meta_info
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
+from node import headers
+from node.elements import OddError, walk
 from node.errors import Answer, ObjectError
-from node.headers import read_header
+from node.headers import WANTED, file_header, read_header
 from node.states import Reason
+from node.uids import valid_uid
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 
@@ -37,8 +46,13 @@ def encoded(made, syntax=ExplicitVRLittleEndian):
     return buffer.getvalue()
 
 
-def read(content):
-    return read_header(content, CT, "1.2.3.4")
+def read(content, sop_class=CT, sop_uid="1.2.3.4"):
+    """Read a whole file, given as bytes; without file meta information it is one in Explicit VR."""
+    start, syntax = 0, ExplicitVRLittleEndian
+    if content[128:132] == b"DICM" and len(content) > 200:
+        meta = dcmread(BytesIO(content), specific_tags=[], stop_before_pixels=True).file_meta
+        start, syntax = 144 + meta.FileMetaInformationGroupLength, meta.TransferSyntaxUID
+    return read_header(content, start, syntax, sop_class, sop_uid)
 
 
 @pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
@@ -88,7 +102,7 @@ def test_an_overlong_or_unprintable_description_is_tamed():
 def test_only_images_need_pixels():
     made = dataset(Modality="SR", SOPClassUID="1.2.840.10008.5.1.4.1.1.88.22")
     del made.Rows, made.Columns, made.PixelData
-    assert read_header(encoded(made), made.SOPClassUID, "1.2.3.4").rows is None
+    assert read(encoded(made), made.SOPClassUID).rows is None
     made.SOPClassUID = CT
     with pytest.raises(ObjectError, match="is an image, but has no pixel data"):
         read(encoded(made))
@@ -104,9 +118,10 @@ def test_truncated_pixels(syntax, missing):
 
 def test_no_truncation_goes_unnoticed():
     content = encoded(dataset())
-    for length in range(200, len(content)):
+    start = content.index(b"\x08\x00\x08\x00CS")
+    for length in range(start, len(content)):
         with pytest.raises(ObjectError):
-            read(content[:length])
+            read_header(content[:length], start, ExplicitVRLittleEndian, CT, "1.2.3.4")
 
 
 @pytest.mark.parametrize("keyword", ["StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID"])
@@ -116,7 +131,7 @@ def test_every_uid_is_required(keyword):
     assert read(content_meta)
     delattr(made, keyword)
     with pytest.raises(ObjectError) as failure:
-        read_header(_without_sop_check(made), CT, "1.2.3.4")
+        read(_without_sop_check(made))
     assert failure.value.code in {Reason.INVALID_UID, Reason.BROKEN_OBJECT}
 
 
@@ -142,7 +157,7 @@ def test_a_uid_too_long_is_not_cut_into_a_valid_one():
 )
 def test_other_uids_than_the_command_said(sop_class, sop_uid, what):
     with pytest.raises(ObjectError, match=f"{what} UID differs") as failure:
-        read_header(encoded(dataset()), sop_class, sop_uid)
+        read(encoded(dataset()), sop_class, sop_uid)
     assert (failure.value.code, failure.value.status) == (Reason.UID_MISMATCH, Answer.MISMATCH)
 
 
@@ -150,3 +165,103 @@ def test_other_uids_than_the_command_said(sop_class, sop_uid, what):
 def test_bytes_that_are_no_object(content):
     with pytest.raises(ObjectError, match="broken"):
         read(content)
+
+
+CORPUS = sorted(Path(pydicom.data.__file__).parent.rglob("*.dcm"))
+
+
+@pytest.mark.parametrize("path", CORPUS, ids=lambda path: path.name)
+def test_the_quick_walk_reads_what_pydicom_reads(path):
+    """pydicom's own test files: odd encodings, character sets, broken and hostile ones."""
+    content = path.read_bytes()
+    try:
+        meta = read_file_meta_info(path)
+        start, syntax = 144 + meta.FileMetaInformationGroupLength, meta.TransferSyntaxUID
+        quick, _ = walk(content, start, syntax != ImplicitVRLittleEndian, WANTED)
+        slow, _ = headers._patient_values(content, start, syntax)
+    except (OddError, ObjectError, InvalidDicomError, AttributeError) as reason:
+        pytest.skip(f"left to pydicom: {reason}")
+    quick[headers.TAGS["SpecificCharacterSet"]] = quick.get(headers.TAGS["SpecificCharacterSet"], b"").strip()
+    slow.setdefault(headers.TAGS["SpecificCharacterSet"], b"")
+    assert quick == slow
+
+
+@pytest.mark.parametrize("path", CORPUS, ids=lambda path: path.name)
+def test_every_file_of_the_corpus_has_a_header_or_a_reason(path):
+    try:
+        header = file_header(path)
+    except ObjectError as reason:
+        assert str(reason).startswith(("the object is broken", "the Study", "the Series", "the SOP", "its SOP"))
+    else:
+        assert valid_uid(header.sop_uid) and valid_uid(header.series_uid)
+
+
+def nested(depth):
+    inner = Dataset()
+    inner.PatientComments = "x"
+    for _ in range(depth):
+        outer = Dataset()
+        outer.ReferencedImageSequence = [inner]
+        outer["ReferencedImageSequence"].is_undefined_length = True
+        outer.ReferencedImageSequence[0].is_undefined_length_sequence_item = True
+        inner = outer
+    return inner.ReferencedImageSequence
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+@pytest.mark.parametrize("depth", [1, 5, 60])
+def test_sequences_of_undefined_length_are_walked_over(syntax, depth):
+    made = dataset(BodyPartExamined="HIP", Rows=4)
+    made.ReferencedImageSequence = nested(depth)
+    made["ReferencedImageSequence"].is_undefined_length = True
+    header = read(encoded(made, syntax))
+    assert (header.rows, header.body_part) == (4, "HIP")
+
+
+def test_what_routing_needs():
+    made = dataset(
+        SliceThickness="1.25", ConvolutionKernel="B30f", AcquisitionNumber=2, ImagesInAcquisition=300,
+        NumberOfSeriesRelatedInstances=301, ContrastBolusAgent="Iohexol",
+    )  # fmt: skip
+    header = read(encoded(made))
+    assert (header.thickness, header.kernel, header.contrast) == (1.25, "B30f", True)
+    assert (header.acquisition, header.images_in_acquisition, header.series_instances) == (2, 300, 301)
+
+
+@pytest.mark.parametrize(("agent", "expected"), [("", False), ("NONE", False), ("no", False), ("Ultravist 370", True)])
+def test_a_contrast_agent_is_one_that_is_named(agent, expected):
+    assert read(encoded(dataset(ContrastBolusAgent=agent))).contrast is expected
+
+
+def deflated(data_set):
+    packer = zlib.compressobj(9, wbits=-zlib.MAX_WBITS)
+    return packer.compress(data_set) + packer.flush()
+
+
+def as_deflated(made):
+    content = encoded(made)
+    start = content.index(b"\x08\x00\x08\x00CS")
+    return content[start:]
+
+
+def test_a_deflated_data_set_is_read_and_its_pixels_counted():
+    data_set = as_deflated(dataset(BodyPartExamined="HIP"))
+    header = read_header(deflated(data_set), 0, DeflatedExplicitVRLittleEndian, CT, "1.2.3.4")
+    assert (header.rows, header.body_part) == (4, "HIP")
+    for broken, words in (
+        (deflated(data_set[:-5]), "of 32 bytes"),
+        (deflated(data_set)[:-10], "has no end"),
+        (b"\xff" * 50, "cannot be inflated"),
+    ):
+        with pytest.raises(ObjectError, match=words):
+            read_header(broken, 0, DeflatedExplicitVRLittleEndian, CT, "1.2.3.4")
+
+
+def test_a_deflate_bomb_is_refused_and_takes_no_memory():
+    bomb = deflated(as_deflated(dataset()) + bytes(300_000_000))
+    assert len(bomb) < 1_000_000
+    tracemalloc.start()
+    with pytest.raises(ObjectError, match="grows by a factor of more than"):
+        read_header(bomb, 0, DeflatedExplicitVRLittleEndian, CT, "1.2.3.4")
+    assert tracemalloc.get_traced_memory()[1] < 60_000_000
+    tracemalloc.stop()

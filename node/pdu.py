@@ -1,0 +1,148 @@
+"""The upper layer's PDUs (PS3.8 9.3) on a blocking socket: read into one buffer of fixed size, write whole.
+
+pynetdicom reads 4 KiB at a time, sleeps a millisecond between looks and copies each fragment several times; here a PDU
+is one or two system calls, and its bytes go from the buffer straight to the file. It still encodes and decodes the
+PDUs of the negotiation, which come once per association.
+"""
+
+import socket
+import struct
+import time
+from collections.abc import Iterator
+from typing import NamedTuple
+
+ASSOCIATE_RQ, ASSOCIATE_AC, ASSOCIATE_RJ, DATA_TF, RELEASE_RQ, RELEASE_RP, ABORT = range(1, 8)
+HEADER = struct.Struct(">BxI")
+PDV_HEADER = struct.Struct(">IBB")
+RELEASE_RESPONSE = HEADER.pack(RELEASE_RP, 4) + bytes(4)
+COMMAND, LAST = 1, 2  # bits of the message control header, PS3.8 E.2
+
+
+class ConnectionEndedError(Exception):
+    """The peer is gone, or silent for too long."""
+
+
+class ProtocolError(Exception):
+    """The peer breaks the protocol; reason: of the A-ABORT it gets (PS3.8 table 9-26)."""
+
+    def __init__(self, what: str, reason: int = 0) -> None:
+        super().__init__(what)
+        self.reason = reason
+
+
+class Fragment(NamedTuple):
+    """One presentation data value: what it belongs to and a view of its bytes, valid until the next PDU is read."""
+
+    context: int
+    is_command: bool
+    is_last: bool
+    data: memoryview
+
+
+class Wire:
+    """A connection as PDUs. largest: bytes of a PDU's body beyond which the peer is cut off, whatever it says.
+
+    A PDU that has begun must end within `patience` seconds; so long may also be the silence before it.
+    """
+
+    def __init__(self, connection: socket.socket, largest: int, patience: float) -> None:
+        self._connection = connection
+        self._buffer = memoryview(bytearray(largest))
+        self._head = memoryview(bytearray(HEADER.size))
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.set_patience(patience)
+
+    def set_patience(self, seconds: float) -> None:
+        """Set how long to wait for the peer."""
+        self._patience = seconds
+        whole = int(seconds)
+        timeout = struct.pack("@ll", whole, int((seconds - whole) * 1e6))
+        self._connection.setblocking(True)
+        self._connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeout)
+        self._connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeout)
+
+    def read(self) -> tuple[int, memoryview]:
+        """Return type and body of the next PDU; the body is overwritten by the next call.
+
+        Raises ConnectionEndedError, ProtocolError.
+        """
+        self._fill(self._head, time.monotonic() + self._patience)
+        kind, length = HEADER.unpack(self._head)
+        if not ASSOCIATE_RQ <= kind <= ABORT:
+            raise ProtocolError(f"an unknown PDU of type {kind}", 1)
+        if length > len(self._buffer):
+            raise ProtocolError(f"a PDU of {length} bytes, where {len(self._buffer)} are allowed", 6)
+        body = self._buffer[:length]
+        self._fill(body, time.monotonic() + self._patience)
+        return kind, body
+
+    def write(self, data: bytes) -> None:
+        """Send bytes. Raises ConnectionEndedError."""
+        try:
+            self._connection.sendall(data)
+        except OSError as error:
+            raise ConnectionEndedError(f"the connection broke ({error.strerror or error})") from error
+
+    def _fill(self, view: memoryview, deadline: float) -> None:
+        while view:
+            try:
+                # Senders that leave Nagle's algorithm on wait for this acknowledgement before they send the rest of
+                # an object; the kernel would hold it back for 40 ms. It forgets the wish, so it is told each time.
+                self._connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+                count = self._connection.recv_into(view, len(view), socket.MSG_WAITALL)
+            except BlockingIOError as error:
+                raise ConnectionEndedError(f"it was silent for {self._patience:g} s") from error
+            except OSError as error:
+                raise ConnectionEndedError(f"the connection broke ({error.strerror or error})") from error
+            if count == 0:
+                raise ConnectionEndedError("it closed the connection")
+            view = view[count:]
+            if view and time.monotonic() > deadline:
+                raise ConnectionEndedError(f"it took longer than {self._patience:g} s for one PDU")
+
+    def close(self) -> None:
+        """Close the connection; what was written is still sent."""
+        self._connection.close()
+
+    def interrupt(self) -> None:
+        """End the connection from another thread: whoever waits in it wakes."""
+        try:
+            self._connection.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            return
+
+
+def fragments(body: memoryview) -> Iterator[Fragment]:
+    """Yield the presentation data values of a P-DATA-TF PDU. Raises ProtocolError."""
+    at = 0
+    while at < len(body):
+        if len(body) - at < PDV_HEADER.size:
+            raise ProtocolError("a presentation data value without a header", 6)
+        length, context, control = PDV_HEADER.unpack_from(body, at)
+        end = at + 4 + length
+        if length < 2 or end > len(body):
+            raise ProtocolError("a presentation data value that does not fit into its PDU", 6)
+        yield Fragment(context, bool(control & COMMAND), bool(control & LAST), body[at + 6 : end])
+        at = end
+
+
+def command_pdus(context: int, command: bytes, largest: int) -> bytes:
+    """Return a command set as P-DATA-TF PDUs no larger than the peer takes (0: any size)."""
+    room = max(largest - PDV_HEADER.size, 1) if largest else len(command)
+    pieces = [command[at : at + room] for at in range(0, len(command), room)]
+    made = bytearray()
+    for number, piece in enumerate(pieces, 1):
+        control = COMMAND | (LAST if number == len(pieces) else 0)
+        made += HEADER.pack(DATA_TF, len(piece) + PDV_HEADER.size)
+        made += PDV_HEADER.pack(len(piece) + 2, context, control) + piece
+    return bytes(made)
+
+
+def abort(source: int, reason: int) -> bytes:
+    """Return an A-ABORT PDU; source: 0 = the user, 2 = the provider (PS3.8 9.3.8)."""
+    return HEADER.pack(ABORT, 4) + bytes((0, 0, source, reason))
+
+
+def reject(result: int, source: int, reason: int) -> bytes:
+    """Return an A-ASSOCIATE-RJ PDU (PS3.8 9.3.4)."""
+    return HEADER.pack(ASSOCIATE_RJ, 4) + bytes((0, result, source, reason))

@@ -1,0 +1,51 @@
+"""`qct-node serve`: several receiver processes on one port, started again when they die.
+
+The parent holds the listening socket and never serves it, so a connection that comes while a receiver is down waits
+instead of being refused; and it hands out the table of places, because limits count for the node, not for a process.
+"""
+
+import logging
+import os
+import sys
+import threading
+
+from node.ledger import Ledger
+from node.processes import Family, Part
+from node.reconcile import reconcile
+from node.scp import listen
+from node.settings import Settings
+from node.slots import Slots
+
+log = logging.getLogger(__name__)
+
+MOST = 4  # more share the disk and the ledger, not the work
+LOOK_SECONDS = 0.1
+STOP_SECONDS = 20.0
+COMMAND = (sys.executable, "-P", "-m", "node", "receive")
+
+
+def run_receivers(settings: Settings, ledger: Ledger, stop: threading.Event) -> None:
+    """Receive until `stop` is set. Raises NodeError when the port is taken."""
+    slots = Slots(settings.intake.maximum_associations)
+    with listen(settings.node.dicom_host, settings.node.dicom_port) as listener:
+        # Before anybody writes: what a crash left is brought in order.
+        log.info("%s", reconcile(ledger, settings.data))
+        inherited = (listener.fileno(), slots.descriptor)
+        command = (*COMMAND, "--listener", str(inherited[0]), "--slots", str(inherited[1]))
+        parts = [Part(f"receive-{n}", command, inherited) for n in range(how_many(settings))]
+        family = Family(parts, os.environ, _pass_on, on_end=slots.forget)
+        try:
+            while not stop.wait(LOOK_SECONDS):
+                family.watch()
+        finally:
+            family.stop(STOP_SECONDS)
+    slots.close()
+
+
+def how_many(settings: Settings) -> int:
+    """Return how many receiver processes there shall be."""
+    return settings.intake.receivers or min(os.cpu_count() or 1, MOST)
+
+
+def _pass_on(_part: str, line: str) -> None:
+    sys.stderr.write(f"{line}\n")

@@ -1,0 +1,73 @@
+"""Places for associations, shared by all receiver processes of a node: how many there are in all and of one peer.
+
+The table is a piece of shared memory without a name, so nothing is left behind when the node dies.
+"""
+
+import fcntl
+import mmap
+import os
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from hashlib import sha256
+
+ENTRY = struct.Struct("<q8s")  # process, who
+FREE = 0
+
+
+class Slots:
+    """A table of `count` places. Processes that shall share it get its file descriptor."""
+
+    def __init__(self, count: int, descriptor: int | None = None) -> None:
+        self.descriptor = os.memfd_create("qct-node-slots") if descriptor is None else descriptor
+        if descriptor is None:
+            os.ftruncate(self.descriptor, count * ENTRY.size)
+        self._count = os.fstat(self.descriptor).st_size // ENTRY.size
+        self._table = mmap.mmap(self.descriptor, self._count * ENTRY.size)
+
+    def take(self, who: str, most: int | None = None) -> int | None:
+        """Take a place for a peer, which may have at most so many; returns its number, None when there is none."""
+        key = sha256(who.encode()).digest()[:8]
+        with self._locked():
+            entries = list(self._entries())
+            if most is not None and sum(pid != FREE and found == key for pid, found in entries) >= most:
+                return None
+            place = next((number for number, (pid, _) in enumerate(entries) if pid == FREE), None)
+            if place is not None:
+                ENTRY.pack_into(self._table, place * ENTRY.size, os.getpid(), key)
+            return place
+
+    def give(self, place: int) -> None:
+        """Give a place back."""
+        ENTRY.pack_into(self._table, place * ENTRY.size, FREE, bytes(8))
+
+    def forget(self, pid: int) -> None:
+        """Give back whatever a process held that has died."""
+        with self._locked():
+            for place, (holder, _) in enumerate(self._entries()):
+                if holder == pid:
+                    self.give(place)
+
+    def taken(self) -> int:
+        """Return how many places are taken."""
+        return sum(pid != FREE for pid, _ in self._entries())
+
+    def close(self) -> None:
+        """Let go of the table; it vanishes with its last user."""
+        self._table.close()
+        os.close(self.descriptor)
+
+    def _entries(self) -> Iterator[tuple[int, bytes]]:
+        for place in range(self._count):
+            pid, key = ENTRY.unpack_from(self._table, place * ENTRY.size)
+            yield pid, key
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        # Opened anew: flock locks belong to an open file description, and threads must exclude each other, too.
+        handle = os.open(f"/proc/self/fd/{self.descriptor}", os.O_RDWR | os.O_CLOEXEC)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(handle)

@@ -1,0 +1,217 @@
+"""The Storage service: takes one object from its first fragment to the answer (PS3.4 annex B).
+
+Success is said only when the bytes are durable under their final name and the ledger has committed the row.
+"""
+
+import logging
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from threading import Lock
+
+from node.dimse import Request
+from node.errors import Answer, InboxError, LedgerError, NodeError, ObjectError
+from node.file_meta import encode_file_meta
+from node.headers import read_header
+from node.inbox import Draft, Inbox, Kept
+from node.ledger import Ledger
+from node.ledger.records import Arrival, Association, Outcome, Refusal
+from node.settings import Settings
+from node.space import look, pressure
+from node.states import Reason
+from node.uids import require_uid
+
+log = logging.getLogger(__name__)
+
+ROOM_SECONDS = 0.5
+"""How long a look at the free space is believed; meanwhile a write that fails is answered all the same."""
+MB = 1_000_000
+
+
+@dataclass
+class _Entry:
+    """An arrival on its way into the ledger, and what became of it."""
+
+    arrival: Arrival
+    outcome: Outcome | None = None
+    error: NodeError | None = None
+
+
+class Register:
+    """Writes arrivals down, those of all associations that wait at one time in one transaction.
+
+    Whoever gets the turn writes for everybody in line, so a single association never waits for another thread.
+    """
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._line: deque[_Entry] = deque()
+        self._turn = Lock()
+
+    def record(self, arrival: Arrival) -> Outcome:
+        """Write an arrival down; when this returns, it is committed. Raises LedgerError."""
+        entry = _Entry(arrival)
+        self._line.append(entry)
+        with self._turn:
+            if entry.outcome is None and entry.error is None:
+                self._write()
+        if entry.error is not None:
+            raise entry.error
+        assert entry.outcome is not None
+        return entry.outcome
+
+    def _write(self) -> None:
+        batch = [self._line.popleft() for _ in range(len(self._line))]
+        try:
+            outcomes = self._ledger.record_instances([entry.arrival for entry in batch])
+        except NodeError as error:
+            for entry in batch:
+                entry.error = error
+        except BaseException:
+            for entry in batch:
+                entry.error = LedgerError("the ledger failed", retry=True, status=Answer.INTERNAL)
+            raise
+        else:
+            for entry, outcome in zip(batch, outcomes, strict=True):
+                entry.outcome = outcome
+
+
+class Room:
+    """Whether there is room on the disk, looked at now and then."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._looked_at = -ROOM_SECONDS
+        self._pressure = pressure(look(settings.data), settings.intake)
+
+    def require(self) -> None:
+        """Raise InboxError (out of resources) when the disk is nearly full, before anything is lost."""
+        if time.monotonic() - self._looked_at >= ROOM_SECONDS:
+            self._pressure = pressure(look(self._settings.data), self._settings.intake)
+            self._looked_at = time.monotonic()
+        if self._pressure.full:
+            raise InboxError(self._pressure.sentence, retry=True, status=Answer.OUT_OF_RESOURCES)
+
+
+class Storage:
+    """Takes objects into inbox and ledger; one for all associations of a process."""
+
+    def __init__(self, settings: Settings, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._largest = settings.intake.maximum_object_mb * MB
+        self.inbox = Inbox(settings.data)
+        self._room = Room(settings)
+        self._register = Register(ledger)
+
+    def receive(self, association: Association, request: Request, syntax: str) -> "Reception":
+        """Begin to take an object."""
+        return Reception(self, association, request, syntax)
+
+    def begin(self, request: Request, syntax: str, calling_ae: str) -> Draft:
+        """Begin the object's file. Raises NodeError when it must not or cannot be written."""
+        self._room.require()
+        require_uid(request.sop_class_uid, "Affected SOP Class UID")
+        require_uid(request.sop_instance_uid, "Affected SOP Instance UID")
+        meta = encode_file_meta(request.sop_class_uid, request.sop_instance_uid, syntax, calling_ae)
+        return self.inbox.draft(meta, syntax)
+
+    def require_size(self, size: int) -> None:
+        """Raise ObjectError when an object is larger than allowed."""
+        if size > self._largest:
+            sentence = f"the object is larger than intake.maximum_object_mb = {self._largest // MB}"
+            raise ObjectError(Reason.TOO_LARGE, sentence, Answer.CANNOT_UNDERSTAND)
+
+    def finish(self, draft: Draft, association: Association, request: Request, syntax: str) -> None:
+        """Keep the file and write it down. Raises NodeError when the object is not taken; the file is gone then."""
+        kept: Kept | None = None
+        try:
+            with draft.content() as content:
+                header = read_header(content, draft.start, syntax, request.sop_class_uid, request.sop_instance_uid)
+            kept = draft.keep(header.study_uid, header.series_uid, header.sop_uid)
+        finally:
+            if kept is None:
+                draft.discard()
+        arrival = Arrival(header, syntax, kept.path, kept.digest, kept.size, association)
+        try:
+            outcome = self._register.record(arrival)
+        except NodeError:
+            self._unless_known(kept)
+            raise
+        if outcome is Outcome.DUPLICATE:
+            kept.path.unlink(missing_ok=True)
+        elif outcome is Outcome.VARIANT:
+            sentence = (
+                f"object {header.sop_uid} of series {header.series_uid} came again with other content: "
+                f"it is kept as {kept.path.name}, and the first one is used"
+            )
+            self.note(association, Reason.DIFFERENT_CONTENT, sentence)
+
+    def _unless_known(self, kept: Kept) -> None:
+        """Remove a file the ledger did not take; when it cannot be asked, the next start of the node finds out."""
+        try:
+            if not self._ledger.knows_file(kept.path):
+                kept.path.unlink(missing_ok=True)
+        except LedgerError:
+            log.warning("%s stays: the ledger cannot be asked about it", kept.path.name)
+
+    def note(self, association: Association, code: str, sentence: str) -> None:
+        """Write down what belongs to no series."""
+        try:
+            self._ledger.record_refusal(Refusal(association.calling_ae, association.host, code, sentence))
+        except NodeError as error:
+            log.error("this could not be written down (%s): %s, from %s", error, sentence, association.calling_ae)
+
+
+class Reception:
+    """One object on its way in. What goes wrong is remembered and answered at the end: the bytes come anyway."""
+
+    def __init__(self, storage: Storage, association: Association, request: Request, syntax: str) -> None:
+        self._storage = storage
+        self._association = association
+        self._request = request
+        self._syntax = syntax
+        self._error: NodeError | None = None
+        self._draft: Draft | None = None
+        with self._remembered():
+            self._draft = storage.begin(request, syntax, association.calling_ae)
+
+    def write(self, piece: memoryview) -> None:
+        """Take a fragment of the data set."""
+        if self._draft is not None:
+            with self._remembered():
+                self._draft.write(piece)
+                self._storage.require_size(self._draft.size)
+
+    def finish(self) -> tuple[Answer, str]:
+        """End the object and return the status and the comment to answer with."""
+        draft, self._draft = self._draft, None
+        if draft is not None:
+            with self._remembered():
+                self._storage.finish(draft, self._association, self._request, self._syntax)
+        if self._error is None:
+            return Answer.SUCCESS, ""
+        log.warning("an object from %s was refused: %s", self._association.calling_ae, self._error)
+        if isinstance(self._error, ObjectError):
+            self._storage.note(self._association, self._error.code, str(self._error))
+        return self._error.status or Answer.INTERNAL, str(self._error)
+
+    def discard(self) -> None:
+        """Throw away what there is of the object: its association broke."""
+        if self._draft is not None:
+            self._draft.discard()
+            self._draft = None
+
+    @contextmanager
+    def _remembered(self) -> Iterator[None]:
+        try:
+            yield
+        except NodeError as error:
+            self._error = error
+        except Exception:
+            # The edge: whatever goes wrong with one object must end in an answer, not in a dead association.
+            log.exception("an object from %s could not be taken", self._association.calling_ae)
+            self._error = NodeError("internal error, see the log of the node", status=Answer.INTERNAL)
+        if self._error is not None:
+            self.discard()
