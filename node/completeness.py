@@ -1,53 +1,131 @@
-"""Whether a quiet series has arrived whole: a pure decision from the headers of its slices.
+"""Whether a series has arrived whole: a pure decision from the headers of its slices and what is known of its sender.
 
 It looks at headers only. What needs pixels or a finer eye (copies of a slice, tilt, uneven steps) is the segmenter's.
 """
 
 from collections.abc import Callable, Sequence
-from itertools import pairwise
-from statistics import median
+from dataclasses import dataclass
 
-from node.ledger.records import Decision, Header
+from node.counts import Count, counts
+from node.ledger.records import Decision, Evidence, Header
+from node.settings import Intake
+from node.stack import Stack, differ, stacked, without_localisers
 from node.states import JobState, Reason
 from node.uids import CT_CLASSES
 
 MIN_SLICES = 2
 MIN_LENGTH_MM = 20.0
-AXES_TOLERANCE = 1e-3  # of direction cosines
-GAP = 1.5  # usual steps; scanners round positions to a decimal, which makes thin steps wander by several per cent
-SAME_POSITION_MM = 0.01
+PLAUSIBLE_MM = 80.0
+"""From the top of a femoral head to below the trochanters: a scan that is shorter is rather the first part of one."""
+GRACE_SECONDS = 1.0
+"""So soon a sender opens its next association, when it has one for each image or several for one series."""
+GAPS_NAMED = 3
 
-Vector = tuple[float, float, float]
 
+@dataclass(frozen=True)
+class Phase:
+    """All that the decision takes from the evidence; as long as it and the slices stay, so does the decision.
 
-def judge(headers: Sequence[Header]) -> Decision:
-    """Decide whether a series that has been quiet for long enough is whole.
-
-    Returns COMPLETE; or DECLINED (not CT, localisers only, too short: nothing to wait for) or HELD (a gap, mixed or
-    missing geometry: a person, or the missing slices, can mend it) with the reason.
+    quiet: no slice came for the quiet time. late: it is time to give up. gone: the sender has ended all its
+    associations in good order. settled: and none followed within the grace.
     """
+
+    quiet: bool
+    late: bool
+    gone: bool
+    settled: bool
+    open: bool
+    sender_open: bool
+    broken: bool
+    expected: int | None
+    expected_from: str
+    forced: bool
+
+    @classmethod
+    def of(cls, evidence: Evidence, rules: Intake) -> "Phase":
+        """Return the phase the evidence is in now."""
+        ended = evidence.ended is not None and not evidence.open and not evidence.sender_open
+        gone = ended and not evidence.broken
+        return cls(
+            quiet=evidence.quiet >= rules.quiet_seconds,
+            late=evidence.waited >= rules.give_up_seconds,
+            gone=gone,
+            settled=gone and evidence.ended is not None and evidence.ended >= GRACE_SECONDS,
+            open=evidence.open > 0,
+            sender_open=evidence.sender_open > 0,
+            broken=evidence.broken,
+            expected=evidence.expected,
+            expected_from=evidence.expected_from,
+            forced=evidence.forced,
+        )
+
+
+def judge(headers: Sequence[Header], evidence: Evidence, rules: Intake) -> Decision:
+    """Decide whether a series is whole.
+
+    Returns COMPLETE; RECEIVED (wait, with what for); DECLINED (not CT, localisers only, too short: nothing to wait
+    for) or HELD (a gap, missing images, mixed or missing geometry: a person, or the missing slices, can mend it).
+    """
+    phase = Phase.of(evidence, rules)
     foreign = _not_ct(headers)
-    if foreign:
-        return Decision(JobState.DECLINED, Reason.NOT_CT, foreign)
-    images = [header for header in headers if "LOCALIZER" not in header.image_type]
-    if not images:
-        found = f"all {len(headers)} images are localisers: the scan itself is another series"
-        return Decision(JobState.DECLINED, Reason.LOCALISER, found)
-    if any(image.frames > 1 for image in images):
-        return Decision(JobState.COMPLETE)  # an enhanced object is whole by itself; its frames are the segmenter's
-    return _mixed(images) or _stack(images) or Decision(JobState.COMPLETE)
+    if phase.forced:
+        return foreign or Decision(JobState.COMPLETE)
+    early = too_early(phase, rules)
+    if early:
+        return early
+    images = without_localisers(headers)
+    hopeless = foreign or _localisers(headers, images) or _mixed(images)
+    if hopeless:
+        return hopeless if phase.quiet or phase.late else _awaiting_quiet(rules)
+    stack = None if any(image.frames > 1 for image in images) else stacked(images)
+    known = counts(headers, phase.expected, phase.expected_from, rules.expect)
+    return _missing(stack, known, phase) or _short(stack, phase, rules) or _whole(stack, known, phase, rules)
 
 
-def _not_ct(headers: Sequence[Header]) -> str:
+def too_early(phase: Phase, rules: Intake) -> Decision | None:
+    """Tell what to wait for whatever the headers say; None: they must be looked at."""
+    if phase.forced or phase.quiet or phase.late or phase.gone:
+        return None
+    if phase.open:
+        return _wait("the association is still open")
+    if phase.sender_open:
+        return _wait("its sender has another association open")
+    if phase.broken:
+        return _wait(f"an association broke off, so no slice must come for {rules.quiet_seconds:g} s")
+    return _awaiting_quiet(rules)
+
+
+def _wait(for_what: str) -> Decision:
+    return Decision(JobState.RECEIVED, reason=f"waiting: {for_what}")
+
+
+def _awaiting_quiet(rules: Intake) -> Decision:
+    return _wait(f"no slice must come for {rules.quiet_seconds:g} s")
+
+
+def _not_ct(headers: Sequence[Header]) -> Decision | None:
     modalities = sorted({header.modality or "none" for header in headers} - {"CT"})
-    if modalities:
-        return f"the modality is {', '.join(modalities)}: only CT is segmented"
     classes = sorted({header.sop_class_uid for header in headers} - CT_CLASSES)
-    return f"the objects are no CT images, but of SOP class {', '.join(classes)}" if classes else ""
+    if modalities:
+        sentence = f"the modality is {', '.join(modalities)}: only CT is segmented"
+    elif classes:
+        sentence = f"the objects are no CT images, but of SOP class {', '.join(classes)}"
+    else:
+        return None
+    return Decision(JobState.DECLINED, Reason.NOT_CT, sentence)
+
+
+def _localisers(headers: Sequence[Header], images: Sequence[Header]) -> Decision | None:
+    if images:
+        return None
+    found = f"all {len(headers)} images are localisers: the scan itself is another series"
+    return Decision(JobState.DECLINED, Reason.LOCALISER, found)
 
 
 def _mixed(images: Sequence[Header]) -> Decision | None:
     """Refuse images without a place in the patient, or which do not belong on one grid."""
+    if any(image.frames > 1 for image in images):
+        return None  # an enhanced object is whole by itself; its frames are the segmenter's
     lost = sum(image.position is None or image.orientation is None or image.spacing is None for image in images)
     if lost:
         sentence = f"{lost} of {len(images)} images lack ImagePositionPatient, ImageOrientationPatient or PixelSpacing"
@@ -61,46 +139,56 @@ def _mixed(images: Sequence[Header]) -> Decision | None:
         if found > 1:
             return Decision(JobState.HELD, reason, f"the series has {found} different {what}, needed is one")
     first = images[0].orientation or ()
-    if any(_differ(image.orientation or (), first) for image in images):
+    if any(differ(image.orientation or (), first) for image in images):
         sentence = "the slices do not all look the same way: send each reformation as its own series"
         return Decision(JobState.HELD, Reason.MIXED_ORIENTATION, sentence)
     return None
 
 
-def _stack(images: Sequence[Header]) -> Decision | None:
-    """Refuse a stack with a hole in it or too short for a hip; sorted along the normal, never by Instance Number."""
-    normal = _normal(images[0].orientation or ())
-    places = sorted((_dot(image.position, normal), image.position) for image in images if image.position)
-    steps = [(low, high, high[0] - low[0]) for low, high in pairwise(places)]
-    steps = [step for step in steps if step[2] > SAME_POSITION_MM]
-    length = places[-1][0] - places[0][0]
-    if len(steps) + 1 < MIN_SLICES or length < MIN_LENGTH_MM:
-        sentence = (
-            f"{len(steps) + 1} slices over {length:.1f} mm are too few for a hip: {MIN_LENGTH_MM:.0f} mm are needed"
-        )
-        return Decision(JobState.DECLINED, Reason.TOO_SHORT, sentence)
-    usual = median(step for _, _, step in steps)
-    axis = max(range(3), key=lambda i: abs(normal[i]))
-    for low, high, step in steps:
-        if step > GAP * usual:
-            missing = max(round(step / usual) - 1, 1)
-            what = "a slice is" if missing == 1 else f"{missing} slices are"
-            sentence = (
-                f"{what} missing between {'xyz'[axis]}={low[1][axis]:.1f} and {'xyz'[axis]}={high[1][axis]:.1f} mm"
-            )
-            return Decision(JobState.HELD, Reason.GAP, sentence)
-    return None
+def _missing(stack: Stack | None, known: Sequence[Count], phase: Phase) -> Decision | None:
+    """Wait, and at last hold, while a slice of the stack or an image that was announced is missing."""
+    gaps = stack.gaps if stack else ()
+    faults = [gap.sentence for gap in gaps[:GAPS_NAMED]]
+    if len(gaps) > GAPS_NAMED:
+        faults.append(f"{sum(gap.missing for gap in gaps[GAPS_NAMED:])} more are missing elsewhere")
+    short = [count for count in known if count.found < count.total]
+    if not phase.late:
+        faults += [f"{count.found} of {count.total} images ({count.source})" for count in short]
+        return _wait("; ".join(faults)) if faults else None
+    faults += [f"{c.found} of {c.total} images arrived ({c.source} says {c.total})" for c in short]
+    if not faults:
+        return None
+    if gaps:  # no use in a release: the segmenter does not guess what lies in between
+        return Decision(JobState.HELD, Reason.GAP, "; ".join([*faults, "send what is missing"]))
+    sentence = "; ".join([*faults, "`release` segments what is here"])
+    return Decision(JobState.HELD, Reason.INCOMPLETE, sentence)
 
 
-def _differ(one: Sequence[float], other: Sequence[float]) -> bool:
-    return any(abs(a - b) > AXES_TOLERANCE for a, b in zip(one, other, strict=True))
+def _short(stack: Stack | None, phase: Phase, rules: Intake) -> Decision | None:
+    """Decline what is too short for a hip, once nobody is there any more who could send the rest."""
+    if stack is None or (stack.slices >= MIN_SLICES and stack.length >= MIN_LENGTH_MM):
+        return None
+    if not phase.late and not phase.quiet:
+        return _awaiting_quiet(rules)
+    if not phase.late and phase.open:
+        return _wait("the association is still open")
+    sentence = (
+        f"{stack.slices} slices over {stack.length:.1f} mm are too few for a hip: {MIN_LENGTH_MM:.0f} mm are needed"
+    )
+    return Decision(JobState.DECLINED, Reason.TOO_SHORT, sentence)
 
 
-def _normal(orientation: Sequence[float]) -> Vector:
-    """Return row direction x column direction, the normal of the slices (PS3.3 C.7.6.2.1.1)."""
-    (a, b, c), (d, e, f) = orientation[:3], orientation[3:]
-    return b * f - c * e, c * d - a * f, a * e - b * d
-
-
-def _dot(one: Sequence[float], other: Vector) -> float:
-    return sum(a * b for a, b in zip(one, other, strict=True))
+def _whole(stack: Stack | None, known: Sequence[Count], phase: Phase, rules: Intake) -> Decision:
+    """Let a series without a fault go as soon as nothing speaks for more slices to come."""
+    plausible = stack is None or stack.length >= PLAUSIBLE_MM
+    # An announced number that is reached makes waiting for another association needless.
+    settled = phase.settled or (phase.gone and any(count.final for count in known))
+    if phase.quiet or (settled and plausible):
+        return Decision(JobState.COMPLETE)
+    if phase.late:
+        sentence = f"slices still arrived {rules.give_up_seconds:g} s after the first; `release` segments what is here"
+        return Decision(JobState.HELD, Reason.INCOMPLETE, sentence)
+    if plausible:
+        return _wait("its sender may open another association")
+    assert stack is not None
+    return _wait(f"{stack.length:.1f} mm are short for a hip, so no slice must come for {rules.quiet_seconds:g} s")

@@ -93,7 +93,7 @@ def send_files(
         kinds = dict.fromkeys(item.context for item in group)
         offers = dict.fromkeys(offer for kind in kinds for offer in _offers(kind))
         contexts = [build_context(sop_class, syntax) for sop_class, syntax in offers]
-        with _associated(peer, calling_ae, contexts, timeout) as association:
+        with associated(peer, calling_ae, contexts, timeout) as association:
             for item in group:
                 note(_store(association, peer, item))
     return [outcomes[path] for path in files]
@@ -101,14 +101,14 @@ def send_files(
 
 def echo(peer: Peer, calling_ae: str, timeout: float = 10) -> None:
     """Verify that a peer answers C-ECHO. Raises PeerError."""
-    with _associated(peer, calling_ae, [build_context(VERIFICATION)], timeout) as association:
+    with associated(peer, calling_ae, [build_context(VERIFICATION)], timeout) as association:
         if not association.accepted_contexts:
-            raise PeerError(f"{_name(peer)} does not offer C-ECHO")
+            raise PeerError(f"{name_of(peer)} does not offer C-ECHO")
         status = association.send_c_echo()
         if "Status" not in status:
-            raise PeerError(f"{_name(peer)} did not answer C-ECHO", retry=True)
+            raise PeerError(f"{name_of(peer)} did not answer C-ECHO", retry=True)
         if status.Status != 0:
-            raise PeerError(f"{_name(peer)} answered C-ECHO with status 0x{status.Status:04X}")
+            raise PeerError(f"{name_of(peer)} answered C-ECHO with status 0x{status.Status:04X}")
 
 
 def _inspect(path: Path) -> _Item | Sent:
@@ -165,7 +165,7 @@ def _store(association: Association, peer: Peer, item: _Item) -> Sent:
     taken = next((offer for offer in _offers(item.context) if offer in accepted), None)
     if taken is None:
         kind = f"{UID(sop_class).name} in {UID(syntax).name}"
-        return Sent(item.path, item.sop_uid, ok=False, reason=f"{_name(peer)} does not take {kind}")
+        return Sent(item.path, item.sop_uid, ok=False, reason=f"{name_of(peer)} does not take {kind}")
     try:
         answer = association.send_c_store(item.path if taken == item.context else _in_implicit(item.path))
     except (RuntimeError, OSError) as error:  # the association was lost meanwhile, or the file cannot be read now
@@ -173,7 +173,7 @@ def _store(association: Association, peer: Peer, item: _Item) -> Sent:
     except (ValueError, TypeError, AttributeError) as error:  # its meta information is no good
         return Sent(item.path, item.sop_uid, ok=False, reason=f"cannot be sent: {error}")
     if "Status" not in answer:
-        return Sent(item.path, item.sop_uid, ok=False, retry=True, reason=f"{_name(peer)} did not answer in time")
+        return Sent(item.path, item.sop_uid, ok=False, retry=True, reason=f"{name_of(peer)} did not answer in time")
     return _judge(item, peer, answer.Status)
 
 
@@ -187,7 +187,7 @@ def _judge(item: _Item, peer: Peer, status: int) -> Sent:
         return Sent(item.path, item.sop_uid, ok=True, reason="" if status == 0 else f"warning 0x{status:04X}")
     if status == DUPLICATE_SOP_INSTANCE:  # sent before, and the answer got lost: one UID means one object
         return Sent(item.path, item.sop_uid, ok=True, reason="it has this instance already")
-    said = f"{_name(peer)} answered 0x{status:04X}"
+    said = f"{name_of(peer)} answered 0x{status:04X}"
     if status in OUT_OF_RESOURCES:
         return Sent(item.path, item.sop_uid, ok=False, retry=True, reason=f"{said}: it is out of resources")
     if status == PROCESSING_FAILURE:
@@ -196,16 +196,16 @@ def _judge(item: _Item, peer: Peer, status: int) -> Sent:
 
 
 @contextmanager
-def _associated(
+def associated(
     peer: Peer, calling_ae: str, contexts: list[PresentationContext], timeout: float
 ) -> Iterator[Association]:
-    """Hold an association; it is released at the end, or aborted when something goes wrong."""
+    """Hold an association; it is released at the end, or aborted when something goes wrong. Raises PeerError."""
     ae = AE(ae_title=calling_ae)
     ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = ae.connection_timeout = timeout
     try:
         association = ae.associate(peer.host, peer.port, contexts=contexts, ae_title=peer.ae_title, max_pdu=0)
     except (OSError, UnicodeError) as error:  # the host name, before any connection
-        raise PeerError(f"{_name(peer)} {_why_unreachable(peer)}", retry=True) from error
+        raise PeerError(f"{name_of(peer)} {_why_unreachable(peer)}", retry=True) from error
     if not association.is_established:
         raise _refusal(association, peer, calling_ae)
     try:
@@ -224,11 +224,11 @@ def _refusal(association: Association, peer: Peer, calling_ae: str) -> PeerError
         source, why = answer.result_source or 0, answer.diagnostic or 0
         words = REJECTIONS.get((source, why), f"source {source}, reason {why}, no further word")
         sentence = words.format(calling=calling_ae, called=peer.ae_title)
-        return PeerError(f"{_name(peer)} rejects the association: {sentence}", retry=answer.result == 2)
+        return PeerError(f"{name_of(peer)} rejects the association: {sentence}", retry=answer.result == 2)
     if association.rejected_contexts and not association.accepted_contexts:
         kinds = sorted({UID(str(c.abstract_syntax)).name for c in association.rejected_contexts})
-        return PeerError(f"{_name(peer)} takes none of what we offer: {', '.join(kinds)}")
-    return PeerError(f"{_name(peer)} {_why_unreachable(peer)}", retry=True)
+        return PeerError(f"{name_of(peer)} takes none of what we offer: {', '.join(kinds)}")
+    return PeerError(f"{name_of(peer)} {_why_unreachable(peer)}", retry=True)
 
 
 def _why_unreachable(peer: Peer) -> str:
@@ -248,5 +248,6 @@ def _why_unreachable(peer: Peer) -> str:
         return f"cannot be reached: {error.strerror or error}"
 
 
-def _name(peer: Peer) -> str:
+def name_of(peer: Peer) -> str:
+    """Return a peer's name and address as they stand in reasons."""
     return f"{peer.name} ({peer.ae_title} at {peer.host}:{peer.port})"

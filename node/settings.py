@@ -142,6 +142,13 @@ class Route(Section):
     destinations: tuple[str, ...] | None = None
     priority: Annotated[int, Field(ge=-100, le=100)] = 0
 
+    @model_validator(mode="after")
+    def _in_order(self) -> "Route":
+        thin, thick = self.min_slice_thickness_mm, self.max_slice_thickness_mm
+        if thin is not None and thick is not None and thin > thick:
+            raise ValueError("min_slice_thickness_mm must not be above max_slice_thickness_mm")
+        return self
+
 
 class Jobs(Section):
     """How a worker holds a job and when it is taken for dead."""
@@ -199,13 +206,16 @@ class Segmenter(Section):
 
 
 class SettingsFile(TomlConfigSettingsSource):
-    """The TOML file; a relative data folder in it is meant relative to the file."""
+    """The TOML file; relative folders in it (data, models) are meant relative to the file."""
 
     def _read_file(self, path: Path | Traversable) -> dict[str, Any]:
         values: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
-        node = values.get("node")
-        if isinstance(node, dict) and isinstance(node.get("data"), str):
-            node["data"] = Path(str(path)).parent.absolute() / Path(node["data"]).expanduser()
+        routes = values.get("routes")
+        places = [(values.get("node"), "data"), (values.get("segmenter"), "model")]
+        places += [(route, "model") for route in routes] if isinstance(routes, list) else []
+        for section, key in places:
+            if isinstance(section, dict) and isinstance(section.get(key), str) and (section[key] or key == "data"):
+                section[key] = str(Path(str(path)).parent.absolute() / Path(section[key]).expanduser())
         return values
 
 
@@ -245,6 +255,15 @@ class Settings(BaseSettings):
         if doubled:
             raise ValueError(f"each needs a name of its own, but several are called {', '.join(doubled)}")
         return sections
+
+    @field_validator("peers")
+    @classmethod
+    def _one_knows_the_count(cls, peers: tuple[Peer, ...], info: ValidationInfo) -> tuple[Peer, ...]:
+        asked = info.data["intake"].expect_peer if "intake" in info.data else ""
+        if asked and asked not in [peer.name for peer in peers]:
+            there = ", ".join(peer.name for peer in peers) or "none"
+            raise ValueError(f"intake.expect_peer is {asked}, but the peers are: {there}")
+        return peers
 
     @field_validator("routes")
     @classmethod

@@ -7,13 +7,14 @@ import logging
 import threading
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Protocol
+from typing import Protocol, TypeVar
 
+from node.arriving import Arriving
 from node.broker import DELIVERY_THREADS, BrokerDownError
-from node.completeness import judge
 from node.errors import NodeError, NotAllowedError
 from node.ledger import Ledger
-from node.ledger.records import Decision, Job
+from node.ledger.records import Decision, Job, Receiving
+from node.retention import Remover
 from node.routing import route
 from node.settings import Settings
 from node.states import JobState, Reason
@@ -21,7 +22,9 @@ from node.states import JobState, Reason
 TICK_SECONDS = 0.5
 NEVER_AGAIN = timedelta(days=36500).total_seconds()
 FORGOTTEN_AFTER = timedelta(days=1)
-MISSED_REPORTS = 3  # a worker that has not reported for so many heartbeats is not counted on
+MISSED_REPORTS = 3  # a process that has not reported for so many heartbeats is not counted on
+
+Judged = TypeVar("Judged", Job, Receiving)
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +47,8 @@ class Supervisor:
         self._settings = settings
         self._dispatcher = dispatcher
         self._broker_down = False
+        self._remover = Remover(ledger, settings.retention)
+        self._arriving = Arriving(ledger, settings)
 
     def run(self, stop: threading.Event, every: float = TICK_SECONDS) -> None:
         """Tick until `stop` is set; a tick that fails is logged, and the next one tries again."""
@@ -56,8 +61,9 @@ class Supervisor:
 
     def tick(self) -> None:
         """Do everything that can be done now."""
-        for job in self._ledger.quiet(self._settings.intake.quiet_seconds):
-            self._decide(job, lambda job: judge(self._ledger.slices_of(job.id)))
+        self._ledger.end_lost_associations(self._living("scp"))
+        for arriving in self._arriving.due():
+            self._decide(arriving, self._arriving.judge)
         for job in self._ledger.in_state(JobState.COMPLETE):
             self._decide(job, lambda job: route(job, self._settings))
         for job_id in self._ledger.reap_expired(self._settings.jobs.max_attempts):
@@ -71,8 +77,9 @@ class Supervisor:
             self._broker_down = True
         else:
             self._broker_down = False
+        self._remover.tick()
 
-    def _decide(self, job: Job, decision_about: Callable[[Job], Decision]) -> None:
+    def _decide(self, job: Judged, decision_about: Callable[[Judged], Decision]) -> None:
         try:
             decision = decision_about(job)
         except NodeError:
@@ -110,6 +117,9 @@ class Supervisor:
                 self._ledger.gone(process.name)
 
     def _alive(self, kind: str) -> int:
-        """Return how many processes of a kind have reported themselves lately."""
+        return len(self._living(kind))
+
+    def _living(self, kind: str) -> list[str]:
+        """Return the names of the processes of a kind that have reported themselves lately."""
         horizon = self._ledger.now() - timedelta(seconds=self._settings.jobs.heartbeat_seconds * MISSED_REPORTS)
-        return sum(process.kind == kind and process.last_seen >= horizon for process in self._ledger.processes())
+        return [p.name for p in self._ledger.processes() if p.kind == kind and p.last_seen >= horizon]

@@ -27,13 +27,23 @@ class Desk(Views):
             self._move(connection, job_id, JobState.HELD, **values, resume_state=resume)
 
     def release(self, job_id: str) -> JobState:
-        """Let a held job go on from where it was held; return its new state."""
+        """Let a held job go on from where it was held, or a receiving one start with what is here; return its state.
+
+        What the node itself held, it does not hold again for being incomplete. Raises NotAllowedError, UnknownJobError.
+        """
         with self._write() as connection:
             state = self._state(connection, job_id)
+            if state is JobState.RECEIVED:
+                connection.execute(update(jobs).where(jobs.c.id == job_id).values(forced=True))
+                self._note(connection, job_id, state, "a person released it with the slices that are here")
+                return state
             if state is not JobState.HELD:
-                raise NotAllowedError(f"job {job_id} is {state}; only a held job can be released")
-            resume = JobState(connection.execute(select(jobs.c.resume_state).where(jobs.c.id == job_id)).scalar_one())
-            self._move(connection, job_id, resume, **self._again(resume))
+                raise NotAllowedError(f"job {job_id} is {state}; only a held or receiving job can be released")
+            job = connection.execute(select(jobs.c.resume_state, jobs.c.code).where(jobs.c.id == job_id)).one()
+            resume = JobState(job.resume_state)
+            ours = job.code != Reason.PERSON_HOLDS and resume in {JobState.RECEIVED, JobState.COMPLETE}
+            forced = {"forced": True} if ours else {}
+            self._move(connection, job_id, resume, **self._again(resume), **forced)
             return resume
 
     def cancel(self, job_id: str) -> None:
@@ -50,7 +60,8 @@ class Desk(Views):
         """Open again exactly what failed and return the job's new state.
 
         A failed delivery is sent again if its file is still what the worker made, any other failed job is segmented
-        again with fresh attempts; a declined or cancelled one is decided anew. Raises NotAllowedError, UnknownJobError.
+        again with fresh attempts; a declined or cancelled one is decided anew, a declined one with the person's word
+        that it is wanted. Raises NotAllowedError, UnknownJobError.
         """
         failed = [d for d in self.job(job_id).deliveries if d.state is DeliveryState.FAILED]
         sendable = all(delivery.result.fault() is None for delivery in failed)
@@ -67,7 +78,8 @@ class Desk(Views):
                 target = JobState.DELIVERING
             else:
                 target = JobState.QUEUED
-            self._move(connection, job_id, target, **self._again(target), finished_at=None)
+            forced = {"forced": True} if state is JobState.DECLINED else {}
+            self._move(connection, job_id, target, **self._again(target), **forced, finished_at=None)
             return target
 
     def _again(self, state: JobState) -> dict[str, Any]:
@@ -84,7 +96,7 @@ class Desk(Views):
         return bool(connection.execute(update(deliveries).where(failed).values(fresh)).rowcount)
 
     def _check_series(self, connection: Connection, job_id: str) -> None:
-        """Refuse to try again what cannot be: a refusal, or a revision that a later one has superseded."""
+        """Refuse to try again what cannot be: a refusal, a superseded revision, or what has no files any more."""
         job = connection.execute(select(jobs).where(jobs.c.id == job_id)).one()
         if job.series_id is None:
             raise NotAllowedError(f"job {job_id} belongs to no series; send its objects again")
@@ -92,6 +104,10 @@ class Desk(Views):
         newer = connection.execute(select(jobs.c.id).where(later).limit(1)).scalar()
         if newer is not None:
             raise NotAllowedError(f"job {job_id} was superseded by job {newer}; retry that one")
+        if job.removed_at is not None:
+            raise NotAllowedError(
+                f"the files of job {job_id} were removed on {job.removed_at:%Y-%m-%d}; send them again"
+            )
 
     @staticmethod
     def _state(connection: Connection, job_id: str) -> JobState:

@@ -1,21 +1,55 @@
 """What is known of a series that arrives, refusals, and the first decisions about a job."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
-from datetime import timedelta
+from dataclasses import asdict, replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Row, insert, select, update
+from sqlalchemy import Row, case, func, insert, select, update
 
 from node.ledger.ids import new_job_id
-from node.ledger.records import Decision, Header, Job, Refusal
+from node.ledger.records import Decision, Ending, Evidence, Header, Job, Receiving, Refusal
 from node.ledger.store import Store
-from node.ledger.tables import instances, jobs, series
+from node.ledger.tables import associations, carried, instances, jobs, series
 from node.states import JobState
 
 REPEAT_WINDOW = timedelta(hours=1)
 """A refusal that repeats within this time of the last one is counted, not written again."""
+
+# These are asked twice a second; building them would take longer than running them.
+STANDS = associations.c.ended_at.is_(None)
+SAME_SENDER = (associations.c.calling_ae == jobs.c.calling_ae) & (associations.c.host == jobs.c.host)
+RECEIVING_JOBS = (
+    select(
+        *jobs.c["id", "instances", "expected", "forced", "received_at", "last_slice_at", "reason"],
+        *jobs.c["calling_ae", "host"],
+        *series.c["study_uid", "series_uid"],
+    )
+    .join(series, series.c.id == jobs.c.series_id)
+    .where(jobs.c.state == JobState.RECEIVED)
+    .order_by(jobs.c.id)
+)
+CARRIERS = (
+    select(
+        jobs.c.id,
+        func.sum(case((STANDS, 1), else_=0)).label("open"),
+        func.sum(case((STANDS & SAME_SENDER, 1), else_=0)).label("open_of_sender"),
+        func.max(associations.c.ended_at).label("ended_at"),
+        func.max(case((associations.c.ending.in_((Ending.ABORTED, Ending.LOST)), 1), else_=0)).label("broken"),
+    )
+    .select_from(jobs)
+    .join(carried, carried.c.series_id == jobs.c.series_id)
+    .join(associations, associations.c.id == carried.c.association_id)
+    # What ended before the revision began tells nothing about it.
+    .where(jobs.c.state == JobState.RECEIVED, STANDS | (associations.c.ended_at >= jobs.c.received_at))
+    .group_by(jobs.c.id)
+)
+STANDING = (
+    select(associations.c.calling_ae, associations.c.host, func.count())
+    .where(STANDS)
+    .group_by(associations.c.calling_ae, associations.c.host)
+)
 
 
 class Intake(Store):
@@ -56,19 +90,52 @@ class Intake(Store):
         """Return the files of all instances of the job's series up to its revision, absolute."""
         return [self.data / row.path for row in self._instances(job_id)]
 
-    def _instances(self, job_id: str) -> Sequence[Row[Any]]:
+    def _instances(self, job_id: str) -> Sequence[Row[Any, Any]]:
         own = (jobs.c.series_id == instances.c.series_id) & (instances.c.revision <= jobs.c.revision)
         used = (jobs.c.id == job_id) & (instances.c.variant == 0)
-        wanted = select(instances).join(jobs, own).where(used).order_by(instances.c.id)
+        wanted = select(instances.c.header, instances.c.path).join(jobs, own).where(used).order_by(instances.c.id)
         with self._read() as connection:
             return connection.execute(wanted).all()
 
-    def decide(self, job_id: str, decision: Decision, judged: Job | None = None) -> bool:
+    def receiving(self, expected_from: str = "") -> list[Receiving]:
+        """Return all jobs whose series still arrive, with the evidence of now, the oldest first.
+
+        expected_from: the name of the peer whose answers `expect` noted.
+        """
+        with self._read() as connection:
+            rows = connection.execute(RECEIVING_JOBS).all()
+            carriers = {row.id: row for row in connection.execute(CARRIERS)} if rows else {}
+            standing = {(row[0], row[1]): int(row[2]) for row in connection.execute(STANDING)} if rows else {}
+        now = self.now()
+        found = []
+        for row in rows:
+            others = standing.get((row.calling_ae, row.host), 0)
+            evidence = _evidence(row, carriers.get(row.id), others, now)
+            evidence = replace(evidence, expected_from=expected_from if row.expected is not None else "")
+            found.append(Receiving(row.id, row.study_uid, row.series_uid, row.instances, row.reason, evidence))
+        return found
+
+    def expect(self, job_id: str, images: int) -> None:
+        """Note how many images a peer has of a job's series."""
+        with self._write() as connection:
+            connection.execute(update(jobs).where(jobs.c.id == job_id).values(expected=images))
+
+    def _wait(self, job_id: str, state: JobState, reason: str) -> bool:
+        """Show what a job waits for in its state; its history keeps only what happened."""
+        waiting = (jobs.c.id == job_id) & (jobs.c.state == state) & (jobs.c.reason != reason)
+        with self._write() as connection:
+            return bool(connection.execute(update(jobs).where(waiting).values(reason=reason)).rowcount)
+
+    def decide(self, job_id: str, decision: Decision, judged: Job | Receiving | None = None) -> bool:
         """Carry out what completeness or routing decided.
 
         judged: the job the decision was made about; when its state is another one now or more slices have arrived,
-        nothing changes and it returns False. Raises NotAllowedError, UnknownJobError.
+        nothing changes and it returns False, as it does for a job that waits on for the same reason. Raises
+        NotAllowedError, UnknownJobError.
         """
+        if decision.state is JobState.RECEIVED or (judged is not None and judged.state is decision.state):
+            known = judged is not None and judged.reason == decision.reason
+            return not known and self._wait(job_id, decision.state, decision.reason)
         now = self.now()
         values: dict[str, Any] = {
             "code": decision.code,
@@ -84,9 +151,9 @@ class Intake(Store):
         if decision.state is JobState.DECLINED:
             values["finished_at"] = now
         if decision.state is JobState.HELD:
-            # Released by a person, a series that is not whole goes on to routing; a routed one goes to the queue.
+            # Released by a person, a routed job goes to the queue; any other is decided anew, with the person's word.
             unrouted = decision.destinations is None
-            values["resume_state"] = JobState.COMPLETE if unrouted else JobState.QUEUED
+            values["resume_state"] = jobs.c.state if unrouted else JobState.QUEUED
         with self._write() as connection:
             row = connection.execute(select(jobs).where(jobs.c.id == job_id).with_for_update()).first()
             if row is not None and judged is not None and _differs(row, judged):
@@ -100,7 +167,22 @@ class Intake(Store):
             return True
 
 
-def _differs(job: Row[Any], judged: Job) -> bool:
+def _evidence(job: Row[Any], carriers: Row[*tuple[Any, ...]] | None, standing: int, now: datetime) -> Evidence:
+    """Return what is known of a receiving job; standing: associations of its sender, whatever they carried."""
+    ended_at = carriers.ended_at if carriers else None
+    return Evidence(
+        quiet=(now - job.last_slice_at).total_seconds(),
+        waited=(now - job.received_at).total_seconds(),
+        open=carriers.open if carriers else 0,
+        sender_open=standing - (carriers.open_of_sender if carriers else 0),
+        ended=(now - ended_at).total_seconds() if ended_at else None,
+        broken=bool(carriers and carriers.broken),
+        expected=job.expected,
+        forced=job.forced,
+    )
+
+
+def _differs(job: Row[Any], judged: Job | Receiving) -> bool:
     """Tell whether a job is not any more what a decision was made about."""
     return (job.state, job.instances) != (judged.state, judged.instances)
 

@@ -108,6 +108,19 @@ class Evidence:
 
 
 @dataclass(frozen=True)
+class Receiving:
+    """A job whose series still arrives, as much of it as the decision whether it is whole needs; cheap to ask for."""
+
+    id: str
+    study_uid: str
+    series_uid: str
+    instances: int
+    reason: str
+    evidence: Evidence
+    state: JobState = JobState.RECEIVED
+
+
+@dataclass(frozen=True)
 class Refusal:
     """Something that arrived and belongs to no series: a broken object, an association that carried nothing."""
 

@@ -2,7 +2,6 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import Connection, Row, Select, func, or_, select
@@ -35,14 +34,14 @@ class Views(Store):
         return found[0]
 
     def in_state(self, state: JobState) -> list[Job]:
-        """Return all jobs in a state, the oldest first (for the supervisor: RECEIVED is better asked by `quiet`)."""
+        """Return all jobs in a state, the oldest first (RECEIVED is better asked by `receiving`)."""
         return self._load(_jobs().where(jobs.c.state == state).order_by(jobs.c.id))
 
-    def quiet(self, quiet_seconds: float) -> list[Job]:
-        """Return the receiving jobs whose last slice came at least so long ago: they await a decision."""
-        before = self.now() - timedelta(seconds=quiet_seconds)
-        waiting = (jobs.c.state == JobState.RECEIVED) & (jobs.c.last_slice_at <= before)
-        return self._load(_jobs().where(waiting).order_by(jobs.c.id))
+    def of_study(self, study_uid: str) -> list[Job]:
+        """Return the newest revision of every series of a study, in the order of arrival."""
+        newest = select(func.max(jobs.c.revision)).where(jobs.c.series_id == series.c.id).scalar_subquery()
+        own = (series.c.study_uid == study_uid) & (jobs.c.revision == newest.correlate(series))
+        return self._load(_jobs().where(own).order_by(jobs.c.id))
 
     def counts(self) -> dict[JobState, int]:
         """Return how many jobs are in each state; states without jobs are there with 0."""

@@ -1,16 +1,14 @@
 """The whole way with foreign peers: DCMTK's storescu sends, the node segments with its network, Orthanc is the PACS."""
 
-import json
 import subprocess
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pydicom
 import pytest
 import SimpleITK as sitk  # noqa: N813
+from orthanc import Orthanc, running_orthanc
 from pynetdicom import AE
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind
 
@@ -32,49 +30,10 @@ port = {port}
 PATIENT = PhantomOptions(seed=8, slices=60, size=256)
 
 
-class Orthanc:
-    """A running Orthanc with an empty store."""
-
-    def __init__(self, dicom_port: int, http_port: int) -> None:
-        self.dicom_port, self.http_port = dicom_port, http_port
-
-    def get(self, path: str, body: dict[str, Any] | None = None) -> Any:
-        data = None if body is None else json.dumps(body).encode()
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}{path}", data, timeout=10) as answer:
-            content = answer.read()
-        return json.loads(content) if answer.headers["Content-Type"].startswith("application/json") else content
-
-    def answers(self) -> bool:
-        try:
-            return bool(self.get("/system"))
-        except OSError:
-            return False
-
-    def find(self, **query: str) -> list[str]:
-        """Return Orthanc's ids of the instances that match."""
-        found: list[str] = self.get("/tools/find", {"Level": "Instance", "Query": query})
-        return found
-
-
 @pytest.fixture
 def orthanc(tmp_path: Path, free_port: Callable[[], int], tool, poll) -> Iterator[Orthanc]:
-    server = Orthanc(free_port(), free_port())
-    folder = tmp_path / "orthanc"
-    folder.mkdir()
-    settings = {
-        "StorageDirectory": str(folder), "IndexDirectory": str(folder), "RemoteAccessAllowed": False,
-        "HttpPort": server.http_port, "DicomPort": server.dicom_port, "DicomAet": "ORTHANC",
-        "AuthenticationEnabled": False, "DicomAlwaysAllowFind": True, "StableAge": 1,
-    }  # fmt: skip
-    (folder / "orthanc.json").write_text(json.dumps(settings))
-    with (tmp_path / "orthanc.log").open("wb") as log:
-        process = subprocess.Popen([tool("Orthanc"), str(folder / "orthanc.json")], stdout=log, stderr=log)
-    try:
-        poll(server.answers, 60, "Orthanc")
+    with running_orthanc(tool("Orthanc"), tmp_path / "orthanc", (free_port(), free_port()), poll) as server:
         yield server
-    finally:
-        process.terminate()
-        process.wait(30)
 
 
 def dice(seg: Path, truth: Path) -> dict[str, float]:

@@ -112,6 +112,9 @@ def test_hold_release_cancel_retry(ledger, run):
     job_id = received(ledger)
     assert run("hold", job_id) == (0, f"job {job_id} is held\n", "")
     assert run("release", job_id) == (0, f"job {job_id} is received\n", "")
+    assert not ledger.job(job_id).forced
+    assert run("release", job_id) == (0, f"job {job_id} is received\n", "")
+    assert ledger.job(job_id).forced
     assert run("cancel", job_id) == (0, f"job {job_id} is cancelled\n", "")
     assert run("retry", job_id) == (0, f"job {job_id} is received again\n", "")
     assert ledger.job(job_id).state is JobState.RECEIVED
@@ -129,10 +132,10 @@ def test_an_unknown_job_is_one_sentence_and_exit_1(ledger, run, command):
 
 
 def test_what_the_state_forbids_is_one_sentence_and_exit_1(ledger, run):
-    job_id = received(ledger)
+    job_id = failed(ledger)
     code, out, err = run("release", job_id)
     assert (code, out) == (1, "")
-    assert err == f"job {job_id} is received; only a held job can be released\n"
+    assert err == f"job {job_id} is failed; only a held or receiving job can be released\n"
 
 
 def test_usage_errors_exit_2(run):
@@ -176,6 +179,16 @@ def test_status_says_when_the_disk_is_nearly_full(ledger, run, monkeypatch):
     assert ledger.jobs() == []
     code, _, err = run("status")
     assert code == 1 and "nothing is received" in err
+
+
+def test_show_says_that_files_were_removed(ledger, run):
+    job_id = failed(ledger)
+    _, out, _ = run("show", job_id)
+    assert f"result       seg {ledger.data}/results/seg.dcm" in out
+    with ledger._write() as connection:
+        connection.exec_driver_sql("UPDATE jobs SET removed_at = '2026-03-01 12:00:00.000000'")
+    _, out, _ = run("show", job_id)
+    assert "result       seg removed" in out
 
 
 def test_status_and_check_warn_before_the_disk_is_full_and_do_not_fail(ledger, run, monkeypatch):

@@ -2,6 +2,7 @@ import hashlib
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from senders import association
 from node.errors import LedgerError, NotAllowedError, UnknownJobError
 from node.ledger import Ledger
 from node.ledger.ids import new_job_id
-from node.ledger.records import Arrival, Decision, Header, Job, Outcome, Refusal, Result
+from node.ledger.records import Arrival, Decision, Ending, Evidence, Header, Job, Outcome, Refusal, Result
 from node.states import DeliveryState, JobState, Reason
 
 S = JobState
@@ -192,12 +193,96 @@ def test_refusals_are_declined_rows_without_a_series(ledger, clock):
 # --- deciding
 
 
-def test_only_quiet_series_await_a_decision(ledger, clock):
+def carry(ledger, link, number, series="1.2.3"):
+    ledger.record_instance(replace(arrival(ledger, number, series), association=link))
+
+
+def evidence(ledger, series="1.2.3") -> Evidence:
+    [found] = [job.evidence for job in ledger.receiving() if job.series_uid == series]
+    return found
+
+
+def test_evidence_tells_the_times_and_whether_the_sender_is_still_there(ledger, clock):
+    assert ledger.receiving() == []
+    link = association()
+    carry(ledger, link, 1)
+    clock.push(4)
+    carry(ledger, link, 2)
+    clock.push(3)
+    [job] = ledger.receiving()
+    assert (job.study_uid, job.series_uid, job.instances, job.state) == ("1.2", "1.2.3", 2, S.RECEIVED)
+    assert job.evidence == Evidence(quiet=3, waited=7, open=1)
+    ledger.end_association(link.id, Ending.RELEASED)
+    clock.push(2)
+    assert evidence(ledger) == Evidence(quiet=5, waited=9, ended=2)
+
+
+@pytest.mark.parametrize(("ending", "broken"), [(Ending.RELEASED, False), (Ending.ABORTED, True), (Ending.LOST, True)])
+def test_evidence_of_several_associations(ledger, clock, ending, broken):
+    first, second, third = association(), association(), association("OTHER")
+    for number, link in enumerate((first, second, third), 1):
+        carry(ledger, link, number)
+    assert evidence(ledger).open == 3
+    ledger.end_association(first.id, ending)
+    clock.push(5)
+    ledger.end_association(second.id, Ending.RELEASED)
+    clock.push(1)
+    found = evidence(ledger)
+    assert (found.open, found.sender_open, found.ended, found.broken) == (1, 0, 1, broken)
+
+
+def test_evidence_counts_other_associations_of_the_same_sender(ledger):
+    own, more, elsewhere = association(), association(), association(host="10.9.9.9")
+    carry(ledger, own, 1)
+    carry(ledger, own, 1, "1.2.4")
+    ledger.end_association(own.id, Ending.RELEASED)
+    for number, link in enumerate((more, elsewhere, association("OTHER"))):
+        carry(ledger, link, number, f"1.2.5{number}")
+    assert (evidence(ledger).open, evidence(ledger).sender_open) == (0, 1)
+    assert evidence(ledger, "1.2.50").sender_open == 0
+    ledger.end_association(more.id, Ending.RELEASED)
+    assert evidence(ledger).sender_open == 0
+
+
+def test_evidence_leaves_out_what_ended_before_the_revision_began(ledger, clock):
+    link = association()
+    carry(ledger, link, 1)
+    ledger.end_association(link.id, Ending.ABORTED)
+    ledger.decide(only_job(ledger).id, Decision(S.DECLINED, Reason.TOO_SHORT, "too short"))
+    clock.push(60)
+    again = association()
+    carry(ledger, again, 2)
+    assert evidence(ledger) == Evidence(quiet=0, waited=0, open=1)
+
+
+def test_an_association_of_a_dead_receiver_has_broken_off(ledger, clock):
+    carry(ledger, association(receiver="scp@here:1"), 1)
+    carry(ledger, association(receiver="scp@here:2"), 2, "1.2.4")
+    assert ledger.end_lost_associations(["scp@here:2"]) == 1
+    assert (evidence(ledger).open, evidence(ledger).broken) == (0, True)
+    assert (evidence(ledger, "1.2.4").open, evidence(ledger, "1.2.4").broken) == (1, False)
+
+
+def test_what_a_peer_says_is_noted_with_its_name(ledger):
     ledger.record_instance(arrival(ledger))
-    clock.push(9.9)
-    assert ledger.quiet(10) == []
-    clock.push(0.2)
-    assert [job.id for job in ledger.quiet(10)] == [only_job(ledger).id]
+    ledger.expect(only_job(ledger).id, 300)
+    [job] = ledger.receiving("pacs")
+    assert (job.evidence.expected, job.evidence.expected_from, only_job(ledger).expected) == (300, "pacs", 300)
+
+
+def test_what_a_job_waits_for_is_shown_and_kept_out_of_its_history(ledger):
+    ledger.record_instance(arrival(ledger))
+    job_id = only_job(ledger).id
+    [job] = ledger.receiving()
+    assert ledger.decide(job_id, Decision(S.RECEIVED, reason="waiting: a"), job)
+    assert ledger.decide(job_id, Decision(S.RECEIVED, reason="waiting: b"), job)
+    [job] = ledger.receiving()
+    assert not ledger.decide(job_id, Decision(S.RECEIVED, reason="waiting: b"), job)
+    assert (only_job(ledger).reason, only_job(ledger).state) == ("waiting: b", S.RECEIVED)
+    assert len(ledger.events(job_id)) == 1
+    assert ledger.decide(job_id, Decision(S.COMPLETE), job)
+    assert only_job(ledger).reason == ""
+    assert not ledger.decide(job_id, Decision(S.RECEIVED, reason="waiting: c"), job)
 
 
 def test_a_decision_on_stale_slices_changes_nothing(ledger):
@@ -424,16 +509,58 @@ def test_a_person_holds_and_releases(ledger, state):
     assert ledger.job(job_id).code == Reason.PERSON_HOLDS
     assert not ledger.beat(job_id, "w", 30, "read")
     assert ledger.release(job_id) is (S.QUEUED if state is S.RUNNING else state)
-    with pytest.raises(NotAllowedError, match="only a held job"):
-        ledger.release(job_id)
+    assert not ledger.job(job_id).forced, "the person only took back the hold"
+    if state is not S.RECEIVED:
+        with pytest.raises(NotAllowedError, match="only a held or receiving job"):
+            ledger.release(job_id)
 
 
-@pytest.mark.parametrize(("destinations", "expected"), [(None, S.COMPLETE), (("pacs",), S.QUEUED)])
-def test_release_goes_on_where_the_node_held(ledger, destinations, expected):
+@pytest.mark.parametrize(
+    ("state", "destinations", "expected", "forced"),
+    [
+        (S.RECEIVED, None, S.RECEIVED, True),
+        (S.COMPLETE, None, S.COMPLETE, True),
+        (S.COMPLETE, ("pacs",), S.QUEUED, False),
+    ],
+)
+def test_release_goes_on_where_the_node_held_and_overrides_it(ledger, state, destinations, expected, forced):
     ledger.record_instance(arrival(ledger))
     job_id = only_job(ledger).id
+    if state is S.COMPLETE:
+        ledger.decide(job_id, Decision(S.COMPLETE))
     ledger.decide(job_id, Decision(S.HELD, Reason.GAP, "a slice is missing", destinations))
     assert ledger.release(job_id) is expected
+    assert (ledger.job(job_id).forced, ledger.job(job_id).reason) == (forced, "")
+
+
+def test_release_of_a_receiving_job_lets_it_start_with_what_is_here(ledger):
+    ledger.record_instance(arrival(ledger))
+    job_id = only_job(ledger).id
+    assert ledger.release(job_id) is S.RECEIVED
+    assert evidence(ledger).forced
+    assert "a person released it" in ledger.events(job_id)[-1].text
+    ledger.record_instance(arrival(ledger, 2))
+    assert (only_job(ledger).forced, only_job(ledger).instances) == (True, 2)
+
+
+def test_a_later_revision_of_what_a_person_released_is_judged_again(ledger):
+    ledger.record_instance(arrival(ledger))
+    ledger.release(only_job(ledger).id)
+    ledger.decide(only_job(ledger).id, Decision(S.COMPLETE))
+    ledger.record_instance(arrival(ledger, 2))
+    assert not ledger.jobs(S.RECEIVED)[0].forced
+
+
+@pytest.mark.parametrize("declined", [True, False])
+def test_retry_of_a_declined_job_is_a_persons_word_and_of_a_cancelled_one_is_not(ledger, declined):
+    ledger.record_instance(arrival(ledger))
+    job_id = only_job(ledger).id
+    if declined:
+        ledger.decide(job_id, Decision(S.DECLINED, Reason.NO_ROUTE, "no route matches"))
+    else:
+        ledger.cancel(job_id)
+    assert ledger.retry(job_id) is S.RECEIVED
+    assert evidence(ledger).forced is declined
 
 
 def test_cancelling_stops_the_deliveries_too(ledger):

@@ -125,6 +125,14 @@ def test_two_peers_of_one_name():
     assert "several are called pacs" in faults(peers=[peer, peer])[0]
 
 
+def test_the_peer_that_knows_the_count_must_be_one():
+    peer = {"name": "pacs", "ae_title": "P", "host": "h", "port": 104}
+    assert faults(intake={"expect_peer": "pax"}, peers=[peer]) == [
+        "peers: intake.expect_peer is pax, but the peers are: pacs"
+    ]
+    assert load_settings(intake={"expect_peer": "pacs"}, peers=[peer]).intake.expect_peer == "pacs"
+
+
 def test_limits_in_the_wrong_order():
     found = faults(jobs={"soft_time_limit": 900})
     assert found == ["jobs: soft_time_limit must be below hard_time_limit"]

@@ -12,7 +12,7 @@ from senders import association
 from node.broker import DELIVERY_THREADS, BrokerDownError
 from node.errors import LedgerError
 from node.ledger import Ledger
-from node.ledger.records import Arrival, Header, Result
+from node.ledger.records import Arrival, Ending, Header, Result
 from node.settings import load_settings
 from node.states import JobState
 from node.supervisor import Supervisor
@@ -82,18 +82,18 @@ def supervisor(ledger, settings, broker):
     return Supervisor(ledger, settings, broker)
 
 
-def arrive(ledger, count=12, *, series="1.2.3", modality="CT", body_part="", skip=()) -> str:
+def arrive(ledger, count=12, *, study="1.2", series="1.2.3", modality="CT", body_part="", skip=(), link=None) -> str:
     """Record a stack of slices 4 mm apart; return the job's id."""
     sop_class = CTImageStorage if modality == "CT" else MRImageStorage
     for n in range(count):
         if n in skip:
             continue
         header = Header(
-            "1.2", series, f"{series}.{n}", sop_class, modality=modality, body_part=body_part, rows=4, columns=4,
+            study, series, f"{series}.{n}", sop_class, modality=modality, body_part=body_part, rows=4, columns=4,
             image_type=("ORIGINAL", "PRIMARY", "AXIAL"), frame_of_reference="1.9", rescale=True,
             position=(0.0, 0.0, 4.0 * n), orientation=(1.0, 0.0, 0.0, 0.0, 1.0, 0.0), spacing=(1.0, 1.0),
         )  # fmt: skip
-        ledger.record_instance(Arrival(header, ExplicitVRLittleEndian, Path("x"), "0", 1, association()))
+        ledger.record_instance(Arrival(header, ExplicitVRLittleEndian, Path("x"), "0", 1, link or association()))
     (job,) = [job for job in ledger.jobs() if job.series_uid == series and job.state is JobState.RECEIVED]
     return job.id
 
@@ -122,7 +122,6 @@ def test_whole_series_is_dispatched_once_it_is_quiet_and_not_before(ledger, supe
     [
         ({"modality": "MR"}, JobState.DECLINED, "not-ct"),
         ({"body_part": "CHEST"}, JobState.DECLINED, "not-a-hip"),
-        ({"skip": (5,)}, JobState.HELD, "gap"),
     ],
 )
 def test_what_cannot_be_segmented_gets_its_reason_and_no_message(ledger, supervisor, broker, clock, given, state, code):
@@ -133,6 +132,43 @@ def test_what_cannot_be_segmented_gets_its_reason_and_no_message(ledger, supervi
     assert (job.state, job.code) == (state, code)
     assert job.reason
     assert broker.jobs == []
+
+
+def test_a_gap_is_waited_for_and_held_when_nothing_more_comes(ledger, supervisor, broker, clock):
+    job_id = arrive(ledger, skip=(5,))
+    clock.pass_seconds(11)
+    supervisor.tick()
+    job = ledger.job(job_id)
+    assert (job.state, job.reason) == (
+        JobState.RECEIVED, "waiting: slice 6 is missing between z=16.0 and z=24.0 mm",
+    )  # fmt: skip
+    clock.pass_seconds(600)
+    supervisor.tick()
+    assert (ledger.job(job_id).state, ledger.job(job_id).code) == (JobState.HELD, "gap")
+    assert broker.jobs == []
+
+
+def test_a_whole_series_is_in_the_queue_two_seconds_after_its_release(ledger, supervisor, broker, clock):
+    ledger.pulse("scp@test:1", "scp", "test", 1)
+    link = association()
+    job_id = arrive(ledger, 40, link=link)
+    supervisor.tick()
+    ledger.end_association(link.id, Ending.RELEASED)
+    for _ in range(3):
+        clock.pass_seconds(0.5)
+        supervisor.tick()
+    assert broker.jobs == [job_id]
+
+
+def test_the_association_of_a_receiver_that_was_killed_does_not_block_its_series(ledger, supervisor, broker, clock):
+    ledger.pulse("scp@test:1", "scp", "test", 1)
+    job_id = arrive(ledger, 40, link=association())
+    supervisor.tick()
+    assert ledger.standing_associations() == 1
+    clock.pass_seconds(16)  # three heartbeats and a bit: nobody reports any more
+    supervisor.tick()
+    assert ledger.standing_associations() == 0
+    assert broker.jobs == [job_id]
 
 
 def test_series_is_not_held_because_the_database_was_away_for_a_moment(ledger, settings, supervisor, clock):
@@ -163,7 +199,7 @@ def test_lost_message_is_sent_again_while_a_worker_is_idle(ledger, supervisor, b
 
 @pytest.mark.parametrize("workers", [0, 1], ids=["no worker", "a busy worker"])
 def test_waiting_job_is_not_announced_again_when_nobody_could_take_it(ledger, supervisor, broker, clock, workers):
-    first, second = arrive(ledger), arrive(ledger, series="1.2.4")
+    first, second = arrive(ledger), arrive(ledger, study="1.3", series="1.3.4")
     clock.pass_seconds(11)
     supervisor.tick()
     assert ledger.claim_job(first, "worker", 1000)

@@ -122,6 +122,13 @@ def test_a_study_shows_from_its_first_slice(client, receive, clock):
     assert "No study has arrived yet" not in page
 
 
+def test_what_a_series_waits_for_is_shown(client, ledger, receive):
+    job_id = receive(1)
+    ledger.decide(job_id, Decision(JobState.RECEIVED, reason="waiting: the association is still open"))
+    for address in ("/", f"/jobs/{job_id}"):
+        assert "waiting: the association is still open" in client.get(address).text
+
+
 def test_script_in_a_description_is_text(client, receive):
     evil = "<script>alert(1)</script>"
     job_id = receive(1, series_description=evil, study_description='"><img src=x onerror=alert(2)>', body_part="<b>")
