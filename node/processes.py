@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, Self
 
 from node.errors import NodeError
 
@@ -33,8 +33,8 @@ log = logging.getLogger(__name__)
 class DataLock:
     """The kernel's lock on a data folder: one node per folder, and nothing to clear away after a crash."""
 
-    def __init__(self, data: Path) -> None:
-        self._path = data / "node.lock"
+    def __init__(self, data: Path, name: str = "node.lock") -> None:
+        self._path = data / name
         self._file: IO[str] | None = None
 
     def acquire(self) -> None:
@@ -61,6 +61,13 @@ class DataLock:
         if self._file is not None:
             self._file.close()
             self._file = None
+
+    def __enter__(self) -> Self:
+        self.acquire()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.release()
 
 
 def reserve_port(host: str, port: int, what: str) -> socket.socket:

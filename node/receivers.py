@@ -4,19 +4,17 @@ The parent holds the listening socket and never serves it, so a connection that 
 instead of being refused; and it hands out the table of places, because limits count for the node, not for a process.
 """
 
-import logging
 import os
 import sys
 import threading
+from pathlib import Path
 
 from node.ledger import Ledger
-from node.processes import Family, Part
+from node.processes import DataLock, Family, Part
 from node.reconcile import reconcile
 from node.scp import listen
 from node.settings import Settings
 from node.slots import Slots
-
-log = logging.getLogger(__name__)
 
 MOST = 4  # more share the disk and the ledger, not the work
 LOOK_SECONDS = 0.1
@@ -24,16 +22,20 @@ STOP_SECONDS = 20.0
 COMMAND = (sys.executable, "-P", "-m", "node", "receive")
 
 
-def run_receivers(settings: Settings, ledger: Ledger, stop: threading.Event) -> None:
-    """Receive until `stop` is set. Raises NodeError when the port is taken."""
+def run_receivers(config: str | None, settings: Settings, ledger: Ledger, stop: threading.Event) -> None:
+    """Receive until `stop` is set, all processes by one settings file. Raises NodeError when port or data are taken."""
+    environment = os.environ | ({"QCT_NODE_CONFIG": str(Path(config).absolute())} if config else {})
     slots = Slots(settings.intake.maximum_associations)
-    with listen(settings.node.dicom_host, settings.node.dicom_port) as listener:
+    with (
+        DataLock(settings.data, "inbox.lock"),
+        listen(settings.node.dicom_host, settings.node.dicom_port) as listener,
+    ):
         # Before anybody writes: what a crash left is brought in order.
-        log.info("%s", reconcile(ledger, settings.data))
+        reconcile(ledger, settings.data)
         inherited = (listener.fileno(), slots.descriptor)
         command = (*COMMAND, "--listener", str(inherited[0]), "--slots", str(inherited[1]))
         parts = [Part(f"receive-{n}", command, inherited) for n in range(how_many(settings))]
-        family = Family(parts, os.environ, _pass_on, on_end=slots.forget)
+        family = Family(parts, environment, _pass_on, on_end=slots.forget)
         try:
             while not stop.wait(LOOK_SECONDS):
                 family.watch()

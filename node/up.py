@@ -54,7 +54,7 @@ class Address:
 def run_up(config: Path | None, settings: Settings, parts: Sequence[Part] = PARTS) -> None:
     """Run the node until SIGTERM or SIGINT. Raises NodeError when it cannot start."""
     with (
-        _locked(settings.data),
+        DataLock(settings.data),
         _stop_signals() as stop,
         _reserved(settings) as address,
         closing(Ledger.of(settings)) as ledger,
@@ -128,16 +128,6 @@ def _environment(config: Path | None, settings: Settings, address: Address) -> M
         "QCT_NODE_NODE__DICOM_PORT": str(address.dicom_port),
         "QCT_NODE_NODE__HTTP_PORT": str(address.http_port),
     }
-
-
-@contextmanager
-def _locked(data: Path) -> Iterator[None]:
-    lock = DataLock(data)
-    lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 @contextmanager

@@ -43,7 +43,7 @@ def serve(ctx: click.Context) -> None:
     with _part(ctx, "receivers") as (settings, ledger, stop):
         from node.receivers import run_receivers
 
-        run_receivers(settings, ledger, stop)
+        run_receivers(ctx.obj["config"], settings, ledger, stop)
 
 
 @click.command(hidden=True)
