@@ -8,8 +8,8 @@ from statistics import median
 from typing import TypeVar
 
 from node.ledger.records import Header, Job
+from node.stack import SAME_POSITION_MM, without_localisers
 
-SAME_PLACE_MM = 0.01
 AXIAL_COSINE = 0.8  # between the slices' normal and the long axis of the patient; a gantry tilts by up to 30 degrees
 
 Value = TypeVar("Value", bound=Hashable)
@@ -60,7 +60,7 @@ class Candidate:
         """Return the candidate that headers alone describe; localisers among the images do not count."""
         if not headers:
             return cls()
-        images = [header for header in headers if "LOCALIZER" not in header.image_type] or list(headers)
+        images = without_localisers(headers) or list(headers)
         normal = _normal(images)
         places = _places(images, normal)
         step = round(median(high - low for low, high in pairwise(places)), 3) if len(places) > 1 else None
@@ -108,6 +108,6 @@ def _places(images: Sequence[Header], normal: tuple[float, float, float] | None)
     found: list[float] = []
     positions = (image.position for image in images if image.position)
     for place in sorted(sum(a * b for a, b in zip(position, normal, strict=True)) for position in positions):
-        if not found or place - found[-1] > SAME_PLACE_MM:
+        if not found or place - found[-1] > SAME_POSITION_MM:
             found.append(place)
     return found

@@ -1,9 +1,12 @@
-"""Where a complete series goes: a pure decision from its job and the routes. The first route that matches decides."""
+"""Where a complete series goes: a pure decision from what is known of it and the routes; the first match decides."""
 
 import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from node.ledger.records import Decision, Job
+from node.candidate import Candidate
+from node.ledger.records import Decision
 from node.settings import Route, Settings
 from node.states import JobState, Reason
 
@@ -15,56 +18,109 @@ BODY_PARTS = """
     STERNUM TEETH THORAX THUMB TIBIA TIBIAFIBULA TOE TSPINE WRIST"""
 ELSEWHERE = frozenset(BODY_PARTS.split())
 HIP = re.compile(r"hip|hue?ft|hüft|pelv|becken|femur|femor|hanche|bassin|cadera|qct", re.IGNORECASE)
+THICKNESS_TOLERANCE_MM = 0.005  # headers say 0.9999 and mean 1
 
 
-def route(job: Job, settings: Settings) -> Decision:
+@dataclass(frozen=True)
+class Condition:
+    """One condition of a route: the settings' key, what it wants, what was found, and whether it holds."""
+
+    key: str
+    wanted: str
+    found: str
+    holds: bool
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A route that was tried. matches: every condition holds. decides: it is the first of those that match."""
+
+    route: str
+    conditions: tuple[Condition, ...]
+    matches: bool
+    decides: bool
+
+
+def route(candidate: Candidate, settings: Settings) -> Decision:
     """Decide on a complete series: QUEUED for the destinations, DECLINED or HELD, the latter two with the reason.
 
     Without routes every CT that looks like a hip is accepted for all peers. A route that states the body part or a
     description decides alone; one that does not still passes over what clearly is not a hip.
     """
     if not settings.routes:
-        return _away(job) or _accept(settings, None)
-    chosen = next((r for r in settings.routes if _matches(r, job)), None)
+        return _away(candidate, None) or _accept(settings, None)
+    chosen = next((r for r in settings.routes if all(c.holds for c in conditions(r, candidate))), None)
     if chosen is None:
         sentence = f"none of the routes ({', '.join(r.name for r in settings.routes)}) matches it"
         return Decision(JobState.DECLINED, Reason.NO_ROUTE, sentence)
     if chosen.action == "decline":
-        return Decision(JobState.DECLINED, Reason.ROUTE_DECLINES, f"the route {chosen.name} declines it")
+        sentence = f"the route {chosen.name} declines it"
+        return Decision(JobState.DECLINED, Reason.ROUTE_DECLINES, sentence, route=chosen.name)
     if not (chosen.body_part or chosen.study_description or chosen.series_description):
-        away = _away(job)
+        away = _away(candidate, chosen)
         if away:
             return away
-    accepted = _accept(settings, chosen)
     if chosen.action == "hold":
-        sentence = f"the route {chosen.name} holds it; `release` lets it go on"
-        return Decision(JobState.HELD, Reason.ROUTE_HOLDS, sentence, accepted.destinations, accepted.priority)
-    return accepted
+        return _accept(settings, chosen, JobState.HELD)
+    return _accept(settings, chosen)
 
 
-def _accept(settings: Settings, chosen: Route | None) -> Decision:
-    named = chosen.destinations if chosen else None
-    destinations = settings.peer_names if named is None else named
-    return Decision(JobState.QUEUED, destinations=destinations, priority=chosen.priority if chosen else 0)
+def explain(candidate: Candidate, settings: Settings) -> list[Trial]:
+    """Return every route in order, with its conditions and what was found; those after the deciding one, too."""
+    trials: list[Trial] = []
+    for rule in settings.routes:
+        found = tuple(conditions(rule, candidate))
+        matches = all(condition.holds for condition in found)
+        trials.append(Trial(rule.name, found, matches, matches and not any(trial.decides for trial in trials)))
+    return trials
 
 
-def _matches(rule: Route, job: Job) -> bool:
-    conditions = (
-        (rule.calling_ae, job.calling_ae),
-        (rule.body_part, job.body_part),
-        (rule.study_description, job.study_description),
-        (rule.series_description, job.description),
+def conditions(rule: Route, candidate: Candidate) -> Iterator[Condition]:
+    """Yield the conditions a route states, in the order of the settings; a route without any is for every series."""
+    texts = (
+        ("called_ae", rule.called_ae, candidate.called_ae),
+        ("calling_ae", rule.calling_ae, candidate.calling_ae),
+        ("modality", rule.modality, candidate.modality),
+        ("body_part", rule.body_part, candidate.body_part),
+        ("study_description", rule.study_description, candidate.study_description),
+        ("series_description", rule.series_description, candidate.series_description),
+        ("kernel", rule.kernel, candidate.kernel),
+        ("image_type", rule.image_type, "\\".join(candidate.image_type)),
     )
-    return all(not patterns or _any_match(patterns, value) for patterns, value in conditions)
+    for key, patterns, value in texts:
+        if patterns:
+            yield Condition(key, " or ".join(patterns), value, _any_match(patterns, value))
+    thickness = candidate.thickness_mm
+    shown = "" if thickness is None else f"{thickness:g}"
+    if rule.min_slice_thickness_mm is not None:
+        thick = thickness is not None and thickness >= rule.min_slice_thickness_mm - THICKNESS_TOLERANCE_MM
+        yield Condition("min_slice_thickness_mm", f"{rule.min_slice_thickness_mm:g}", shown, thick)
+    if rule.max_slice_thickness_mm is not None:
+        thin = thickness is not None and thickness <= rule.max_slice_thickness_mm + THICKNESS_TOLERANCE_MM
+        yield Condition("max_slice_thickness_mm", f"{rule.max_slice_thickness_mm:g}", shown, thin)
+    if rule.contrast is not None:
+        wanted, found = (str(value).lower() for value in (rule.contrast, candidate.contrast))
+        yield Condition("contrast", wanted, found, rule.contrast == candidate.contrast)
 
 
-def _any_match(patterns: tuple[str, ...], value: str) -> bool:
+def _accept(settings: Settings, chosen: Route | None, state: JobState = JobState.QUEUED) -> Decision:
+    if chosen is None:
+        return Decision(state, destinations=settings.peer_names)
+    code = reason = ""
+    if state is JobState.HELD:
+        code, reason = Reason.ROUTE_HOLDS, f"the route {chosen.name} holds it; `release` lets it go on"
+    destinations = settings.peer_names if chosen.destinations is None else chosen.destinations
+    return Decision(state, code, reason, destinations, chosen.priority, chosen.name, chosen.model)
+
+
+def _any_match(patterns: Iterable[str], value: str) -> bool:
     return any(fnmatchcase(value.casefold(), pattern.casefold()) for pattern in patterns)
 
 
-def _away(job: Job) -> Decision | None:
+def _away(candidate: Candidate, chosen: Route | None) -> Decision | None:
     """Decline what clearly shows no hip: the body part says so, and no description knows better."""
-    body_part = re.sub(r"[^A-Z]", "", job.body_part.upper())
-    if body_part not in ELSEWHERE or HIP.search(f"{job.study_description} {job.description}"):
+    body_part = re.sub(r"[^A-Z]", "", candidate.body_part.upper())
+    if body_part not in ELSEWHERE or HIP.search(f"{candidate.study_description} {candidate.series_description}"):
         return None
-    return Decision(JobState.DECLINED, Reason.NOT_A_HIP, f"its BodyPartExamined is {body_part}, which shows no hip")
+    sentence = f"its BodyPartExamined is {body_part}, which shows no hip"
+    return Decision(JobState.DECLINED, Reason.NOT_A_HIP, sentence, route=chosen.name if chosen else "")

@@ -11,11 +11,11 @@ from typing import Protocol, TypeVar
 
 from node.arriving import Arriving
 from node.broker import DELIVERY_THREADS, BrokerDownError
+from node.choosing import Choosing
 from node.errors import NodeError, NotAllowedError
 from node.ledger import Ledger
 from node.ledger.records import Decision, Job, Receiving
 from node.retention import Remover
-from node.routing import route
 from node.settings import Settings
 from node.states import JobState, Reason
 
@@ -49,6 +49,7 @@ class Supervisor:
         self._broker_down = False
         self._remover = Remover(ledger, settings.retention)
         self._arriving = Arriving(ledger, settings)
+        self._choosing = Choosing(ledger, settings)
 
     def run(self, stop: threading.Event, every: float = TICK_SECONDS) -> None:
         """Tick until `stop` is set; a tick that fails is logged, and the next one tries again."""
@@ -64,8 +65,8 @@ class Supervisor:
         self._ledger.end_lost_associations(self._living("scp"))
         for arriving in self._arriving.due():
             self._decide(arriving, self._arriving.judge)
-        for job in self._ledger.in_state(JobState.COMPLETE):
-            self._decide(job, lambda job: route(job, self._settings))
+        for job in self._choosing.due():
+            self._decide(job, self._choosing.judge)
         for job_id in self._ledger.reap_expired(self._settings.jobs.max_attempts):
             log.warning("job %s lost its worker", job_id)
         self._forget_processes()

@@ -1,0 +1,115 @@
+"""The command `route`: what the node would do with the series in a folder, and why."""
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from node.commands import as_json, print_json, settings_of
+from node.commands.tools import is_dicom
+from node.errors import NodeError
+from node.ledger.records import Decision
+from node.routing import Trial
+from node.settings import Settings
+from node.states import JobState
+from node.survey import Surveyed, SurveyedStudy, read_folder, survey
+
+BUILT_IN = "the built-in rule"
+
+
+@click.command()
+@click.argument("folder", metavar="DIR", type=click.Path(exists=True, path_type=Path))
+@click.option("--explain", is_flag=True, help="Show every route with its conditions and what was found.")
+@click.option("--called-ae", metavar="AE", help="The AE title called; by default the node's own.")
+@click.option("--calling-ae", metavar="AE", default="", help="The AE title calling; by default nobody's.")
+@as_json
+@click.pass_context
+def route(
+    ctx: click.Context, folder: Path, explain: bool, called_ae: str | None, calling_ae: str, as_json: bool
+) -> None:
+    """Say what would become of the series in DIR: complete or not, which route decides, which series is the best.
+
+    Nothing is sent, stored or segmented.
+    """
+    settings = settings_of(ctx)
+    files = [path for path in sorted(folder.rglob("*")) if is_dicom(path)] if folder.is_dir() else [folder]
+    found, broken = read_folder(files)
+    if not found:
+        what = f"none of the {broken.total()} DICOM files can be read: {next(iter(broken))}" if broken else ""
+        raise NodeError(f"{folder}: {what}" if what else f"there is no DICOM file in {folder}")
+    studies = survey(found, settings, called_ae or settings.node.ae_title, calling_ae)
+    if as_json:
+        unreadable = [{"reason": reason, "files": count} for reason, count in broken.items()]
+        print_json({"studies": [study.to_dict() for study in studies], "unreadable": unreadable})
+        return
+    for line in _report(studies, broken, settings, explain=explain):
+        click.echo(line)
+
+
+def _report(studies: list[SurveyedStudy], broken: Counter[str], settings: Settings, *, explain: bool) -> Iterator[str]:
+    for study in studies:
+        yield f"study {study.study_uid}: {len(study.series)} series"
+        for number, series in enumerate(study.series, 1):
+            yield f"  {number}. {_headline(series)}"
+            yield f"     whole: {_whole(series.whole)}"
+            if explain:
+                yield from (f"     {line}" for trial in series.trials for line in _trial(trial))
+            yield f"     route: {_routed(series.routed)}"
+            yield f"     so:    {_outcome(series.outcome)}"
+        yield from _rankings(study, settings)
+    for reason, count in broken.items():
+        yield f"not read: {count} files: {reason}"
+
+
+def _headline(series: Surveyed) -> str:
+    candidate = series.candidate
+    parts = [candidate.modality or "no modality", f"{series.objects} objects"]
+    if candidate.thickness_mm is not None:
+        parts.append(f"{candidate.thickness_mm:g} mm slices")
+    if candidate.length_mm is not None:
+        parts.append(f"{candidate.length_mm:g} mm long")
+    if candidate.kernel:
+        parts.append(f"kernel {candidate.kernel}")
+    if candidate.contrast:
+        parts.append("contrast medium")
+    named = f"{candidate.name}, " if candidate.series_description else ""
+    return f"{named}{', '.join(parts)} (series {candidate.series_uid})"
+
+
+def _whole(decision: Decision) -> str:
+    return "yes" if decision.state is JobState.COMPLETE else f"no ({decision.code}): {decision.reason}"
+
+
+def _trial(trial: Trial) -> Iterator[str]:
+    verdict = "matches and decides" if trial.decides else "matches too late" if trial.matches else "does not match"
+    yield f"       {trial.route} {verdict}" + ("" if trial.conditions else ": it has no conditions")
+    for condition in trial.conditions:
+        sign = "yes" if condition.holds else "no "
+        yield f"         {sign} {condition.key} = {condition.wanted}: found {condition.found or 'nothing'}"
+
+
+def _routed(decision: Decision) -> str:
+    if decision.state is JobState.DECLINED:
+        return f"declined ({decision.code}): {decision.reason}"
+    name = decision.route or BUILT_IN
+    where = ", ".join(decision.destinations or ()) or "nowhere"
+    how = f"priority {decision.priority}, model {decision.model or 'of the settings'}, results go to {where}"
+    return f"{name} {'holds it' if decision.state is JobState.HELD else 'accepts it'}: {how}"
+
+
+def _outcome(decision: Decision) -> str:
+    if decision.state is JobState.QUEUED:
+        return "it is segmented"
+    return f"{decision.state} ({decision.code}): {decision.reason}"
+
+
+def _rankings(study: SurveyedStudy, settings: Settings) -> Iterator[str]:
+    for name, placed in study.rankings.items():
+        every = settings.intake.series_per_study == "all"
+        note = '; all are segmented, because series_per_study = "all"' if every else ""
+        yield f"  best of {len(placed)} by {name or BUILT_IN}{note}"
+        for number, place in enumerate(placed, 1):
+            first = placed[0].candidate.name
+            why = f": {first} is better, {place.why}" if place.why else ""
+            yield f"    {number}. {place.candidate.name}{why}"
