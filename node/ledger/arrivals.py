@@ -18,16 +18,17 @@ from node.states import UNFINISHED, JobState, Reason
 
 # Statements of the way every object takes are built once: building them takes longer than running them.
 SERIES_KEY = (series.c.study_uid == bindparam("study_uid")) & (series.c.series_uid == bindparam("series_uid"))
-# The row stays locked, so that concurrent slices of one series queue up here on PostgreSQL, too.
+# On PostgreSQL concurrent slices of one series queue up here; the look at its newest job must come after the wait.
 LOCK_SERIES = select(series.c.id).where(SERIES_KEY).with_for_update()
-IS_CARRIED = select(carried).where(
-    carried.c.association_id == bindparam("association_id"), carried.c.series_id == bindparam("series_id")
-)
-NEWEST_JOB = (
-    select(*jobs.c["id", "revision", "state", "code", "instances"])
-    .where(jobs.c.series_id == bindparam("series_id"))
+SERIES = (
+    select(series.c.id.label("series_id"), *jobs.c["id", "revision", "state", "code", "instances"])
+    .select_from(series.outerjoin(jobs, jobs.c.series_id == series.c.id))
+    .where(SERIES_KEY)
     .order_by(jobs.c.revision.desc())
     .limit(1)
+)
+IS_CARRIED = select(carried).where(
+    carried.c.association_id == bindparam("association_id"), carried.c.series_id == bindparam("series_id")
 )
 THIS_JOB = jobs.c.id == bindparam("job_id")
 COUNT_NEW = (
@@ -63,22 +64,26 @@ class Arrivals(Store):
         return outcome
 
     def _record_series(self, connection: Connection, arrivals: Sequence[Arrival]) -> list[Outcome]:
-        series_id = _series_id(connection, arrivals[0].header)
+        header = arrivals[0].header
+        key = {"study_uid": header.study_uid, "series_uid": header.series_uid}
+        found = _with_newest_job(connection, key)
+        if found is None:
+            _insert_new(connection, series, key | _described(header))
+            found = _with_newest_job(connection, key)
+            assert found is not None
         for association in {arrival.association.id: arrival.association for arrival in arrivals}.values():
-            _carry(connection, association, series_id)
-        last = connection.execute(NEWEST_JOB, {"series_id": series_id}).first()
-        joins = last is not None and _takes_more(last)
-        revision = 1 if last is None else last.revision + (not joins)
-        outcomes = [self._record(connection, series_id, revision, arrival) for arrival in arrivals]
+            self._carry(connection, association, found.series_id)
+        joins = found.id is not None and _takes_more(found)
+        revision = (found.revision or 0) + (not joins)
+        outcomes = [self._record(connection, found.series_id, revision, arrival) for arrival in arrivals]
         fresh, again = outcomes.count(Outcome.NEW), outcomes.count(Outcome.DUPLICATE)
+        job_id = found.id
         if fresh and not joins:
-            self._open(connection, series_id, last, arrivals[outcomes.index(Outcome.NEW)])
-            last = connection.execute(NEWEST_JOB, {"series_id": series_id}).first()
-        if last is not None:
-            if fresh:
-                connection.execute(COUNT_NEW, {"job_id": last.id, "n": fresh, "at": self.now()})
-            if again:
-                connection.execute(COUNT_AGAIN, {"job_id": last.id, "n": again})
+            job_id = self._open(connection, found, arrivals[outcomes.index(Outcome.NEW)])
+        if fresh:
+            connection.execute(COUNT_NEW, {"job_id": job_id, "n": fresh, "at": self.now()})
+        if again and job_id is not None:
+            connection.execute(COUNT_AGAIN, {"job_id": job_id, "n": again})
         return outcomes
 
     def _record(self, connection: Connection, series_id: int, revision: int, arrival: Arrival) -> Outcome:
@@ -104,18 +109,18 @@ class Arrivals(Store):
             if _insert_new(connection, instances, values):
                 return Outcome.VARIANT
 
-    def _open(self, connection: Connection, series_id: int, last: Row[Any] | None, arrival: Arrival) -> None:
-        """Open the series' next revision; what has no result yet makes place for it."""
-        revision, so_far = (last.revision, last.instances) if last is not None else (0, 0)
-        if last is not None and JobState(last.state) in UNFINISHED:
+    def _open(self, connection: Connection, found: Row[Any], arrival: Arrival) -> str:
+        """Open the series' next revision; what has no result yet makes place for it. Returns the new job's id."""
+        revision, so_far = found.revision or 0, found.instances or 0
+        if found.id is not None and JobState(found.state) in UNFINISHED:
             sentence = "more slices arrived, so a new revision of the series takes its place"
             values = {"code": Reason.SUPERSEDED, "reason": sentence, "finished_at": self.now()}
-            self._move(connection, last.id, JobState.CANCELLED, **values)
+            self._move(connection, found.id, JobState.CANCELLED, **values)
         job_id = new_job_id(self.now())
         connection.execute(
             insert(jobs).values(
                 id=job_id,
-                series_id=series_id,
+                series_id=found.series_id,
                 revision=revision + 1,
                 state=JobState.RECEIVED,
                 calling_ae=arrival.association.calling_ae,
@@ -128,6 +133,14 @@ class Arrivals(Store):
         )
         sentence = "the first slice arrived" if revision == 0 else f"a late slice opened revision {revision + 1}"
         self._note(connection, job_id, JobState.RECEIVED, sentence)
+        return job_id
+
+    def _carry(self, connection: Connection, association: Association, series_id: int) -> None:
+        """Note that an association carries a series, and the association itself before its first one."""
+        link = {"association_id": association.id, "series_id": series_id}
+        if connection.execute(IS_CARRIED, link).first() is None:
+            _insert_new(connection, associations, vars(association) | {"ending": ""})
+            _insert_new(connection, carried, link)
 
     def knows_file(self, path: Path) -> bool:
         """Tell whether a file is that of an instance."""
@@ -168,29 +181,21 @@ def _takes_more(job: Row[Any]) -> bool:
     return held or cancelled or bool(job.state == JobState.RECEIVED)
 
 
-def _series_id(connection: Connection, header: Header) -> int:
-    """Return the id of the series' row, which is made if need be, and hold its lock."""
-    key = {"study_uid": header.study_uid, "series_uid": header.series_uid}
-    found = connection.execute(LOCK_SERIES, key).scalar()
-    if found is None:
-        values = key | {
-            "modality": header.modality[:16],
-            "accession": header.accession[:64],
-            "study_description": header.study_description[:64],
-            "series_description": header.series_description[:64],
-            "body_part": header.body_part[:64],
-        }
-        _insert_new(connection, series, values)
-        found = connection.execute(LOCK_SERIES, key).scalar_one()
-    return int(found)
+def _with_newest_job(connection: Connection, key: dict[str, str]) -> Row[Any] | None:
+    """Return a series' id and the columns of its newest job, None when it is new, and hold its lock."""
+    if connection.dialect.name != "sqlite":  # there the transaction has the whole file
+        connection.execute(LOCK_SERIES, key)
+    return connection.execute(SERIES, key).first()
 
 
-def _carry(connection: Connection, association: Association, series_id: int) -> None:
-    """Note that an association carries a series, and the association itself before its first one."""
-    link = {"association_id": association.id, "series_id": series_id}
-    if connection.execute(IS_CARRIED, link).first() is None:
-        _insert_new(connection, associations, vars(association) | {"ending": ""})
-        _insert_new(connection, carried, link)
+def _described(header: Header) -> dict[str, str]:
+    return {
+        "modality": header.modality[:16],
+        "accession": header.accession[:64],
+        "study_description": header.study_description[:64],
+        "series_description": header.series_description[:64],
+        "body_part": header.body_part[:64],
+    }
 
 
 @cache
