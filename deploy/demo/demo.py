@@ -37,6 +37,8 @@ http_port = 0
 data = {data}
 [intake]
 quiet_seconds = 2
+give_up_seconds = 30
+accept_unknown_peers = true
 [[peers]]
 name = "demo-archive"
 ae_title = "ARCHIVE"

@@ -21,6 +21,7 @@ dicom_port = 0
 http_port = 0
 [intake]
 quiet_seconds = 1
+accept_unknown_peers = true
 [[peers]]
 name = "pacs"
 ae_title = "ORTHANC"
