@@ -110,32 +110,33 @@ class Acceptor:
             self._house.storage.note(association, place.code, place.sentence)
             self._part(pdu.reject(place.result, place.source, place.diagnostic))
             return
-        try:
-            self._serve(call, association)
-        finally:
-            self._house.give_back(place)
-
-    def _serve(self, call: Call, association: Association) -> None:
-        intake = self._house.settings.intake
         answers = negotiate(call)
+        ending = Ending.LOST
+        try:
+            ending = self._serve(call, association, answers)
+        finally:
+            self.established = False
+            self._house.give_back(place)
+            if self._dialogue.reception is not None:
+                self._dialogue.reception.discard()
+            self._ended(association, ending, answers)
+
+    def _serve(self, call: Call, association: Association, answers: dict[int, PresentationContext]) -> Ending:
+        """Answer the request, and then all others until the association ends."""
+        intake = self._house.settings.intake
         accepted = {number: answer for number, answer in answers.items() if answer.result == ACCEPTED}
         self._wire = Wire(self._connection, intake.maximum_pdu_size, intake.network_timeout_seconds)
         self._wire.write(encode_acceptance(call, answers, intake.maximum_pdu_size))
         self.established = True
-        ending = Ending.LOST
         try:
-            ending = self._talk(call, association, accepted)
+            return self._talk(call, association, accepted)
         except ConnectionEndedError as error:
             log.info("the association with %s at %s was lost: %s", call.calling_ae, self._host, error)
         except ProtocolError as error:
             log.warning("the association with %s at %s was aborted: it sent %s", call.calling_ae, self._host, error)
             self._part(pdu.abort(2, error.reason))
-            ending = Ending.ABORTED
-        finally:
-            self.established = False
-            if self._dialogue.reception is not None:
-                self._dialogue.reception.discard()
-            self._ended(association, ending, answers)
+            return Ending.ABORTED
+        return Ending.LOST
 
     def _ended(self, association: Association, ending: Ending, answers: dict[int, PresentationContext]) -> None:
         try:

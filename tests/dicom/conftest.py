@@ -4,6 +4,7 @@ import subprocess
 
 import pytest
 from ct_factory import CtSpec, write_own_series
+from serving import Serving
 
 from node.ledger import Ledger
 from node.scp import Receiver
@@ -71,6 +72,26 @@ def start_node(tmp_path, monkeypatch):
 @pytest.fixture
 def node(start_node):
     return start_node()
+
+
+@pytest.fixture
+def start_serving(tmp_path, free_port, poll):
+    """Return a function that starts `qct-node serve` with the given environment."""
+    started = []
+
+    def start(**environment):
+        started.append(Serving(tmp_path / "data", free_port(), poll, **environment))
+        started[-1].start()
+        return started[-1]
+
+    yield start
+    for server in started:
+        server.kill()
+
+
+@pytest.fixture
+def serving(start_serving):
+    return start_serving()
 
 
 @pytest.fixture

@@ -1,0 +1,97 @@
+"""Several receiver processes on one port: they share it, its limits and their parent's luck."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+from pynetdicom import AE
+from pynetdicom.sop_class import CTImageStorage
+from serving import REPOSITORY
+
+from node.ledger import Ledger
+from node.scu import send_files
+
+
+def associate(serving, title="SCANNER"):
+    ae = AE(title)
+    ae.add_requested_context(CTImageStorage)
+    return ae.associate("127.0.0.1", serving.peer.port, ae_title="QCTNODE")
+
+
+def established(serving):
+    """Return an association, or nothing as long as the places of others are not yet free again."""
+    association = associate(serving)
+    return association if association.is_established else None
+
+
+def test_receivers_share_the_port_and_report_themselves(start_serving, ct_series, poll):
+    serving = start_serving(QCT_NODE_INTAKE__RECEIVERS="3")
+    poll(lambda: len(serving.receivers()) == 3, what="three receivers")
+    ledger = Ledger.of(serving.settings)
+    poll(lambda: [p.kind for p in ledger.processes()].count("scp") == 3, what="three reports")
+    ledger.close()
+    files = ct_series(24)
+    threads = [threading.Thread(target=send_files, args=(serving.peer, files[n::6], "SCANNER")) for n in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(serving.rows()) == 24
+
+
+def test_a_killed_receiver_is_started_again_and_nobody_is_refused(start_serving, ct_series, poll):
+    serving = start_serving(QCT_NODE_INTAKE__RECEIVERS="1")
+    [only] = serving.receivers()
+    os.kill(only, signal.SIGKILL)
+    # The parent holds the socket: this connection waits for the next receiver.
+    assert all(sent.ok for sent in send_files(serving.peer, ct_series(3), "SCANNER", timeout=30))
+    [again] = serving.receivers()
+    assert again != only
+
+
+def test_the_places_of_a_killed_receiver_are_free_again(start_serving, poll):
+    serving = start_serving(QCT_NODE_INTAKE__RECEIVERS="1", QCT_NODE_INTAKE__MAXIMUM_ASSOCIATIONS="1")
+    held = associate(serving)
+    assert held.is_established
+    assert not serving.answers()
+    os.kill(serving.receivers()[0], signal.SIGKILL)
+    poll(serving.answers, 30, "a free place")
+    held.abort()
+
+
+def test_the_limit_of_associations_counts_for_all_receivers_together(start_serving, poll):
+    serving = start_serving(QCT_NODE_INTAKE__RECEIVERS="2", QCT_NODE_INTAKE__MAXIMUM_ASSOCIATIONS="3")
+    held = [poll(lambda: established(serving), what="an association") for _ in range(3)]
+    over = associate(serving)
+    assert over.is_rejected
+    answer = over.acceptor.primitive
+    assert (answer.result, answer.result_source, answer.diagnostic) == (2, 3, 2)
+    held.pop().release()
+    again = poll(lambda: established(serving), what="the free place")
+    for association in (*held, again):
+        association.release()
+
+
+def test_receivers_use_the_settings_file_of_their_parent(tmp_path, free_port, ct_series, start_serving):
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    (folder / "own.toml").write_text('[node]\nae_title = "OWNNAME"\ndata = "kept"\n')
+    serving = start_serving(QCT_NODE_CONFIG=str(folder / "own.toml"), QCT_NODE_NODE__AE_TITLE="QCTNODE")
+    assert all(sent.ok for sent in send_files(serving.peer, ct_series(2), "SCANNER"))
+
+
+@pytest.mark.parametrize("same", ["port", "data"])
+def test_a_second_one_on_the_same_port_or_folder_is_refused_in_one_sentence(serving, tmp_path, free_port, same):
+    data = serving.settings.data if same == "data" else tmp_path / "other"
+    port = serving.peer.port if same == "port" else free_port()
+    environment = {**os.environ, "QCT_NODE_NODE__DATA": str(data), "QCT_NODE_NODE__DICOM_PORT": str(port)}
+    command = [sys.executable, "-m", "node", "serve"]
+    ended = subprocess.run(
+        command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert ended.returncode == 1
+    words = "cannot listen for DICOM" if same == "port" else "already works on"
+    assert words in ended.stderr.splitlines()[-1]

@@ -1,0 +1,61 @@
+"""`qct-node serve` as a process with its receivers, which can be killed and started again on the same folder."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from node.errors import PeerError
+from node.ledger import Ledger
+from node.scu import echo
+from node.settings import Peer, load_settings
+
+REPOSITORY = Path(__file__).parents[1]
+
+
+class Serving:
+    """`qct-node serve` as a process of its own, which can be killed and started again on the same folder."""
+
+    def __init__(self, data, port, poll, **environment):
+        self.settings = load_settings(None, node={"data": str(data), "dicom_port": port})
+        self.peer = Peer(name="node", ae_title="QCTNODE", host="127.0.0.1", port=port)
+        self._environment = {**os.environ, "QCT_NODE_NODE__DATA": str(data), "QCT_NODE_NODE__DICOM_PORT": str(port)}
+        self._environment |= environment
+        self._poll = poll
+        self._process = None
+
+    def start(self):
+        command = [sys.executable, "-m", "node", "serve"]
+        self._process = subprocess.Popen(command, cwd=REPOSITORY, env=self._environment, stderr=subprocess.DEVNULL)
+        self._poll(self.answers, 60, "qct-node serve")
+
+    def kill(self):
+        """Kill the parent; the kernel kills the receivers with it, a moment later."""
+        if self._process is not None:
+            receivers = self.receivers()
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+            self._poll(lambda: not any(Path(f"/proc/{pid}").exists() for pid in receivers), 10, "the receivers' end")
+
+    def receivers(self):
+        """Return the process ids of the receivers."""
+        return [
+            int(pid) for pid in Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
+        ]
+
+    def answers(self):
+        assert self._process.poll() is None, "serve ended by itself"
+        try:
+            echo(self.peer, "TEST", timeout=2)
+        except PeerError:
+            return False
+        return True
+
+    def rows(self):
+        """Return SOP Instance UID -> (path, digest of what was sent) as the ledger has it."""
+        ledger = Ledger.of(self.settings)
+        with ledger._read() as connection:
+            rows = connection.exec_driver_sql("SELECT sop_uid, path, sha256 FROM instances").all()
+        ledger.close()
+        return {uid: (self.settings.data / path, sha256) for uid, path, sha256 in rows}
