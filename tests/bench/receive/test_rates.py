@@ -8,7 +8,8 @@ Our node writes everything so that it survives a power cut before it answers; th
 QCT_BENCH_REPEATS (3). Results: runs/bench/receive-rates.json.
 """
 
-import shutil
+import os
+import time
 from dataclasses import asdict, dataclass
 from statistics import median
 
@@ -16,7 +17,7 @@ import pytest
 from bench.figures import load, record
 from bench.receive.processes import cpu_seconds
 from bench.receive.senders import Sent, send, series_files
-from bench.receive.servers import FORKING, KINDS, ORTHANC, OURS, STORESCP, Kind, running
+from bench.receive.servers import FOLDER, FORKING, KINDS, ORTHANC, OURS, STORESCP, Kind, running
 from bench.receive.targets import REPEATS, Target
 
 
@@ -100,6 +101,20 @@ def targets(runs: list[Run]) -> list[Target]:
     return found
 
 
+def sync_ms() -> float:
+    """Return how long the disk takes to keep one slice for good, ms: no durable receiver answers in less."""
+    content, seconds = bytes(525_616), []
+    for number in range(20):
+        with (FOLDER / f"sync-{number}").open("wb") as file:
+            begin = time.perf_counter()
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+            seconds.append(time.perf_counter() - begin)
+        (FOLDER / f"sync-{number}").unlink()
+    return median(seconds) * 1000
+
+
 @pytest.fixture(autouse=True)
 def _tools(tool):
     for name in ("storescu", "echoscu", "storescp", "Orthanc"):
@@ -115,9 +130,10 @@ def test_rates_against_others():
         first = repetition % len(KINDS)
         order = KINDS[first:] + KINDS[:first]
         runs += [measure(cell, kind) for cell in CELLS for kind in order]
-    print(f"\n{REPEATS} repetitions, medians; {shutil.which('storescu')}; load {load()}")
+    sync = sync_ms()
+    print(f"\n{REPEATS} repetitions, medians; one slice written and synced: {sync:.1f} ms; load {load()}")
     print(*table(runs), *targets(runs), sep="\n")
     rows = [asdict(run) | {"rate": run.rate, "cpu_per_1000": run.cpu_per_1000} for run in runs]
-    record("receive-rates", {"runs": rows, "targets": [target.row() for target in targets(runs)]})
+    record("receive-rates", {"sync_ms": sync, "runs": rows, "targets": [target.row() for target in targets(runs)]})
     faults = [f"{run.server}, {run.cell}: {run.stored} of {run.sent.slices}" for run in runs if not run.rate]
     assert not faults, f"not everything was stored: {faults}"
