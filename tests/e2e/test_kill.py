@@ -26,6 +26,7 @@ http_port = 0
 broker_url = "{broker}"
 [intake]
 quiet_seconds = 0.5
+accept_unknown_peers = true
 [[peers]]
 name = "pacs"
 ae_title = "PACS"
