@@ -1,0 +1,137 @@
+"""From a sender's last word to the queue: a receiving node and its supervisor, with real senders.
+
+The quiet time is an hour here: whatever starts, starts because the evidence says that the series is whole.
+"""
+
+import threading
+
+import pytest
+from orthanc import running_orthanc
+from pydicom import dcmread
+from pynetdicom import AE
+from pynetdicom.sop_class import CTImageStorage
+
+from node.presence import Presence
+from node.scu import send_files
+from node.states import JobState
+from node.supervisor import Supervisor
+
+INTAKE = {"quiet_seconds": 3600, "give_up_seconds": 7200, "accept_unknown_peers": True}
+
+
+class Nobody:
+    """A broker without workers."""
+
+    def segment(self, job_id):
+        """Wake nobody."""
+
+    def deliver(self, delivery_id):
+        """Wake nobody."""
+
+
+@pytest.fixture
+def supervised(start_node):
+    """Return a function that starts a receiving node together with its supervisor."""
+    stop, threads = threading.Event(), []
+
+    def start(**sections):
+        sections["intake"] = INTAKE | sections.get("intake", {})
+        node = start_node(**sections)
+        threads.append(threading.Thread(target=_supervise, args=(node, stop)))
+        threads[-1].start()
+        return node
+
+    yield start
+    stop.set()
+    for thread in threads:
+        thread.join()
+
+
+def _supervise(node, stop):
+    with Presence(node.ledger, "scp", 1):
+        Supervisor(node.ledger, node.settings, Nobody()).run(stop, 0.1)
+
+
+@pytest.fixture
+def orthanc(tmp_path, free_port, tool, poll):
+    with running_orthanc(tool("Orthanc"), tmp_path / "orthanc", (free_port(), free_port()), poll) as server:
+        yield server
+
+
+def is_queued(node):
+    jobs = node.ledger.jobs()
+    return len(jobs) == 1 and jobs[0].state is JobState.QUEUED
+
+
+def waits_for(node, reason):
+    return [job.reason for job in node.ledger.jobs(JobState.RECEIVED)] == [f"waiting: {reason}"]
+
+
+def associate(node):
+    ae = AE("SCANNER")
+    ae.add_requested_context(CTImageStorage, "1.2.840.10008.1.2.1")
+    association = ae.associate("127.0.0.1", node.peer.port, ae_title="QCTNODE")
+    assert association.is_established
+    return association
+
+
+def test_storescu_releases_and_the_series_is_queued(supervised, ct_series, dcmtk, poll):
+    node = supervised()
+    sent = dcmtk("storescu", "-aec", "QCTNODE", "127.0.0.1", node.peer.port, *ct_series(slices=40))
+    assert sent.returncode == 0, sent.stderr
+    poll(lambda: is_queued(node), 10, "the queue")
+    job = node.only_job()
+    assert (job.instances, job.revision, job.reason) == (40, 1, "")
+
+
+def test_one_association_per_image_gives_one_whole_job(supervised, ct_series, poll):
+    node = supervised()
+    for path in ct_series(slices=40):
+        assert node.send(path)[0].ok
+    poll(lambda: is_queued(node), 10, "the queue")
+    assert (node.only_job().instances, node.only_job().revision) == (40, 1)
+
+
+def test_a_series_split_over_associations_at_the_same_time_gives_one_whole_job(supervised, ct_series, poll):
+    node, files = supervised(), ct_series(slices=60)
+    senders = [threading.Thread(target=node.send, args=files[n::3]) for n in range(3)]
+    for sender in senders:
+        sender.start()
+    for sender in senders:
+        sender.join()
+    poll(lambda: is_queued(node), 10, "the queue")
+    assert (node.only_job().instances, node.only_job().revision) == (60, 1)
+
+
+def test_a_standing_association_and_one_that_breaks_off_are_waited_for(supervised, ct_series, poll):
+    node = supervised()
+    association = associate(node)
+    for path in ct_series(slices=40):
+        assert association.send_c_store(path).Status == 0
+    poll(lambda: waits_for(node, "the association is still open"), 10, "the reason")
+    association.abort()
+    reason = "an association broke off, so no slice must come for 3600 s"
+    poll(lambda: waits_for(node, reason), 10, "the reason")
+    node.ledger.release(node.only_job().id)
+    poll(lambda: is_queued(node), 10, "the queue")
+
+
+def test_a_missing_slice_is_named_and_mends_the_series_when_it_comes(supervised, ct_series, poll):
+    node, files = supervised(), ct_series(slices=40)
+    lost = files.pop(17)
+    node.send(*files)
+    poll(lambda: "is missing between z=" in node.only_job().reason, 10, "the reason")
+    assert node.send(lost)[0].ok
+    poll(lambda: is_queued(node), 10, "the queue")
+
+
+def test_a_pacs_that_has_more_is_waited_for(supervised, ct_series, orthanc, poll):
+    node = supervised(intake={"expect_peer": "pacs"}, peers=[orthanc.peer.model_dump()])
+    files = sorted(ct_series(slices=60), key=lambda path: dcmread(path).ImagePositionPatient[2])
+    assert all(sent.ok for sent in send_files(orthanc.peer, files, "SCANNER"))
+    node.send(*files[:40])  # whole as far as anybody can see
+    poll(lambda: waits_for(node, "40 of 60 images (pacs)"), 10, "the reason")
+    node.send(*files[40:])
+    poll(lambda: is_queued(node), 10, "the queue")
+    job = node.only_job()
+    assert (job.instances, job.expected, job.revision) == (60, 60, 1)
