@@ -64,14 +64,22 @@ class Inventory(Store):
         be removed only if this returns False.
         """
         same = (instances.c.sop_uid == arrival.header.sop_uid) & (instances.c.sha256 == arrival.sha256)
-        with self._write() as connection:
-            known = connection.execute(select(instances).where(same).with_for_update()).first()
-            if known is None or (self.data / known.path).exists():
+        wanted = select(*instances.c["id", "series_id", "path"]).where(same)
+        with self._read() as connection:  # nearly always it is there, and nobody need wait for that
+            if not self._lacks(connection.execute(wanted).first()):
                 return False
+        with self._write() as connection:
+            known = connection.execute(wanted.with_for_update()).first()
+            if not self._lacks(known):
+                return False
+            assert known is not None
             values = {"path": self._relative(arrival.path), "transfer_syntax": arrival.transfer_syntax}
             connection.execute(update(instances).where(instances.c.id == known.id).values(values))
             self._go_on(connection, known.series_id)
             return True
+
+    def _lacks(self, known: Row[Any] | None) -> bool:
+        return known is not None and not (self.data / known.path).exists()
 
     def go_on(self) -> list[str]:
         """Let jobs that were held for missing files go on if their files are there again; return their ids."""
