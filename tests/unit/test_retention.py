@@ -12,8 +12,9 @@ from node.ledger import Ledger
 from node.ledger.kept import KeptRevision, KeptSeries, Sending
 from node.ledger.records import Arrival, Decision, Ending, Header, Outcome, Result
 from node.retention import AT_ONCE, Remover, expired
-from node.settings import Retention
+from node.settings import Retention, load_settings
 from node.states import DeliveryState, JobState, Reason
+from node.supervisor import Supervisor
 
 S, D = JobState, DeliveryState
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
@@ -108,6 +109,15 @@ def test_the_oldest_goes_first():
 
 
 # --- over a real ledger and real files
+
+
+class NobodyToWake:
+    """A dispatcher for ledgers without work."""
+
+    def segment(self, job_id):
+        raise AssertionError(job_id)
+
+    deliver = segment
 
 
 class Clock:
@@ -339,3 +349,12 @@ def test_it_works_once_a_minute_and_a_bounded_number_at_a_time(ledger, clock, re
     clock.pass_days(1 / 1440)
     remover.tick()
     assert all(job.removed_at is not None for job in ledger.jobs())
+
+
+def test_the_supervisor_sees_to_it(ledger, clock, tmp_path):
+    arrive(ledger)
+    deliver(ledger)
+    clock.pass_days(31)
+    settings = load_settings(None, node={"data": str(tmp_path)}, retention={"delivered_days": 30})
+    Supervisor(ledger, settings, NobodyToWake()).tick()
+    assert files(ledger) == []
