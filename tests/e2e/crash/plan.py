@@ -122,7 +122,7 @@ class Timing:
     @property
     def long_pause(self) -> float:
         """Longer than the quiet time, shorter than the node waits for a series that is not whole."""
-        return self.quiet * 1.6
+        return min(self.quiet * 4, self.give_up * 0.7)
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,12 @@
 """Senders that behave like a scanner's queue: what was not acknowledged is sent again until it is."""
 
-import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
+from heapq import heappop, heappush
+from itertools import count
 
 from e2e.crash.plan import Carry, Item, Step
 from e2e.crash.studies import Sent, Study
@@ -15,7 +16,8 @@ from pynetdicom.association import Association
 from node import scu  # noqa: F401  # makes pynetdicom send files as they are
 
 RETRY_SECONDS = 0.4
-LOOK_SECONDS = 0.3
+LOOK_SECONDS = 0.4  # until a study that waits for a result asks again
+SHORT_SECONDS = 0.3  # a pause for which a thread stays with its study
 TIMEOUT_SECONDS = 30.0
 NODE_TITLE = "QCTNODE"
 TITLES = 5  # AE titles the senders share
@@ -107,19 +109,18 @@ class Senders:
         self._port = port
         self._has_result = has_result
         self._deadline = time.monotonic() + seconds
-        self._waiting: queue.PriorityQueue[tuple[float, int, Progress]] = queue.PriorityQueue()
-        self._numbers = iter(range(1_000_000_000))
+        self._fresh: deque[Progress] = deque()
+        self._begun: list[tuple[float, int, Progress]] = []  # a heap: when each goes on
+        self._numbers = count()
         self._lock = threading.Lock()
-        self.traces: dict[int, Trace] = {}
         self._open = 0
+        self.traces: dict[int, Trace] = {}
 
     def send(self, studies: list[Study], threads: int) -> None:
         """Send all studies and return when every object is acknowledged or refused, or the time is over."""
         self._open = len(studies)
-        for study in studies:
-            progress = Progress(study)
-            self.traces[study.plan.number] = progress.trace
-            self._waiting.put((0.0, study.plan.number, progress))
+        self._fresh.extend(map(Progress, studies))
+        self.traces |= {progress.study.plan.number: progress.trace for progress in self._fresh}
         running = [threading.Thread(target=self._work, daemon=True) for _ in range(threads)]
         for thread in running:
             thread.start()
@@ -128,18 +129,24 @@ class Senders:
 
     def _work(self) -> None:
         while self._open and time.monotonic() < self._deadline:
-            with suppress(queue.Empty):
-                due, number, progress = self._waiting.get(timeout=LOOK_SECONDS)
-                if due > time.monotonic():
-                    self._waiting.put((due, number, progress))
-                    time.sleep(0.05)
-                    continue
-                pause = self._advance(progress)
+            progress = self._take()
+            if progress is None:
+                time.sleep(SHORT_SECONDS)
+                continue
+            while (pause := self._advance(progress)) is not None and pause <= SHORT_SECONDS:
+                time.sleep(pause)
+            with self._lock:
                 if pause is None:
-                    with self._lock:
-                        self._open -= 1
+                    self._open -= 1
                 else:
-                    self._waiting.put((time.monotonic() + pause, number, progress))
+                    heappush(self._begun, (time.monotonic() + pause, next(self._numbers), progress))
+
+    def _take(self) -> Progress | None:
+        """Return a study whose time has come, rather one that has begun than a new one."""
+        with self._lock:
+            if self._begun and self._begun[0][0] <= time.monotonic():
+                return heappop(self._begun)[2]
+            return self._fresh.popleft() if self._fresh else None
 
     def _advance(self, progress: Progress) -> float | None:
         """Send the next step; return how long to wait before the one after it, None when all is sent."""
@@ -188,7 +195,7 @@ class Senders:
             return items
         with self._lock:
             link = next(self._numbers)
-        again = []
+        again, lost = [], False
         for place, item in enumerate(items):
             if pause is not None and place == pause[0]:
                 time.sleep(pause[1])
@@ -196,13 +203,13 @@ class Senders:
             answer = Answer(time.monotonic(), item, link, status)
             progress.trace.answers.append(answer)
             if status is None:
-                again += items[place:]
+                again, lost = again + items[place:], True
                 break
             if answer.again:
                 again.append(item)
-        clean = association.is_established
-        if clean:
-            association.abort() if abort else association.release()
+        clean = association.is_established and not lost
+        if association.is_established:
+            association.release() if clean and not abort else association.abort()
         progress.trace.links.append(Link(link, time.monotonic(), clean))
         return again
 

@@ -113,7 +113,7 @@ class _Writer:
     name: str
 
     def uid(self, *parts: object) -> str:
-        return str(generate_uid(entropy_srcs=[self.name, *map(str, parts)]))
+        return str(generate_uid(entropy_srcs=[" ".join([self.name, *map(str, parts)])]))
 
     def write(self, folder: Path, number: int, form: Form) -> Iterable[tuple[int, Path]]:
         series = self.plan.series[number]
