@@ -125,7 +125,8 @@ class Acceptor:
         """Answer the request, and then all others until the association ends."""
         intake = self._house.settings.intake
         accepted = {number: answer for number, answer in answers.items() if answer.result == ACCEPTED}
-        self._wire = Wire(self._connection, intake.maximum_pdu_size, intake.network_timeout_seconds)
+        self._wire.allow(intake.maximum_pdu_size)
+        self._wire.set_patience(intake.network_timeout_seconds)
         self._wire.write(encode_acceptance(call, answers, intake.maximum_pdu_size))
         self.established = True
         try:

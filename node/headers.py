@@ -219,7 +219,9 @@ class _Reader:
     def text(self, keyword: str) -> str:
         raw = self._bytes(keyword)
         value = raw.decode("ascii") if raw.isascii() else self._decoded(raw)
-        return "".join(c for c in value if c.isprintable()).strip()[:MAX_TEXT]
+        if not value.isprintable():
+            value = "".join(c for c in value if c.isprintable())
+        return value.strip()[:MAX_TEXT]
 
     def _decoded(self, raw: bytes) -> str:
         names = self._bytes("SpecificCharacterSet").decode("ascii", "replace").strip("\0 ").split("\\")

@@ -47,10 +47,19 @@ class Wire:
 
     def __init__(self, connection: socket.socket, largest: int, patience: float) -> None:
         self._connection = connection
-        self._buffer = memoryview(bytearray(largest))
-        self._head = memoryview(bytearray(HEADER.size))
+        self._largest = largest
+        self._buffer = memoryview(bytearray(HEADER.size + largest))
+        self._begin = self._end = 0  # what has come and is not yet read lies in between
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.set_patience(patience)
+
+    def allow(self, largest: int) -> None:
+        """Set the largest PDU's body; what has come already stays."""
+        came = bytes(self._buffer[self._begin : self._end])
+        self._largest = largest
+        self._buffer = memoryview(bytearray(max(HEADER.size + largest, len(came))))
+        self._buffer[: len(came)] = came
+        self._begin, self._end = 0, len(came)
 
     def set_patience(self, seconds: float) -> None:
         """Set how long to wait for the peer."""
@@ -66,14 +75,15 @@ class Wire:
 
         Raises ConnectionEndedError, ProtocolError.
         """
-        self._fill(self._head, time.monotonic() + self._patience)
-        kind, length = HEADER.unpack(self._head)
+        self._fill(HEADER.size, 0)
+        kind, length = HEADER.unpack_from(self._buffer, self._begin)
         if not ASSOCIATE_RQ <= kind <= ABORT:
             raise ProtocolError(f"an unknown PDU of type {kind}", 1)
-        if length > len(self._buffer):
-            raise ProtocolError(f"a PDU of {length} bytes, where {len(self._buffer)} are allowed", 6)
-        body = self._buffer[:length]
-        self._fill(body, time.monotonic() + self._patience)
+        if length > self._largest:
+            raise ProtocolError(f"a PDU of {length} bytes, where {self._largest} are allowed", 6)
+        self._fill(HEADER.size + length, socket.MSG_WAITALL)
+        body = self._buffer[self._begin + HEADER.size :][:length]
+        self._begin += HEADER.size + length
         return kind, body
 
     def write(self, data: bytes) -> None:
@@ -83,22 +93,33 @@ class Wire:
         except OSError as error:
             raise ConnectionEndedError(f"the connection broke ({error.strerror or error})") from error
 
-    def _fill(self, view: memoryview, deadline: float) -> None:
-        while view:
-            try:
-                # Senders that leave Nagle's algorithm on wait for this acknowledgement before they send the rest of
-                # an object; the kernel would hold it back for 40 ms. It forgets the wish, so it is told each time.
-                self._connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
-                count = self._connection.recv_into(view, len(view), socket.MSG_WAITALL)
-            except BlockingIOError as error:
-                raise ConnectionEndedError(f"it was silent for {self._patience:g} s") from error
-            except OSError as error:
-                raise ConnectionEndedError(f"the connection broke ({error.strerror or error})") from error
-            if count == 0:
-                raise ConnectionEndedError("it closed the connection")
-            view = view[count:]
-            if view and time.monotonic() > deadline:
+    def _fill(self, wanted: int, flag: int) -> None:
+        """Have so many bytes in the buffer. flag: MSG_WAITALL to wait for just these, 0 to take what else is there."""
+        deadline = time.monotonic() + self._patience
+        if self._begin + wanted > len(self._buffer) or self._begin == self._end:
+            left = self._end - self._begin
+            self._buffer[:left] = bytes(self._buffer[self._begin : self._end])
+            self._begin, self._end = 0, left
+        while (missing := self._begin + wanted - self._end) > 0:
+            room = self._buffer[self._end :]
+            count = self._receive(room[:missing] if flag else room, flag)
+            self._end += count
+            if count < missing and time.monotonic() > deadline:
                 raise ConnectionEndedError(f"it took longer than {self._patience:g} s for one PDU")
+
+    def _receive(self, view: memoryview, flag: int) -> int:
+        try:
+            # Senders that leave Nagle's algorithm on wait for this acknowledgement before they send the rest of an
+            # object; the kernel would hold it back for 40 ms. It forgets the wish, so it is told each time.
+            self._connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+            count = self._connection.recv_into(view, len(view), flag)
+        except BlockingIOError as error:
+            raise ConnectionEndedError(f"it was silent for {self._patience:g} s") from error
+        except OSError as error:
+            raise ConnectionEndedError(f"the connection broke ({error.strerror or error})") from error
+        if count == 0:
+            raise ConnectionEndedError("it closed the connection")
+        return count
 
     def close(self) -> None:
         """Close the connection; what was written is still sent."""
