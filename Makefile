@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 STUDY ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench clean
+.PHONY: help demo test check bench soak clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*  ## \(.*\)/make \1\t\2/p' Makefile | expand -t 14
@@ -27,6 +27,9 @@ check: $(INSTALLED)  ## format, lint, types, import contracts and unit tests in 
 
 bench: $(INSTALLED)  ## the benchmarks
 	$(BIN)/python -m pytest -o addopts="--import-mode=importlib" --timeout=0 -s tests/bench
+
+soak: $(INSTALLED)  ## 1,000 studies in every bad manner while parts of the node are killed; figures in runs/soak (an hour or so)
+	nice -n 10 $(BIN)/python tests/e2e/soak.py --studies 1000 --real 20 --seed 1 --out runs/soak/$$(date -u +%Y%m%d-%H%M%S)
 
 clean:  ## remove caches and what the demo wrote; the virtual environment and qct-data stay
 	rm -rf demo-out dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
