@@ -21,6 +21,9 @@ SAME_POSITION_MM = 0.01
 AXES_TOLERANCE = 1e-3  # of direction cosines; OHIF and cornerstone3D use the same
 MIN_SLICES = 5
 MIN_EXTENT_MM = 40.0  # along every axis; an adult proximal femur is longer
+MAX_EXTENT_MM = 3000.0  # longer than any table moves
+MAX_PIXELS = 4096 * 4096  # of one slice
+MAX_VOXELS = 2**32  # memory is taken by what the headers say, so they must not say anything they like
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,6 +105,12 @@ def _require_one_grid(images: Sequence[Slice]) -> None:
             Reason.MISSING_GEOMETRY,
             "ImageOrientationPatient is not two perpendicular directions of length one",
         )
+    pixels = images[0].rows * images[0].columns
+    if pixels > MAX_PIXELS or pixels * len(images) > MAX_VOXELS:
+        raise SegmenterError(
+            Reason.UNREADABLE,
+            f"{len(images)} images of {images[0].rows} x {images[0].columns} pixels are more than any scan has",
+        )
     if min(float(v) for v in images[0].spacing) <= 0:
         raise SegmenterError(Reason.MISSING_GEOMETRY, f"PixelSpacing must be above 0, it is {images[0].spacing}")
 
@@ -166,6 +175,11 @@ def _geometry(slices: Sequence[Slice], normal: NDArray[np.float64]) -> Geometry:
             f"the scan is {' x '.join(f'{mm:.0f}' for mm in extent)} mm (z, y, x), "
             f"needed are {MIN_EXTENT_MM:.0f} mm each way",
             Verdict.DECLINED,
+        )
+    if extent.max() > MAX_EXTENT_MM:
+        raise SegmenterError(
+            Reason.MISSING_GEOMETRY,
+            f"the scan would be {extent.max() / 1000:.0f} m long: PixelSpacing or the positions cannot be right",
         )
     return geometry
 

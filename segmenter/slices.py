@@ -19,8 +19,14 @@ from segmenter.errors import Reason, SegmenterError, Verdict
 
 MULTI_FRAME = frozenset({EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage})
 CT_CLASSES = MULTI_FRAME | {CTImageStorage}
-# What pydicom raises for files that are not DICOM, or break off, deflated ones included.
-UNREADABLE = (InvalidDicomError, OSError, EOFError, ValueError, KeyError, struct.error, zlib.error)
+# What pydicom raises for files that are not DICOM, break off (deflated ones included), or nest without end. A header
+# needs no memory: that is short only when a length lies.
+UNREADABLE = (
+    InvalidDicomError, BytesLengthException, OSError, EOFError, ValueError, KeyError, struct.error, zlib.error,
+    RecursionError, MemoryError,
+)  # fmt: skip
+LARGEST = 1e6
+"""Beyond it no number of a CT image makes sense, be it mm or HU, and arithmetic would overflow."""
 IDENTITY = ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")
 REQUIRED = (*IDENTITY, "FrameOfReferenceUID", "Rows", "Columns")
 
@@ -122,9 +128,10 @@ def _slice(path: Path, header: Dataset, groups: list[Dataset], frame: int | None
 
     def texts(keyword: str, count: int) -> tuple[str, ...]:
         values = tuple(str(value).strip() for value in find(keyword) or ())
-        if len(values) != count or not all(math.isfinite(float(value)) for value in values):
+        if len(values) != count or not all(abs(float(value)) <= LARGEST for value in values):
             raise SegmenterError(
-                Reason.MISSING_GEOMETRY, f"{_name(header)} has {len(values)} of {count} numbers in {keyword}"
+                Reason.MISSING_GEOMETRY,
+                f"{_name(header)} needs {count} sound numbers in {keyword}, it has {len(values)} values",
             )
         return values
 
@@ -154,10 +161,11 @@ def _slice(path: Path, header: Dataset, groups: list[Dataset], frame: int | None
 def _rescale(header: Dataset, find: Callable[[str], Any]) -> tuple[float, float]:
     """Return slope and intercept of the Modality LUT (PS3.3 C.11.1.1.2), which must lead to HU."""
     slope, intercept, kind = (find(k) for k in ("RescaleSlope", "RescaleIntercept", "RescaleType"))
-    if slope is None or intercept is None or not math.isfinite(float(slope) + float(intercept)) or float(slope) == 0:
+    sound = slope is not None and intercept is not None and float(slope) != 0
+    if not sound or not abs(float(slope)) + abs(float(intercept)) <= LARGEST:
         raise SegmenterError(
             Reason.MISSING_RESCALE,
-            f"{_name(header)} lacks a rescale slope or intercept: its numbers cannot be turned into HU",
+            f"{_name(header)} lacks a sound rescale slope or intercept: its numbers cannot be turned into HU",
         )
     if kind is not None and str(kind) != "HU":
         raise SegmenterError(Reason.NOT_HU, f"{_name(header)} holds RescaleType {kind}, needed is HU")

@@ -49,8 +49,10 @@ def _decode(plane: Slice) -> tuple[Dataset, NDArray[np.integer]]:
     """Return a file's data set and its stored values `(frames, rows, columns)`."""
     try:
         image = dcmread(plane.path)
+        if plane.frame is None and int(image.get("NumberOfFrames") or 1) != 1:
+            raise ValueError("a single-frame image that says it has many")
         _require_whole(image)
-        stored = pixel_array(image)
+        stored = _pixels(image)
         _padding(image, stored.dtype)
     except DECODER_ERRORS as error:
         raise SegmenterError(
@@ -66,6 +68,16 @@ def _decode(plane: Slice) -> tuple[Dataset, NDArray[np.integer]]:
             f"the pixels of image {plane.sop_instance_uid} are {frames.shape}, described are {wanted}",
         )
     return image, frames
+
+
+def _pixels(image: Dataset) -> NDArray[np.integer]:
+    try:
+        return pixel_array(image)
+    except BaseException as error:
+        # A decoder written in Rust panics at some broken streams, and a panic is no Exception.
+        if type(error).__name__ == "PanicException":
+            raise ValueError("the decoder panicked") from error
+        raise
 
 
 def _require_whole(image: Dataset) -> None:
