@@ -87,7 +87,7 @@ def negotiate(call: Call) -> dict[int, PresentationContext]:
         answer = PresentationContext()
         answer.context_id, answer.abstract_syntax = asked.context_id, asked.abstract_syntax
         # What is rejected names a transfer syntax, too, which means nothing (PS3.8 9.3.3.2).
-        answer.transfer_syntax = asked.transfer_syntax[:1] or [TRANSFER_SYNTAXES[1]]
+        answer.transfer_syntax = [*(asked.transfer_syntax[:1] or TRANSFER_SYNTAXES[1:2])]
         abstract = str(asked.abstract_syntax)
         known = [syntax for syntax in asked.transfer_syntax if _takes(abstract, str(syntax))]
         if abstract not in STORAGE_CLASSES and abstract != VERIFICATION:
