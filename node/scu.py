@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 from pydicom import Dataset, dcmread
 from pydicom.errors import InvalidDicomError
@@ -208,6 +209,7 @@ def associated(
         raise PeerError(f"{name_of(peer)} {_why_unreachable(peer)}", retry=True) from error
     if not association.is_established:
         raise _refusal(association, peer, calling_ae)
+    _give_back_answers(association)
     try:
         yield association
         if association.is_established:
@@ -215,6 +217,19 @@ def associated(
     finally:
         if association.is_established:
             association.abort()
+
+
+def _give_back_answers(association: Association) -> None:
+    """Let no answer get lost: pynetdicom's reactor may take one that a `send_` method is waiting for.
+
+    It is told to pause before each request, but when it was just about to look for messages, it looks once more. On a
+    busy machine a fast peer's answer is there by then, about one in a thousand, and the sender would wait in vain.
+    """
+
+    def give_back(msg: Any, context_id: int) -> None:
+        association.dimse.msg_queue.put((context_id, msg))
+
+    association._serve_request = give_back  # type: ignore[method-assign]
 
 
 def _refusal(association: Association, peer: Peer, calling_ae: str) -> PeerError:

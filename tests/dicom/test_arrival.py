@@ -8,11 +8,11 @@ import threading
 import pytest
 from orthanc import running_orthanc
 from pydicom import dcmread
-from pynetdicom import AE
-from pynetdicom.sop_class import CTImageStorage
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
+from pynetdicom import build_context
 
 from node.presence import Presence
-from node.scu import send_files
+from node.scu import associated, send_files
 from node.states import JobState
 from node.supervisor import Supervisor
 
@@ -67,14 +67,6 @@ def waits_for(node, reason):
     return [job.reason for job in node.ledger.jobs(JobState.RECEIVED)] == [f"waiting: {reason}"]
 
 
-def associate(node):
-    ae = AE("SCANNER")
-    ae.add_requested_context(CTImageStorage, "1.2.840.10008.1.2.1")
-    association = ae.associate("127.0.0.1", node.peer.port, ae_title="QCTNODE")
-    assert association.is_established
-    return association
-
-
 def test_storescu_releases_and_the_series_is_queued(supervised, ct_series, dcmtk, poll):
     node = supervised()
     sent = dcmtk("storescu", "-aec", "QCTNODE", "127.0.0.1", node.peer.port, *ct_series(slices=40))
@@ -105,11 +97,12 @@ def test_a_series_split_over_associations_at_the_same_time_gives_one_whole_job(s
 
 def test_a_standing_association_and_one_that_breaks_off_are_waited_for(supervised, ct_series, poll):
     node = supervised()
-    association = associate(node)
-    for path in ct_series(slices=40):
-        assert association.send_c_store(path).Status == 0
-    poll(lambda: waits_for(node, "the association is still open"), 10, "the reason")
-    association.abort()
+    contexts = [build_context(CTImageStorage, ExplicitVRLittleEndian)]
+    with associated(node.peer, "SCANNER", contexts, 30) as association:
+        for path in ct_series(slices=40):
+            assert association.send_c_store(path).Status == 0
+        poll(lambda: waits_for(node, "the association is still open"), 10, "the reason")
+        association.abort()
     reason = "an association broke off, so no slice must come for 3600 s"
     poll(lambda: waits_for(node, reason), 10, "the reason")
     node.ledger.release(node.only_job().id)

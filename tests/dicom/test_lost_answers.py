@@ -1,0 +1,28 @@
+"""An answer that pynetdicom's own reactor takes away must still reach whoever waits for it."""
+
+import threading
+
+from pynetdicom import build_context
+
+from node.scu import associated
+
+VERIFICATION = "1.2.840.10008.1.1"
+
+
+def test_answers_reach_the_sender_although_the_reactor_is_greedy(node):
+    with associated(node.peer, "SCANNER", [build_context(VERIFICATION)], 5) as association:
+        done = threading.Event()
+
+        def react():
+            while not done.is_set():
+                context_id, message = association.dimse.get_msg(block=False)
+                if message:
+                    association._serve_request(message, context_id)
+
+        greedy = threading.Thread(target=react)
+        greedy.start()
+        try:
+            assert [association.send_c_echo().get("Status") for _ in range(30)] == [0] * 30
+        finally:
+            done.set()
+            greedy.join()
