@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from datetime import timedelta
 
 from node.candidate import Candidate
+from node.completeness import Phase
 from node.ledger import Ledger
 from node.ledger.records import Decision, Job
 from node.ranking import rank
@@ -49,7 +49,8 @@ class Choosing:
         if decision.state is not JobState.QUEUED or alone:
             return decision
         study = [other for other in self._ledger.of_study(job.study_uid or "") if other.series_uid != job.series_uid]
-        late = next((other for other in study if self._arrives(other)), None)
+        arriving = self._arriving() if waiting else set()
+        late = next((other for other in study if other.id in arriving and other.modality == "CT"), None)
         if waiting and late is not None:
             name = f'"{late.description}"' if late.description else late.series_uid
             return Decision(
@@ -90,11 +91,14 @@ class Choosing:
             return False
         return accepted and self._candidate(other).slices > 0
 
-    def _arrives(self, other: Job) -> bool:
-        """Tell whether a series may still become a rival; one that takes longer than the node waits does not count."""
-        patience = timedelta(seconds=self._settings.intake.give_up_seconds)
-        receiving = other.state is JobState.RECEIVED and other.modality == "CT"
-        return receiving and self._ledger.now() - other.received_at < patience
+    def _arriving(self) -> set[str]:
+        """Return the jobs of series that may still become rivals: their senders are there, and not for too long.
+
+        One whose sender has gone without sending all of it is not waited for; when the rest comes, it is a late-comer.
+        """
+        rules = self._settings.intake
+        phases = ((job.id, Phase.of(job.evidence, rules)) for job in self._ledger.receiving(rules.expect_peer))
+        return {job_id for job_id, phase in phases if not (phase.settled or phase.quiet or phase.late)}
 
     def _routed(self, job: Job) -> Decision:
         return route(self._candidate(job), self._settings)

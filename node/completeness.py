@@ -76,7 +76,7 @@ def judge(headers: Sequence[Header], evidence: Evidence, rules: Intake) -> Decis
     images = without_localisers(headers)
     hopeless = foreign or _localisers(headers, images) or _mixed(images)
     if hopeless:
-        return hopeless if phase.quiet or phase.late else _awaiting_quiet(rules)
+        return hopeless if phase.quiet or phase.late or phase.settled else _awaiting_quiet(rules)
     stack = None if any(image.frames > 1 for image in images) else stacked(images)
     known = counts(headers, phase.expected, phase.expected_from, rules.expect)
     return _missing(stack, known, phase) or _short(stack, phase, rules) or _whole(stack, known, phase, rules)

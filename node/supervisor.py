@@ -69,7 +69,7 @@ class Supervisor:
             self._decide(job, self._choosing.judge)
         for job_id in self._ledger.reap_expired(self._settings.jobs.max_attempts):
             log.warning("job %s lost its worker", job_id)
-        self._forget_processes()
+        self._forget()
         try:
             self._dispatch()
         except BrokerDownError as error:
@@ -111,8 +111,12 @@ class Supervisor:
             self._dispatcher.deliver(delivery_id)
             self._ledger.mark_delivery_dispatched(delivery_id)
 
-    def _forget_processes(self) -> None:
-        """Remove the reports of processes that were killed long ago; those that stop in order do it themselves."""
+    def _forget(self) -> None:
+        """Remove associations that ended long ago, and the reports of processes that were killed then.
+
+        Processes that stop in order do it themselves.
+        """
+        self._ledger.forget_associations(self._ledger.now() - FORGOTTEN_AFTER)
         for process in self._ledger.processes():
             if self._ledger.now() - process.last_seen > FORGOTTEN_AFTER:
                 self._ledger.gone(process.name)

@@ -2,11 +2,12 @@
 
 from collections import defaultdict
 from collections.abc import Collection, Sequence
+from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Row, Table, bindparam, func, insert, select, update
+from sqlalchemy import Connection, Row, Table, bindparam, delete, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as postgres_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
@@ -36,6 +37,7 @@ COUNT_NEW = (
 )
 COUNT_AGAIN = update(jobs).where(THIS_JOB).values(duplicates=jobs.c.duplicates + bindparam("n"))
 KNOWN = select(instances.c.sha256, instances.c.variant).where(instances.c.sop_uid == bindparam("sop_uid"))
+FORGET_AT_ONCE = 500
 
 
 class Arrivals(Store):
@@ -166,6 +168,16 @@ class Arrivals(Store):
         with self._write() as connection:
             values = {"ended_at": self.now(), "ending": Ending.LOST}
             return connection.execute(update(associations).where(lost).values(values)).rowcount
+
+    def forget_associations(self, ended_before: datetime) -> None:
+        """Remove the associations that ended long ago: what they carried has long been decided about."""
+        old = select(associations.c.id).where(associations.c.ended_at < ended_before).limit(FORGET_AT_ONCE)
+        with self._read() as connection:
+            ids = list(connection.execute(old).scalars())
+        if ids:
+            with self._write() as connection:
+                connection.execute(delete(carried).where(carried.c.association_id.in_(ids)))
+                connection.execute(delete(associations).where(associations.c.id.in_(ids)))
 
     def standing_associations(self) -> int:
         """Return how many associations that carried objects still stand."""

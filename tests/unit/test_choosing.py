@@ -52,7 +52,7 @@ class Study:
         self.broker = Remembers()
         self.supervisor = Supervisor(self.ledger, self.settings, self.broker)
 
-    def send(self, name, step=1.0, count=None, *, start=0.0, uid=None, **header) -> str:
+    def send(self, name, step=1.0, count=None, *, start=0.0, uid=None, ending=Ending.ABORTED, **header) -> str:
         """Record a stack of slices, 200 mm of them unless said otherwise; return the job's id."""
         arrivals, sender = [], association()
         uid = uid or f"1.2.{len(name)}.{sum(map(ord, name))}"
@@ -68,7 +68,7 @@ class Study:
             found = Header("1.1", uid, sop, CTImageStorage, **(values | header))
             arrivals.append(Arrival(found, ExplicitVRLittleEndian, Path("x"), sop, 1, sender))
         self.ledger.record_instances(arrivals)
-        self.ledger.end_association(sender.id, Ending.ABORTED)  # so that the quiet time counts, whatever else there is
+        self.ledger.end_association(sender.id, ending)  # aborted, so that the quiet time counts, whatever else there is
         return next(job.id for job in self.ledger.of_study("1.1") if job.series_uid == uid)
 
     def tick(self, seconds: float = 0.0) -> None:
@@ -168,6 +168,15 @@ def test_a_complete_series_waits_for_another_that_still_arrives_and_says_so(stud
     site.tick(QUIET)
     site.tick()
     assert site.states(thick, thin) == ["declined", "queued"]
+
+
+def test_a_series_whose_sender_has_gone_is_not_waited_for(study):
+    site = study()
+    scout = site.send("scout", 5.0, ending=Ending.RELEASED, image_type=("ORIGINAL", "PRIMARY", "LOCALIZER"))
+    monitoring = site.send("monitoring", 5.0, count=3, ending=Ending.RELEASED)
+    hip = site.send("hip", ending=Ending.RELEASED)
+    site.tick(1.1)
+    assert site.states(scout, monitoring, hip) == ["declined", "received", "queued"]
 
 
 def test_the_wait_ends_when_nothing_arrives_any_more(study):

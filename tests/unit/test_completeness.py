@@ -275,11 +275,12 @@ def test_the_first_slices_of_an_announced_scan_are_not_too_short():
         ({"spacing": None}, Reason.MISSING_GEOMETRY),
     ],
 )
-def test_one_odd_slice_holds_the_series_once_it_is_quiet(odd, code):
+def test_one_odd_slice_holds_the_series_once_its_sender_is_gone(odd, code):
     slices = stack()
     slices[3] = replace(slices[3], **odd)
     assert verdict(slices)[:2] == (JobState.HELD, code)
-    assert verdict(slices, GONE) == (JobState.RECEIVED, "", "waiting: no slice must come for 10 s")
+    assert verdict(slices, replace(GONE, ended=0.5)) == (JobState.RECEIVED, "", "waiting: no slice must come for 10 s")
+    assert verdict(slices, GONE)[:2] == (JobState.HELD, code)
     assert verdict(slices, Evidence(quiet=0.1, waited=600, open=1))[:2] == (JobState.HELD, code)
 
 
@@ -291,7 +292,8 @@ def test_noise_in_the_cosines_is_no_other_orientation():
 
 def test_localisers_alone_are_declined_and_among_slices_left_out():
     assert verdict([localiser(), localiser()])[:2] == (JobState.DECLINED, Reason.LOCALISER)
-    assert verdict([localiser()], GONE)[0] is JobState.RECEIVED
+    assert verdict([localiser()], GONE)[:2] == (JobState.DECLINED, Reason.LOCALISER)
+    assert verdict([localiser()], replace(GONE, ended=0.5))[0] is JobState.RECEIVED
     assert judge([*stack(), localiser()], GONE, RULES).state is JobState.COMPLETE
 
 
@@ -316,7 +318,7 @@ def test_what_is_not_ct_is_declined_by_name(other, word):
     state, code, reason = verdict([foreign])
     assert (state, code) == (JobState.DECLINED, Reason.NOT_CT)
     assert word in reason
-    assert verdict([foreign], GONE)[0] is JobState.RECEIVED
+    assert verdict([foreign], replace(GONE, ended=0.5))[0] is JobState.RECEIVED
 
 
 # --- properties

@@ -295,3 +295,20 @@ def test_forgotten_processes_leave_the_ledger(ledger, supervisor, clock):
     clock.pass_seconds(25 * 3600)
     supervisor.tick()
     assert not ledger.processes()
+
+
+def test_associations_are_forgotten_a_day_after_their_end(ledger, supervisor, clock):
+    job_id = arrive(ledger)
+    supervisor.tick()
+    with ledger._read() as connection:
+        known = connection.exec_driver_sql("SELECT count(*) FROM associations").scalar()
+    clock.pass_seconds(11)
+    supervisor.tick()
+    clock.pass_seconds(25 * 3600)
+    ledger.end_lost_associations([])
+    clock.pass_seconds(25 * 3600)
+    supervisor.tick()
+    with ledger._read() as connection:
+        left = [connection.exec_driver_sql(f"SELECT count(*) FROM {t}").scalar() for t in ("associations", "carried")]
+    assert known > 0 and left == [0, 0]
+    assert ledger.job(job_id).instances == 12
