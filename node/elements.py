@@ -20,6 +20,7 @@ LONG_FORM = frozenset({
     b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV",
 })  # fmt: skip
 MAX_DEPTH = 32
+MAX_VALUE = 4096  # bytes of a wanted value that are looked at: none of them may have as many
 EXPLICIT = Struct("<HH2sH").unpack_from
 IMPLICIT = Struct("<HHI").unpack_from
 LENGTH = Struct("<I").unpack_from
@@ -46,7 +47,7 @@ def walk(data: Buffer, at: int, explicit: bool, wanted: Collection[int]) -> tupl
             if after > end:
                 raise OddError("a value reaches beyond the end")
             if tag in wanted:
-                values[tag] = data[start : min(after, start + 8) if length == UNDEFINED_LENGTH else after]
+                values[tag] = data[start : min(after, start + (8 if length == UNDEFINED_LENGTH else MAX_VALUE))]
             at = after
     except error as fault:
         raise OddError("the bytes end within an element") from fault
@@ -68,8 +69,9 @@ def _element(data: Buffer, at: int, explicit: bool) -> tuple[int, bytes, int, in
 
 def _sequence_end(data: Buffer, at: int, vr: bytes, explicit: bool, depth: int) -> int:
     """Return where a sequence of undefined length ends whose first item is at a place (PS3.5 7.5)."""
-    if depth > MAX_DEPTH or (explicit and vr != b"SQ"):
+    if depth > MAX_DEPTH or (explicit and vr not in {b"SQ", b"UN"}):
         raise OddError("a value of undefined length that is no plain sequence")
+    explicit = explicit and vr == b"SQ"  # what is in a UN is Implicit VR (PS3.5 6.2.2)
     while True:
         group, element, length = IMPLICIT(data, at)
         tag, at = group << 16 | element, at + 8

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from io import BytesIO
 from math import isfinite
 from pathlib import Path
-from typing import Any
 
 from pydicom import Dataset, dcmread
 from pydicom.charset import convert_encodings, decode_bytes
@@ -48,6 +47,9 @@ NO_CONTRAST = {"", "N", "NO", "NONE", "0"}
 MAX_TEXT = 64  # LO and SH are never longer
 BOMB_BYTES, BOMB_RATIO = 64_000_000, 200
 """A deflated data set that grows beyond so many bytes and by more than this factor is no image but an attack."""
+ODD_BYTES = 1_000_000
+"""How much of an odd data set pydicom gets: it takes seconds and 100 MB for a megabyte of empty items."""
+LARGEST_INTEGER = 2**31 - 1  # of an IS, PS3.5 6.2
 KEPT_INFLATED = 16_000_000  # of a deflated data set only the beginning is looked at
 
 Values = dict[int, bytes]
@@ -115,8 +117,7 @@ def _values(data: Buffer, start: int, syntax: str) -> tuple[Values, int]:
 def _patient_values(data: Buffer, start: int, syntax: str) -> tuple[Values, int]:
     """Read the values by pydicom: slower, and with every allowance for odd encodings."""
     ahead = b"" if start else _meta(syntax)  # an inflated data set comes without its file
-    file: Any = data if isinstance(data, mmap.mmap) else BytesIO(ahead + data)
-    file.seek(0)
+    file = BytesIO(ahead + data[: start + ODD_BYTES])
     try:
         dataset = dcmread(file, stop_before_pixels=True, specific_tags=list(WANTED))
         return _raw(dataset), file.tell() - len(ahead)
@@ -185,7 +186,7 @@ def _header(values: Values, *, big_endian: bool) -> Header:
         series_description=read.text("SeriesDescription"),
         body_part=read.text("BodyPartExamined"),
         image_type=tuple(part.strip() for part in read.text("ImageType").split("\\") if part.strip()),
-        frame_of_reference=read.uid("FrameOfReferenceUID"),
+        frame_of_reference=read.text("FrameOfReferenceUID"),
         rows=read.unsigned("Rows"),
         columns=read.unsigned("Columns"),
         frames=read.integer("NumberOfFrames") or 1,
@@ -232,9 +233,10 @@ class _Reader:
 
     def integer(self, keyword: str) -> int | None:
         try:
-            return int(self._bytes(keyword).strip(b"\0 "))
+            found = int(self._bytes(keyword).strip(b"\0 "))
         except ValueError:
             return None
+        return found if abs(found) <= LARGEST_INTEGER else None
 
     def unsigned(self, keyword: str) -> int | None:
         raw = self._bytes(keyword)

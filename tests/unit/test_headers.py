@@ -1,3 +1,5 @@
+import resource
+import struct
 import tracemalloc
 import zlib
 from io import BytesIO
@@ -265,3 +267,69 @@ def test_a_deflate_bomb_is_refused_and_takes_no_memory():
         read_header(bomb, 0, DeflatedExplicitVRLittleEndian, CT, "1.2.3.4")
     assert tracemalloc.get_traced_memory()[1] < 60_000_000
     tracemalloc.stop()
+
+
+def explicit(group, element, vr, value, length=None):
+    """Encode an element in the long form of Explicit VR Little Endian."""
+    return struct.pack("<HH2sHI", group, element, vr, 0, len(value) if length is None else length) + value
+
+
+def with_elements(*inserted):
+    """Return the bytes of an object with elements before its Modality."""
+    content = encoded(dataset(BodyPartExamined="HIP"))
+    at = content.index(b"\x08\x00\x60\x00CS")
+    return content[:at] + b"".join(inserted) + content[at:]
+
+
+EMPTY_ITEM = struct.pack("<HHI", 0xFFFE, 0xE000, 0)
+SEQUENCE_END = struct.pack("<HHI", 0xFFFE, 0xE0DD, 0)
+
+
+def test_an_unknown_value_of_undefined_length_is_walked_over():
+    """PS3.5 6.2.2: what is in it is encoded in Implicit VR."""
+    inside = struct.pack("<HHI", 0x0009, 0x1010, 2) + b"ab"
+    item = struct.pack("<HHI", 0xFFFE, 0xE000, 0xFFFFFFFF) + inside + struct.pack("<HHI", 0xFFFE, 0xE00D, 0)
+    content = with_elements(explicit(0x0009, 0x1001, b"UN", item * 2 + SEQUENCE_END, 0xFFFFFFFF))
+    values, _ = walk(content, data_set_start(content), True, WANTED)
+    assert values[headers.TAGS["BodyPartExamined"]] == b"HIP "
+    assert read(content).rows == 4
+
+
+def test_a_data_set_of_endless_empty_items_takes_little_memory():
+    content = with_elements(explicit(0x0009, 0x1001, b"SQ", EMPTY_ITEM * 1_000_000, 0xFFFFFFFF))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(ObjectError, match="broken"):
+        read_plain(content)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 250_000
+
+
+@pytest.mark.parametrize("vr", [b"UT", b"UC", b"UN"])
+def test_of_an_endless_value_only_the_beginning_is_kept(vr):
+    made = encoded(dataset(BodyPartExamined="HIP"))
+    at = made.index(b"\x20\x00\x0d\x00UI")
+    content = made[:at] + explicit(0x0018, 0x1210, vr, b"\xe9" * 20_000_000) + made[at:]
+    tracemalloc.start()
+    assert len(read_plain(content).kernel) <= 64
+    assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    tracemalloc.stop()
+
+
+def read_plain(content):
+    """Read a whole file in Explicit VR by our own means alone."""
+    return read_header(content, data_set_start(content), ExplicitVRLittleEndian, CT, "1.2.3.4")
+
+
+def data_set_start(content):
+    return 144 + int.from_bytes(content[140:144], "little")
+
+
+@pytest.mark.parametrize("value", [b"2147483648", b"-99999999999", b"9" * 4000, b"1e5", b""])
+def test_a_count_beyond_its_type_is_none(value):
+    made = raw(raw(dataset(), "NumberOfFrames", "IS", value), "ImagesInAcquisition", "IS", value)
+    header = read(encoded(made))
+    assert (header.frames, header.images_in_acquisition) == (1, None)
+
+
+def test_a_frame_of_reference_harms_no_log_and_no_database():
+    header = read(encoded(raw(dataset(), "FrameOfReferenceUID", "UI", b"1.2\0\n\x1b[2J" + b"9" * 500)))
+    assert header.frame_of_reference.isprintable() and len(header.frame_of_reference) == 64
