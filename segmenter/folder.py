@@ -9,7 +9,7 @@ from pydicom.dataset import Dataset
 from segmenter.errors import Reason, SegmenterError, Verdict
 from segmenter.slices import CT_CLASSES, UNREADABLE, number_of
 
-TAGS = ["SOPClassUID", "SeriesInstanceUID", "SeriesNumber", "ImageType", "Modality"]
+NEEDED = ["SOPClassUID", "SeriesInstanceUID", "ImageType"]
 
 
 def find_series(folder: Path) -> list[Path]:
@@ -21,10 +21,12 @@ def find_series(folder: Path) -> list[Path]:
     found: dict[str, list[tuple[Path, Dataset]]] = defaultdict(list)
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         try:
-            header = dcmread(path, stop_before_pixels=True, specific_tags=TAGS)
+            header = dcmread(path, stop_before_pixels=True, specific_tags=[*NEEDED, "SeriesNumber"])
+            for keyword in NEEDED:
+                header.get(keyword)  # pydicom decodes a value when it is asked for
         except UNREADABLE:
             continue
-        if header.get("SOPClassUID") in CT_CLASSES:
+        if str(header.get("SOPClassUID")) in CT_CLASSES:
             found[str(header.get("SeriesInstanceUID"))].append((path, header))
     series = {uid: items for uid, items in found.items() if not all(_is_localiser(head) for _, head in items)}
     if not series:

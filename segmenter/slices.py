@@ -23,7 +23,7 @@ CT_CLASSES = MULTI_FRAME | {CTImageStorage}
 # needs no memory: that is short only when a length lies.
 UNREADABLE = (
     InvalidDicomError, BytesLengthException, OSError, EOFError, ValueError, KeyError, struct.error, zlib.error,
-    RecursionError, MemoryError,
+    RuntimeError, MemoryError,
 )  # fmt: skip
 LARGEST = 1e6
 """Beyond it no number of a CT image makes sense, be it mm or HU, and arithmetic would overflow."""
@@ -81,7 +81,7 @@ def number_of(header: Dataset, keyword: str) -> float | None:
     """Return a finite number of a header; None when it is absent, not one number, or no number at all."""
     try:
         value = float(header.get(keyword))
-    except (ValueError, TypeError, OverflowError, BytesLengthException):
+    except (ValueError, TypeError, OverflowError, NotImplementedError, BytesLengthException):
         return None
     return value if math.isfinite(value) else None
 
@@ -89,18 +89,19 @@ def number_of(header: Dataset, keyword: str) -> float | None:
 def read_slices(path: Path) -> list[Slice]:
     """Return the planes of one CT file, refusing what is no CT, has no place in the patient, or no HU."""
     header = read_header(path)
-    sop_class = str(header.get("SOPClassUID", ""))
+    sop_class = str(_known(header, "SOPClassUID"))
     if sop_class not in CT_CLASSES:
+        modality = _known(header, "Modality")
         raise SegmenterError(
             Reason.NOT_CT,
-            f"only CT images can be segmented, not modality {header.get('Modality')} of SOP class {sop_class or '?'}",
+            f"only CT images can be segmented, not modality {modality} of SOP class {sop_class or '?'}",
             Verdict.DECLINED,
         )
     try:
         if sop_class in MULTI_FRAME:
             return [_slice(path, header, groups, number) for number, groups in _frames(header)]
         return [_slice(path, header, [header], None)]
-    except (ValueError, TypeError, IndexError, AttributeError, BytesLengthException) as error:
+    except (*UNREADABLE, TypeError, IndexError, AttributeError) as error:
         raise SegmenterError(
             Reason.UNREADABLE, f"{_name(header)} has a value that breaks its own type: {type(error).__name__}"
         ) from error
@@ -178,4 +179,12 @@ def _rescale(header: Dataset, find: Callable[[str], Any]) -> tuple[float, float]
 
 def _name(header: Dataset) -> str:
     """Name an image in a message without saying whose it is."""
-    return f"image {header.get('SOPInstanceUID') or 'without SOP Instance UID'}"
+    return f"image {_known(header, 'SOPInstanceUID') or 'without SOP Instance UID'}"
+
+
+def _known(header: Dataset, keyword: str) -> Any:
+    """Return a value as far as it can be read: pydicom decodes it only now, and its VR may be nonsense."""
+    try:
+        return header.get(keyword, "")
+    except UNREADABLE:
+        return ""

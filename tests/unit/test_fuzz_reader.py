@@ -213,3 +213,17 @@ def groups(sequence):
         for element in item:
             if element.VR == "SQ":
                 yield from groups(element)
+
+
+@pytest.mark.parametrize(
+    "tag", [b"\x08\x00\x16\x00UI", b"\x20\x00\x0e\x00UI", b"\x20\x00\x32\x00DS", b"\x28\x00\x10\x00US"]
+)
+@pytest.mark.parametrize("vr", [b"TI", b"FD", b"\0\0"])
+def test_a_value_of_an_odd_kind_is_read_or_has_a_reason(tmp_path, tag, vr):
+    files = write_ct(tmp_path, SMALL)
+    for path in files:
+        path.write_bytes(path.read_bytes().replace(tag, tag[:4] + vr))
+    segmenter_reads(tmp_path)
+    if vr == b"TI":
+        with pytest.raises(SegmenterError):
+            read_series(files)
