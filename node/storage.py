@@ -136,10 +136,11 @@ class Storage:
         arrival = Arrival(header, syntax, kept.path, kept.digest, kept.size, association)
         try:
             outcome = self._register.record(arrival)
+            doubled = outcome is Outcome.DUPLICATE and not self._ledger.mend(arrival)
         except NodeError:
             self._unless_known(kept)
             raise
-        if outcome is Outcome.DUPLICATE:
+        if doubled:
             kept.path.unlink(missing_ok=True)
         elif outcome is Outcome.VARIANT:
             sentence = (
@@ -165,7 +166,7 @@ class Storage:
 
 
 class Reception:
-    """One object on its way in. What goes wrong is remembered and answered at the end: the bytes come anyway."""
+    """One object on its way in. What goes wrong is told at once and answered at the end, which may never come."""
 
     def __init__(self, storage: Storage, association: Association, request: Request, syntax: str) -> None:
         self._storage = storage
@@ -192,9 +193,6 @@ class Reception:
                 self._storage.finish(draft, self._association, self._request, self._syntax)
         if self._error is None:
             return Answer.SUCCESS, ""
-        log.warning("an object from %s was refused: %s", self._association.calling_ae, self._error)
-        if isinstance(self._error, ObjectError):
-            self._storage.note(self._association, self._error.code, str(self._error))
         return self._error.status or Answer.INTERNAL, str(self._error)
 
     def discard(self) -> None:
@@ -215,3 +213,6 @@ class Reception:
             self._error = NodeError("internal error, see the log of the node", status=Answer.INTERNAL)
         if self._error is not None:
             self.discard()
+            log.warning("an object from %s was refused: %s", self._association.calling_ae, self._error)
+            if isinstance(self._error, ObjectError):
+                self._storage.note(self._association, self._error.code, str(self._error))

@@ -5,10 +5,12 @@ import os
 import signal
 import sys
 import threading
+import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
@@ -105,6 +107,10 @@ class _Readiness:
         try:
             with self._direct.open(self._healthz, timeout=2) as answer:
                 return bool(answer.status == 200)
+        except urllib.error.HTTPError as error:
+            return (
+                error.code == HTTPStatus.SERVICE_UNAVAILABLE
+            )  # it answers, and has something to say, such as a full disk
         except OSError:
             return False
 

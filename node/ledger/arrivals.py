@@ -22,7 +22,7 @@ SERIES_KEY = (series.c.study_uid == bindparam("study_uid")) & (series.c.series_u
 # On PostgreSQL concurrent slices of one series queue up here; the look at its newest job must come after the wait.
 LOCK_SERIES = select(series.c.id).where(SERIES_KEY).with_for_update()
 SERIES = (
-    select(series.c.id.label("series_id"), *jobs.c["id", "revision", "state", "code", "instances"])
+    select(series.c.id.label("series_id"), *jobs.c["id", "revision", "state", "code", "instances", "removed_at"])
     .select_from(series.outerjoin(jobs, jobs.c.series_id == series.c.id))
     .where(SERIES_KEY)
     .order_by(jobs.c.revision.desc())
@@ -113,7 +113,8 @@ class Arrivals(Store):
 
     def _open(self, connection: Connection, found: Row[Any], arrival: Arrival) -> str:
         """Open the series' next revision; what has no result yet makes place for it. Returns the new job's id."""
-        revision, so_far = found.revision or 0, found.instances or 0
+        revision = found.revision or 0
+        so_far = 0 if found.removed_at is not None else found.instances or 0
         if found.id is not None and JobState(found.state) in UNFINISHED:
             sentence = "more slices arrived, so a new revision of the series takes its place"
             values = {"code": Reason.SUPERSEDED, "reason": sentence, "finished_at": self.now()}

@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, select, update
 
+from node.errors import Answer, LedgerError
 from node.ledger.records import Arrival
 from node.ledger.store import Store
 from node.ledger.tables import events, instances, jobs
@@ -61,7 +62,7 @@ class Inventory(Store):
         """Let a duplicate's file take the place of the known one if that is gone; tell whether it did.
 
         A job that was held for it goes on when nothing of its series is missing any more. The file of a duplicate may
-        be removed only if this returns False.
+        be removed only if this returns False. Raises LedgerError when its row was removed in this very moment.
         """
         same = (instances.c.sop_uid == arrival.header.sop_uid) & (instances.c.sha256 == arrival.sha256)
         wanted = select(*instances.c["id", "series_id", "path"]).where(same)
@@ -79,7 +80,10 @@ class Inventory(Store):
             return True
 
     def _lacks(self, known: Row[Any] | None) -> bool:
-        return known is not None and not (self.data / known.path).exists()
+        if known is None:
+            sentence = "the series was removed from the ledger a moment ago: its objects are new if they are sent again"
+            raise LedgerError(sentence, retry=True, status=Answer.OUT_OF_RESOURCES)
+        return not (self.data / known.path).exists()
 
     def go_on(self) -> list[str]:
         """Let jobs that were held for missing files go on if their files are there again; return their ids."""

@@ -201,3 +201,13 @@ def contexts(*abstract_syntaxes):
     from pynetdicom import build_context
 
     return [build_context(syntax) for syntax in abstract_syntaxes]
+
+
+def test_what_is_sent_again_takes_the_place_of_a_file_that_is_gone(node, ct_series):
+    path = ct_series(1)[0]
+    assert node.send(path)[0].ok
+    [lost] = node.stored()
+    lost.unlink()
+    assert node.send(path)[0].ok
+    [there] = node.stored()
+    assert node.ledger.instances_of(node.only_job().id) == [there]

@@ -11,7 +11,7 @@ from pydicom import dcmread
 from pynetdicom.dsutils import split_dataset
 from senders import association
 
-from node.errors import InboxError
+from node.errors import Answer, InboxError, LedgerError
 from node.headers import file_header
 from node.ledger import Ledger
 from node.ledger.records import Arrival, Decision, Ending, Outcome
@@ -263,6 +263,12 @@ def test_files_sent_again_take_the_place_of_those_that_are_gone_and_the_job_goes
         assert ledger.mend(again) is not there
         assert ledger.job(job_id).state is state
     assert all(path.exists() for path in ledger.instances_of(job_id))
+
+
+def test_a_duplicate_of_what_was_removed_a_moment_ago_is_to_be_sent_again(ledger, data, files):
+    with pytest.raises(LedgerError, match="removed from the ledger a moment ago") as failure:
+        ledger.mend(kept(data, files[0]))
+    assert failure.value.retry and failure.value.status is Answer.OUT_OF_RESOURCES
 
 
 def test_an_inbox_that_cannot_be_listed_is_said(ledger, data):
