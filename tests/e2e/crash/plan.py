@@ -172,13 +172,12 @@ class Planner:
     def plan(self, length: int | None = None) -> Plan:
         """Return the plan; length: of the scan, where it is given."""
         self.length = length or self.length
-        waits_long = {Manner.RESUMED, Manner.COUNTED}
         return Plan(
             self.number,
             self.manner,
             self._series(),
             self._steps(),
-            patience=self.timing.give_up if self.manner in waits_long else self.timing.quiet,
+            patience=self.timing.give_up if self.manner is Manner.COUNTED else self.timing.quiet,
             results=2 if self.manner is Manner.LATE else 1,
         )
 

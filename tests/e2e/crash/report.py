@@ -4,8 +4,9 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from e2e.crash.facts import Facts
+from e2e.crash.facts import DELIVERED, Facts
 from e2e.crash.node_under_fire import Target
+from e2e.crash.plan import Fate
 
 
 @dataclass(frozen=True)
@@ -55,9 +56,17 @@ class Outcome:
             "acknowledged objects per second": round(len(acknowledged) / max(self.times.sending, 0.1), 1),
             "jobs with more than one attempt": sum(job.attempts > 1 for job in self.facts.jobs),
             "results at the PACS": len(results),
+            "of them early, of a part of the slices": self._early(),
             "results that came twice, with the same bytes": len(self.facts.stored) - len(results),
             "violations": len(self.violations),
         }
+
+    def _early(self) -> int:
+        """Return how many results were made of a part of their series, without those that a late slice made so."""
+        whole = [study for study in self.facts.studies if study.plan.series[0].fate is Fate.DELIVERED]
+        wanted = {study.series_uids[0]: study.plan.results for study in whole}
+        delivered = Counter(job.series_uid for job in self.facts.jobs if job.state in DELIVERED)
+        return sum(max(0, delivered[uid] - results) for uid, results in wanted.items())
 
     def tables(self) -> dict[str, Counter[str]]:
         """Return the counts by manner, by killed part, by final state, and of refusals."""

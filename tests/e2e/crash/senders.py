@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
-from itertools import count
+from itertools import count, pairwise
 
 from e2e.crash.plan import Carry, Item, Step
 from e2e.crash.studies import Sent, Study
@@ -55,7 +55,6 @@ class Link:
     """One association; clean: it ended as the sender wanted."""
 
     number: int
-    closed: float
     clean: bool
 
 
@@ -73,18 +72,12 @@ class Trace:
         return {answer.item for answer in self.answers if answer.acknowledged}
 
     def interrupted(self, patience: float) -> bool:
-        """Tell whether the node may rightly have taken the study for ended before it was: a lost association, or a
-        pause longer than `patience` seconds with no association standing that had carried something.
+        """Tell whether the node may rightly have taken a part for the whole: an association was lost, or nothing came
+        for longer than `patience` seconds.
         """
-        if not all(link.clean for link in self.links):
-            return True
-        closed = {link.number: link.closed for link in self.links}
-        until = None  # up to here it was plain that the study goes on
-        for answer in sorted(self.answers, key=lambda answer: answer.at):
-            if until is not None and answer.at > until + patience:
-                return True
-            until = max(until or 0.0, closed.get(answer.link, answer.at))
-        return False
+        times = sorted(answer.at for answer in self.answers if answer.acknowledged)
+        paused = any(later - earlier > patience for earlier, later in pairwise(times))
+        return paused or not all(link.clean for link in self.links)
 
 
 @dataclass
@@ -210,7 +203,7 @@ class Senders:
         clean = association.is_established and not lost
         if association.is_established:
             association.release() if clean and not abort else association.abort()
-        progress.trace.links.append(Link(link, time.monotonic(), clean))
+        progress.trace.links.append(Link(link, clean))
         return again
 
 
