@@ -119,12 +119,19 @@ class Receiver:
             return
         try:
             acceptor = Acceptor(self._house, connection, host)
-        except OSError:  # it is gone already
+        except (OSError, MemoryError):  # it is gone already, or there is no room for it
             connection.close()
             return
         with self._lock:
             self._serving[acceptor] = host
-        threading.Thread(target=self._serve, args=(acceptor,), daemon=True).start()
+        try:
+            threading.Thread(target=self._serve, args=(acceptor,), daemon=True).start()
+        except RuntimeError as error:  # no memory or process number left for a thread: as above
+            log.error("a connection could not be served: %s", error)
+            connection.close()
+            with self._lock:
+                del self._serving[acceptor]
+            self._stopping.wait(0.1)
 
     def _has_room(self, host: str) -> bool:
         with self._lock:

@@ -110,7 +110,7 @@ class Caller:
     def established(self, *arguments, **options):
         """Ask for an association, which must be accepted; returns self."""
         self.send(request(*arguments, **options))
-        kind, _ = self.pdu()
+        kind, _ = self.pdu() or (None, b"")
         assert kind == 2, f"no association: PDU of type {kind}"
         return self
 
