@@ -42,7 +42,7 @@ class Arriving:
         """Decide about one job. Raises LedgerError."""
         key = self._key(job)
         decision = too_early(key[1], self._rules) or self._look(job)
-        if decision.state is JobState.RECEIVED:  # any other one is carried out, or must be made again
+        if decision.state is job.state:  # any other one is carried out, or must be made again
             self._judged[job.id] = key
         return decision
 

@@ -186,8 +186,11 @@ def _whole(stack: Stack | None, known: Sequence[Count], phase: Phase, rules: Int
     if phase.quiet or (settled and plausible):
         return Decision(JobState.COMPLETE)
     if phase.late:
-        sentence = f"slices still arrived {rules.give_up_seconds:g} s after the first; `release` segments what is here"
-        return Decision(JobState.HELD, Reason.INCOMPLETE, sentence)
+        sentence = (
+            f"slices still arrived {rules.give_up_seconds:g} s after the first; it goes on when none has come for "
+            f"{rules.quiet_seconds:g} s, and `release` segments what is here"
+        )
+        return Decision(JobState.HELD, Reason.STILL_ARRIVING, sentence)
     if plausible:
         return _wait("its sender may open another association")
     assert stack is not None

@@ -41,6 +41,7 @@ class Reason(StrEnum):
     MISSING_GEOMETRY = "missing-geometry"
     GAP = "gap"
     INCOMPLETE = "incomplete"
+    STILL_ARRIVING = "still-arriving"
     TOO_SHORT = "too-short"
     MISSING_FILE = "missing-file"
     NOT_BEST = "not-best"
@@ -76,7 +77,7 @@ JOB_TRANSITIONS: dict[JobState, frozenset[JobState]] = {
     S.DELIVERED: frozenset({S.COMMITTED}),
     S.COMMITTED: frozenset(),
     S.DECLINED: frozenset({S.RECEIVED}),
-    S.HELD: frozenset({S.RECEIVED, S.COMPLETE, S.QUEUED, S.CANCELLED}),
+    S.HELD: frozenset({S.RECEIVED, S.COMPLETE, S.QUEUED, S.DECLINED, S.CANCELLED}),
     S.FAILED: frozenset({S.QUEUED, S.DELIVERING, S.CANCELLED}),
     S.CANCELLED: frozenset({S.RECEIVED}),
 }

@@ -188,8 +188,8 @@ class Arrivals(Store):
 
 
 def _takes_more(job: Row[Any]) -> bool:
-    """Tell whether a new slice joins this job: it is still receiving, or a person held or cancelled it."""
-    held = job.state == JobState.HELD and job.code == Reason.PERSON_HOLDS
+    """Tell whether a new slice joins this job: it is still receiving, or was held or cancelled while it was."""
+    held = job.state == JobState.HELD and job.code in {Reason.PERSON_HOLDS, Reason.STILL_ARRIVING}
     cancelled = job.state == JobState.CANCELLED and job.code == Reason.PERSON_CANCELS
     return held or cancelled or bool(job.state == JobState.RECEIVED)
 

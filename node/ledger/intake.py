@@ -12,7 +12,7 @@ from node.ledger.ids import new_job_id
 from node.ledger.records import Decision, Ending, Evidence, Header, Job, Receiving, Refusal
 from node.ledger.store import Store
 from node.ledger.tables import associations, carried, instances, jobs, series
-from node.states import JobState
+from node.states import JobState, Reason
 
 REPEAT_WINDOW = timedelta(hours=1)
 """A refusal that repeats within this time of the last one is counted, not written again."""
@@ -20,14 +20,18 @@ REPEAT_WINDOW = timedelta(hours=1)
 # These are asked twice a second; building them would take longer than running them.
 STANDS = associations.c.ended_at.is_(None)
 SAME_SENDER = (associations.c.calling_ae == jobs.c.calling_ae) & (associations.c.host == jobs.c.host)
+# What is held only because slices did not stop to come goes on by itself when they do.
+ARRIVES = (jobs.c.state == JobState.RECEIVED) | (
+    (jobs.c.state == JobState.HELD) & (jobs.c.code == Reason.STILL_ARRIVING)
+)
 RECEIVING_JOBS = (
     select(
-        *jobs.c["id", "instances", "expected", "forced", "received_at", "last_slice_at", "reason"],
+        *jobs.c["id", "instances", "expected", "forced", "received_at", "last_slice_at", "reason", "state"],
         *jobs.c["calling_ae", "host"],
         *series.c["study_uid", "series_uid"],
     )
     .join(series, series.c.id == jobs.c.series_id)
-    .where(jobs.c.state == JobState.RECEIVED)
+    .where(ARRIVES)
     .order_by(jobs.c.id)
 )
 CARRIERS = (
@@ -42,7 +46,7 @@ CARRIERS = (
     .join(carried, carried.c.series_id == jobs.c.series_id)
     .join(associations, associations.c.id == carried.c.association_id)
     # What ended before the revision began tells nothing about it.
-    .where(jobs.c.state == JobState.RECEIVED, STANDS | (associations.c.ended_at >= jobs.c.received_at))
+    .where(ARRIVES, STANDS | (associations.c.ended_at >= jobs.c.received_at))
     .group_by(jobs.c.id)
 )
 STANDING = (
@@ -112,7 +116,8 @@ class Intake(Store):
             others = standing.get((row.calling_ae, row.host), 0)
             evidence = _evidence(row, carriers.get(row.id), others, now)
             evidence = replace(evidence, expected_from=expected_from if row.expected is not None else "")
-            found.append(Receiving(row.id, row.study_uid, row.series_uid, row.instances, row.reason, evidence))
+            known = (row.id, row.study_uid, row.series_uid, row.instances, row.reason)
+            found.append(Receiving(*known, evidence, JobState(row.state)))
         return found
 
     def expect(self, job_id: str, images: int) -> None:

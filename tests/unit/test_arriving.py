@@ -196,6 +196,18 @@ def test_a_gap_is_waited_for_then_held_and_its_slice_mends_it(scene):
     assert (scene.job().state, scene.job().revision) == (JobState.COMPLETE, 2)
 
 
+def test_a_series_that_never_gets_quiet_is_held_and_goes_on_by_itself_when_it_does(scene):
+    link = association()
+    for n in range(GIVE_UP // 5 + 3):
+        scene.send(link, [n])
+        scene.tick(5)
+    held = scene.job()
+    assert (held.state, held.code, held.revision) == (JobState.HELD, "still-arriving", 1)
+    scene.end(link)
+    scene.seconds_until(JobState.COMPLETE)
+    assert (scene.job().revision, scene.job().instances) == (1, GIVE_UP // 5 + 3)
+
+
 def test_a_person_starts_what_waits(scene):
     link = association()
     scene.send(link, range(30), series_instances=300)

@@ -93,8 +93,12 @@ def test_what_is_too_short_to_show_a_hip_must_be_quiet(slices, fast):
 def test_a_series_that_never_gets_quiet_is_held_at_last():
     busy = Evidence(quiet=0.2, waited=599, open=1)
     assert verdict(stack(), busy)[0] is JobState.RECEIVED
-    expected = "slices still arrived 600 s after the first; `release` segments what is here"
-    assert verdict(stack(), replace(busy, waited=600)) == (JobState.HELD, Reason.INCOMPLETE, expected)
+    expected = (
+        "slices still arrived 600 s after the first; it goes on when none has come for 10 s, "
+        "and `release` segments what is here"
+    )
+    assert verdict(stack(), replace(busy, waited=600)) == (JobState.HELD, Reason.STILL_ARRIVING, expected)
+    assert verdict(stack(), replace(busy, waited=700, quiet=10.5))[0] is JobState.COMPLETE
 
 
 @pytest.mark.parametrize("evidence", [GONE, QUIET, LATE, Evidence(0, 0, open=1), replace(GONE, broken=True)])

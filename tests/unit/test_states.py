@@ -14,7 +14,7 @@ delivering -> delivered failed cancelled
 delivered  -> committed
 committed  ->
 declined   -> received
-held       -> received complete queued cancelled
+held       -> received complete queued declined cancelled
 failed     -> queued delivering cancelled
 cancelled  -> received
 """
