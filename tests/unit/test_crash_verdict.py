@@ -213,6 +213,12 @@ def test_when_the_sending_counts_as_interrupted(times, clean, interrupted):
     assert trace.interrupted(2.0) is interrupted
 
 
+def test_a_pause_counts_for_its_series_alone():
+    answers = [Answer(at, Item(series, at), 0, 0) for series, at in ((0, 0), (1, 0), (0, 1), (0, 2), (0, 3), (1, 3))]
+    trace = Trace(answers, [Link(0, True)])
+    assert [trace.interrupted(2.0, series) for series in (0, 1)] == [False, True]
+
+
 def test_the_same_seed_draws_the_same_studies_and_every_manner():
     plans = make_plans(2 * len(Manner), 1, TIMING)
     assert plans == make_plans(2 * len(Manner), 1, TIMING)

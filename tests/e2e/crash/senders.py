@@ -71,11 +71,12 @@ class Trace:
         """All objects the node has taken."""
         return {answer.item for answer in self.answers if answer.acknowledged}
 
-    def interrupted(self, patience: float) -> bool:
-        """Tell whether the node may rightly have taken a part for the whole: an association was lost, or nothing came
-        for longer than `patience` seconds.
+    def interrupted(self, patience: float, series: int = 0) -> bool:
+        """Tell whether the node may rightly have taken a part for the whole: an association was lost, or nothing of
+        the series came for longer than `patience` seconds.
         """
-        times = sorted(answer.at for answer in self.answers if answer.acknowledged)
+        own = [answer for answer in self.answers if answer.item.series == series]
+        times = sorted(answer.at for answer in own if answer.acknowledged)
         paused = any(later - earlier > patience for earlier, later in pairwise(times))
         return paused or not all(link.clean for link in self.links)
 

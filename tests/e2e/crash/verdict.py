@@ -94,12 +94,15 @@ class _Court:
             if not jobs:
                 yield f"series {number} has no job"
                 continue
-            yield from (f"series {number}: {sentence}" for sentence in self._course(jobs, series.fate))
+            yield from (
+                f"series {number}: {sentence}"
+                for sentence in self._course(jobs, series.fate, self._interrupted(number))
+            )
             used = [row for row in self.facts.rows if row.series_uid == uid and row.variant == 0]
             if jobs[-1].instances != len(used):
                 yield f"series {number}: its job counts {jobs[-1].instances} objects, the ledger has {len(used)}"
 
-    def _course(self, jobs: list[JobRow], fate: Fate) -> Iterator[str]:
+    def _course(self, jobs: list[JobRow], fate: Fate, interrupted: bool) -> Iterator[str]:
         """The last revision has the series' fate; those before it were passed over, or are results of their own."""
         last = jobs[-1]
         right = last.state in DELIVERED if fate is Fate.DELIVERED else last.code == fate
@@ -111,12 +114,12 @@ class _Court:
             course = (job.state, job.code)
             if course in PASSED_OVER or (job.state in DELIVERED and fate is Fate.DELIVERED):
                 continue
-            if not (self._interrupted() and (course in BY_INTERRUPTION or job.code == fate)):
+            if not (interrupted and (course in BY_INTERRUPTION or job.code == fate)):
                 yield f"revision {job.revision} is {job.state} ({job.code}: {job.reason})"
         delivered = [job for job in jobs if job.state in DELIVERED]
         if fate is Fate.DELIVERED:
             wanted = self.study.plan.results
-            if len(delivered) < wanted or (len(delivered) > wanted and not self._interrupted()):
+            if len(delivered) < wanted or (len(delivered) > wanted and not interrupted):
                 yield f"it has {len(delivered)} delivered results, not {wanted}"
         for job in delivered:
             yield from self._result(job)
@@ -154,8 +157,8 @@ class _Court:
             if len(digests) > 1:
                 yield f"the PACS got {len(digests)} different contents of one result"
 
-    def _interrupted(self) -> bool:
-        return self.trace.interrupted(self.study.plan.patience)
+    def _interrupted(self, series: int) -> bool:
+        return self.trace.interrupted(self.study.plan.patience, series)
 
     def _rows(self) -> list[Row]:
         return [row for row in self.facts.rows if row.series_uid in self.study.series_uids]
