@@ -148,8 +148,11 @@ def fragments(body: memoryview) -> Iterator[Fragment]:
 
 
 def command_pdus(context: int, command: bytes, largest: int) -> bytes:
-    """Return a command set as P-DATA-TF PDUs no larger than the peer takes (0: any size)."""
-    room = max(largest - PDV_HEADER.size, 1) if largest else len(command)
+    """Return a command set as P-DATA-TF PDUs no larger than the peer takes (0: any size), but of two bytes at least.
+
+    DCMTK refuses fragments of an odd length.
+    """
+    room = max((largest - PDV_HEADER.size) // 2 * 2, 2) if largest else len(command)
     pieces = [command[at : at + room] for at in range(0, len(command), room)]
     made = bytearray()
     for number, piece in enumerate(pieces, 1):
