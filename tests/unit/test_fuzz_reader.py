@@ -21,10 +21,15 @@ from pydicom.uid import (
     RLELossless,
 )
 
+from node.candidate import Candidate
+from node.completeness import judge
 from node.errors import ObjectError
 from node.headers import file_header, read_header
-from node.ledger.records import Header
-from node.uids import valid_uid
+from node.ledger.records import Evidence, Header
+from node.ranking import rank
+from node.settings import Intake
+from node.states import JobState
+from node.uids import CT_CLASSES, valid_uid
 from segmenter.errors import Reason, SegmenterError
 from segmenter.folder import find_series
 from segmenter.series import read_series
@@ -227,3 +232,28 @@ def test_a_value_of_an_odd_kind_is_read_or_has_a_reason(tmp_path, tag, vr):
     if vr == b"TI":
         with pytest.raises(SegmenterError):
             read_series(files)
+
+
+WILD = st.sampled_from([0.0, -0.0, 1.0, 2.0, -5.5, 1e-308, 1e308, -1e308, 5e-324, 1e16, 0.1])
+COUNTS = st.sampled_from([None, 0, 1, -1, 2, 3, 2**31 - 1, 1 - 2**31])
+HEADERS = st.builds(
+    Header,
+    study_uid=st.just("1.2"), series_uid=st.just("1.2.3"), sop_uid=st.integers(0, 50).map(lambda n: f"1.{n}"),
+    sop_class_uid=st.sampled_from(sorted(CT_CLASSES)), modality=st.just("CT"), rescale=st.just(True),
+    rows=st.sampled_from([None, 0, 512, 65535]), columns=st.sampled_from([None, 0, 512]),
+    frames=COUNTS.map(lambda n: n or 1), position=st.none() | st.tuples(WILD, WILD, WILD),
+    orientation=st.none() | st.just((1.0, 0.0, 0.0, 0.0, 1.0, 0.0)) | st.tuples(*[WILD] * 6),
+    spacing=st.none() | st.tuples(WILD, WILD), thickness=st.none() | WILD, acquisition=COUNTS,
+    images_in_acquisition=COUNTS, series_instances=COUNTS,
+)  # fmt: skip
+EVIDENCE = st.builds(
+    Evidence, quiet=st.sampled_from([0.0, 20.0]), waited=st.sampled_from([0.0, 20.0, 700.0]), expected=COUNTS,
+    ended=st.sampled_from([None, 0.0, 5.0]),
+)  # fmt: skip
+
+
+@fuzz(500)
+@given(st.lists(HEADERS, min_size=1, max_size=8), EVIDENCE)
+def test_decisions_stand_whatever_the_headers_say(headers, evidence):
+    assert judge(headers, evidence, Intake()).state in JobState
+    assert len(rank([Candidate.read(headers)] * 2)) == 2
