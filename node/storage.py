@@ -18,6 +18,7 @@ from node.headers import read_header
 from node.inbox import Draft, Inbox, Kept
 from node.ledger import Ledger
 from node.ledger.records import Arrival, Association, Outcome, Refusal
+from node.restraint import Restraint
 from node.settings import Settings
 from node.space import look, pressure
 from node.states import Reason
@@ -28,6 +29,7 @@ log = logging.getLogger(__name__)
 ROOM_SECONDS = 0.5
 """How long a look at the free space is believed; meanwhile a write that fails is answered all the same."""
 MB = 1_000_000
+ABOUT_CALLERS = frozenset({Reason.REJECTED_PEER, Reason.EMPTY_ASSOCIATION})
 
 
 @dataclass
@@ -104,6 +106,7 @@ class Storage:
         self.inbox = Inbox(settings.data)
         self._room = Room(settings)
         self._register = Register(ledger)
+        self._restraint = Restraint()
 
     def receive(self, association: Association, request: Request, syntax: str) -> "Reception":
         """Begin to take an object."""
@@ -158,7 +161,9 @@ class Storage:
             log.warning("%s stays: the ledger cannot be asked about it", kept.path.name)
 
     def note(self, association: Association, code: str, sentence: str) -> None:
-        """Write down what belongs to no series."""
+        """Write down what belongs to no series; what is about callers only as often as their address may have it."""
+        if code in ABOUT_CALLERS and not self._restraint.allows(association.host):
+            return
         try:
             self._ledger.record_refusal(Refusal(association.calling_ae, association.host, code, sentence))
         except NodeError as error:

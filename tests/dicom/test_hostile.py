@@ -427,3 +427,20 @@ def test_no_file_descriptor_left_is_survived(watched, poll):
     poll(watched.answers, what="an answer")
     resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
     assert watched.receiver == pid
+
+
+def test_callers_of_ever_new_names_do_not_fill_the_ledger(target):
+    """Turned away or with nothing to offer, a thousand titles from one address; another address is still noted."""
+    node = target()
+    for number in range(500):
+        with Caller(node.receiver.port) as caller:
+            caller.send(raw.request(called="ORTHANC", calling=f"C{number}"))
+            assert caller.pdu()[0] == 3
+        with Caller(node.receiver.port).established((), calling=f"D{number}") as caller:
+            caller.send(raw.RELEASE)
+            assert caller.pdu()[0] == 6
+    assert 50 < len(node.ledger.jobs()) <= 100
+    with Caller(node.receiver.port, source="127.0.0.66") as caller:
+        caller.send(raw.request(called="ORTHANC", calling="ELSEWHERE"))
+        assert caller.pdu()[0] == 3
+    assert "ELSEWHERE" in {job.calling_ae for job in node.ledger.jobs()}
