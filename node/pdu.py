@@ -64,8 +64,8 @@ class Wire:
     def set_patience(self, seconds: float) -> None:
         """Set how long to wait for the peer."""
         self._patience = seconds
-        whole = int(seconds)
-        timeout = struct.pack("@ll", whole, int((seconds - whole) * 1e6))
+        whole, part = divmod(max(round(seconds * 1e6), 1), 1_000_000)  # zero would be for ever
+        timeout = struct.pack("@ll", whole, part)
         self._connection.setblocking(True)
         self._connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeout)
         self._connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeout)

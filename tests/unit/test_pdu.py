@@ -164,6 +164,13 @@ def test_writing_to_who_does_not_read_ends(wire):
         ours.write(bytes(50_000_000))
 
 
+def test_the_smallest_patience_is_not_endless(wire):
+    ours, _ = wire
+    ours.set_patience(1e-9)
+    with pytest.raises(ConnectionEndedError):
+        ours.read()
+
+
 def test_whoever_waits_is_woken(wire):
     ours, _ = wire
     threading.Timer(0.05, ours.interrupt).start()
