@@ -62,12 +62,15 @@ def decode_call(body: bytes) -> Call:
         pdu = A_ASSOCIATE_RQ()
         pdu.decode(HEADER.pack(ASSOCIATE_RQ, len(body)) + body)
         asked = pdu.to_primitive()
+        contexts = tuple(asked.presentation_context_definition_list)
+        if any(context.abstract_syntax is None for context in contexts):
+            raise ValueError("a context without its abstract syntax")
         return Call(
             protocol_version=pdu.protocol_version,
             application_context=str(asked.application_context_name),
             called_ae=_printable(str(asked.called_ae_title)),
             calling_ae=_printable(str(asked.calling_ae_title)),
-            contexts=tuple(asked.presentation_context_definition_list),
+            contexts=contexts,
             largest=int(asked.maximum_length_received or 0),
         )
     except Exception as error:

@@ -108,6 +108,8 @@ BROKEN = {
     "no calling title": request(calling="")[6:],
     "a title in Cyrillic": request()[6:].replace(b"SCANNER", b"\xd1\x81\xd1\x82NER"),
     "garbage": bytes(range(256)) * 4,
+    "a context of nothing": request([item(0x20, b"\1")])[6:],
+    "a context without a class": request([item(0x20, b"\1\0\0\0" + item(0x40, EXPLICIT.encode()))])[6:],
 }
 
 
@@ -118,7 +120,7 @@ def test_what_cannot_be_read_is_a_fault_without_its_bytes(body):
     except ProtocolError as fault:
         assert fault.reason == 6 and str(fault).isascii() and str(fault).isprintable()
     else:
-        assert asked.contexts == () or asked.application_context, "forgiven by pynetdicom"
+        assert encode_acceptance(asked, negotiate(asked), 16384)[0] == 2, "what pynetdicom forgives can be answered"
 
 
 @settings(deadline=None)
