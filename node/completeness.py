@@ -183,6 +183,9 @@ def _whole(stack: Stack | None, known: Sequence[Count], phase: Phase, rules: Int
     plausible = stack is None or stack.length >= PLAUSIBLE_MM
     # An announced number that is reached makes waiting for another association needless.
     settled = phase.settled or (phase.gone and any(count.final for count in known))
+    if not plausible and (phase.open or phase.broken) and not phase.late:
+        assert stack is not None
+        return _wait(f"{stack.length:.1f} mm are short for a hip, and its sender has not said that this is all")
     if phase.quiet or (settled and plausible):
         return Decision(JobState.COMPLETE)
     if phase.late:

@@ -92,7 +92,6 @@ class Draft:
         digest = self._hash.hexdigest()
         target = self._inbox.root / study / series / f"{sop}-{digest[:NAME_DIGITS]}-{secrets.token_hex(4)}.dcm"
         with _disk_errors():
-            os.fsync(self._descriptor)
             try:
                 self._move(target)
             except FileNotFoundError:  # the folder was emptied and removed a moment ago
@@ -102,7 +101,12 @@ class Draft:
 
     def _move(self, target: Path) -> None:
         with self._inbox.folder(target.parent) as folder:
+            # The file is synced under its new name: its folder's entry is written with it, and the folder's own sync
+            # finds nothing left to do. A crash in between leaves a file whose digest is not that of its name, and no
+            # row and no success; the next start removes it.
             os.rename(self._path, target.name, dst_dir_fd=folder)
+            self._path = target
+            os.fsync(self._descriptor)
             os.fsync(folder)
 
     def discard(self) -> None:

@@ -19,12 +19,14 @@ from node.slots import Slots
 MOST = 4  # more share the disk and the ledger, not the work
 LOOK_SECONDS = 0.1
 STOP_SECONDS = 20.0
+NO_POOLS = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+"""pydicom loads numpy, whose threads would wait for work that never comes, spinning."""
 COMMAND = (sys.executable, "-P", "-m", "node", "receive")
 
 
 def run_receivers(config: str | None, settings: Settings, ledger: Ledger, stop: threading.Event) -> None:
     """Receive until `stop` is set, all processes by one settings file. Raises NodeError when port or data are taken."""
-    environment = os.environ | ({"QCT_NODE_CONFIG": str(Path(config).absolute())} if config else {})
+    environment = os.environ | NO_POOLS | ({"QCT_NODE_CONFIG": str(Path(config).absolute())} if config else {})
     slots = Slots(settings.intake.maximum_associations)
     with (
         DataLock(settings.data, "inbox.lock"),

@@ -147,8 +147,8 @@ class Storage:
             kept.path.unlink(missing_ok=True)
         elif outcome is Outcome.VARIANT:
             sentence = (
-                f"object {header.sop_uid} of series {header.series_uid} came again with other content: "
-                f"it is kept as {kept.path.name}, and the first one is used"
+                f"objects of series {header.series_uid} came again with other content: "
+                "they are kept beside the first ones, which are used"
             )
             self.note(association, Reason.DIFFERENT_CONTENT, sentence)
 

@@ -36,7 +36,9 @@ COUNT_NEW = (
     update(jobs).where(THIS_JOB).values(instances=jobs.c.instances + bindparam("n"), last_slice_at=bindparam("at"))
 )
 COUNT_AGAIN = update(jobs).where(THIS_JOB).values(duplicates=jobs.c.duplicates + bindparam("n"))
-KNOWN = select(instances.c.sha256, instances.c.variant).where(instances.c.sop_uid == bindparam("sop_uid"))
+KNOWN = select(instances.c.sha256, instances.c.variant).where(
+    instances.c.series_id == bindparam("series_id"), instances.c.sop_uid == bindparam("sop_uid")
+)
 FORGET_AT_ONCE = 500
 
 
@@ -53,11 +55,14 @@ class Arrivals(Store):
         for index, arrival in enumerate(arrivals):
             by_series[arrival.header.study_uid, arrival.header.series_uid].append(index)
         outcomes: dict[int, Outcome] = {}
-        with self._write() as connection:
+        links: set[tuple[str, int]] = set()
+        with self._write_what_files_tell() as connection:
             for key in sorted(by_series):  # the same order for everybody, so that nobody waits in a circle
                 indices = by_series[key]
-                found = self._record_series(connection, [arrivals[i] for i in indices])
+                series_id, found = self._record_series(connection, [arrivals[i] for i in indices])
+                links |= {(arrivals[i].association.id, series_id) for i in indices}
                 outcomes.update(zip(indices, found, strict=True))
+        self._links |= links  # now that they are committed
         return [outcomes[index] for index in range(len(arrivals))]
 
     def record_instance(self, arrival: Arrival) -> Outcome:
@@ -65,7 +70,8 @@ class Arrivals(Store):
         [outcome] = self.record_instances([arrival])
         return outcome
 
-    def _record_series(self, connection: Connection, arrivals: Sequence[Arrival]) -> list[Outcome]:
+    def _record_series(self, connection: Connection, arrivals: Sequence[Arrival]) -> tuple[int, list[Outcome]]:
+        """Write down what came of one series; return its id and the outcomes."""
         header = arrivals[0].header
         key = {"study_uid": header.study_uid, "series_uid": header.series_uid}
         found = _with_newest_job(connection, key)
@@ -86,7 +92,7 @@ class Arrivals(Store):
             connection.execute(COUNT_NEW, {"job_id": job_id, "n": fresh, "at": self.now()})
         if again and job_id is not None:
             connection.execute(COUNT_AGAIN, {"job_id": job_id, "n": again})
-        return outcomes
+        return found.series_id, outcomes
 
     def _record(self, connection: Connection, series_id: int, revision: int, arrival: Arrival) -> Outcome:
         values = {
@@ -104,7 +110,7 @@ class Arrivals(Store):
         if _insert_new(connection, instances, values):
             return Outcome.NEW
         while True:
-            known = connection.execute(KNOWN, {"sop_uid": arrival.header.sop_uid}).all()
+            known = connection.execute(KNOWN, {"series_id": series_id, "sop_uid": arrival.header.sop_uid}).all()
             if any(row.sha256 == arrival.sha256 for row in known):
                 return Outcome.DUPLICATE
             values["variant"] = max(row.variant for row in known) + 1
@@ -140,6 +146,8 @@ class Arrivals(Store):
 
     def _carry(self, connection: Connection, association: Association, series_id: int) -> None:
         """Note that an association carries a series, and the association itself before its first one."""
+        if (association.id, series_id) in self._links:
+            return
         link = {"association_id": association.id, "series_id": series_id}
         if connection.execute(IS_CARRIED, link).first() is None:
             _insert_new(connection, associations, vars(association) | {"ending": ""})
@@ -156,6 +164,7 @@ class Arrivals(Store):
         standing = (associations.c.id == association_id) & associations.c.ended_at.is_(None)
         with self._write() as connection:
             connection.execute(update(associations).where(standing).values(ended_at=self.now(), ending=ending))
+        self._links = {link for link in self._links if link[0] != association_id}
 
     def end_lost_associations(self, receivers: Collection[str]) -> int:
         """End the associations of receivers that live no more; receivers: the names of those that do.

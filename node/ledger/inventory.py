@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Row, select, update
 from node.errors import Answer, LedgerError
 from node.ledger.records import Arrival
 from node.ledger.store import Store
-from node.ledger.tables import events, instances, jobs
+from node.ledger.tables import events, instances, jobs, series
 from node.ledger.work import free
 from node.states import JobState, Reason
 
@@ -64,8 +64,10 @@ class Inventory(Store):
         A job that was held for it goes on when nothing of its series is missing any more. The file of a duplicate may
         be removed only if this returns False. Raises LedgerError when its row was removed in this very moment.
         """
-        same = (instances.c.sop_uid == arrival.header.sop_uid) & (instances.c.sha256 == arrival.sha256)
-        wanted = select(*instances.c["id", "series_id", "path"]).where(same)
+        header = arrival.header
+        own = (series.c.study_uid == header.study_uid) & (series.c.series_uid == header.series_uid)
+        same = (instances.c.sop_uid == header.sop_uid) & (instances.c.sha256 == arrival.sha256)
+        wanted = select(*instances.c["id", "series_id", "path"]).join(series).where(own & same)
         with self._read() as connection:  # nearly always it is there, and nobody need wait for that
             if not self._lacks(connection.execute(wanted).first()):
                 return False

@@ -5,12 +5,13 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import Any, Self
 
 from sqlalchemy import Connection, Engine, create_engine, event, insert, inspect, select, text, update
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from node.errors import Answer, LedgerError, NotAllowedError, UnknownJobError
@@ -68,8 +69,12 @@ class Store:
 
     def __init__(self, engine: Engine, data: Path, clock: Clock) -> None:
         self._engine = engine
+        self._quick = engine
+        if engine.dialect.name == "sqlite":
+            self._quick = _engine(engine.url, synchronous="NORMAL")
         self._reading = engine.execution_options(ledger_reads=True)
         self._turn = Turn(engine.url.database) if engine.dialect.name == "sqlite" else nullcontext()
+        self._links: set[tuple[str, int]] = set()  # associations and series known to be linked, so not asked for again
         self.data = data
         self.now = clock
 
@@ -92,12 +97,23 @@ class Store:
     def close(self) -> None:
         """Give the connections back."""
         self._engine.dispose()
+        self._quick.dispose()
         if isinstance(self._turn, Turn):
             self._turn.close()
 
     @contextmanager
     def _write(self) -> Iterator[Connection]:
         with _answering(), self._turn, self._engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def _write_what_files_tell(self) -> Iterator[Connection]:
+        """Write without a sync of the database file, for rows that the files in the inbox can tell again.
+
+        A killed process loses nothing by that. After a power cut the last of these rows may be gone, and the next start
+        takes them from the files, which were synced before (`node.reconcile`).
+        """
+        with _answering(), self._turn, self._quick.begin() as connection:
             yield connection
 
     @contextmanager
@@ -140,21 +156,21 @@ def _answering() -> Iterator[None]:
         ) from error
 
 
-def _engine(url: str) -> Engine:
+def _engine(url: str | URL, synchronous: str = "FULL") -> Engine:
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite":
         return create_engine(parsed, pool_pre_ping=True, pool_size=10, max_overflow=50)
     if parsed.database and parsed.database != ":memory:":
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
     engine = create_engine(parsed, connect_args={"timeout": BUSY_SECONDS}, pool_size=10, max_overflow=200)
-    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "connect", partial(_prepare_sqlite, synchronous))
     event.listen(engine, "begin", _begin_sqlite)
     return engine
 
 
-def _prepare_sqlite(connection: Any, _record: Any) -> None:
+def _prepare_sqlite(synchronous: str, connection: Any, _record: Any) -> None:
     connection.isolation_level = None  # the driver must not begin transactions by itself; _begin_sqlite does
-    for pragma in ("synchronous=FULL", "foreign_keys=ON"):
+    for pragma in (f"synchronous={synchronous}", "foreign_keys=ON"):
         connection.execute(f"PRAGMA {pragma}")
 
 

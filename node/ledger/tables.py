@@ -77,7 +77,8 @@ instances = Table(
     Column("size", BigInteger, nullable=False),
     Column("received_at", Moment, nullable=False),
     Column("header", JSON, nullable=False),
-    UniqueConstraint("sop_uid", "variant"),
+    # Within its series: after a correction or a merge, the same instances come again in another study.
+    UniqueConstraint("series_id", "sop_uid", "variant"),
 )
 
 associations = Table(

@@ -128,10 +128,12 @@ def test_same_bytes_again_are_a_duplicate_and_others_a_conflict(ledger):
     assert only_job(ledger).instances == 1
 
 
-def test_a_sop_uid_taken_in_another_series_is_a_conflict_there(ledger):
+def test_instances_that_come_again_in_another_series_are_new_there(ledger):
     ledger.record_instance(arrival(ledger, 1))
-    assert ledger.record_instance(arrival(ledger, 9, series="1.2.4", sop_uid="1.2.3.1")) is Outcome.VARIANT
-    assert len(ledger.jobs()) == 1
+    moved = arrival(ledger, 9, series="1.2.4", sop_uid="1.2.3.1")
+    assert ledger.record_instance(moved) is Outcome.NEW
+    assert ledger.record_instance(moved) is Outcome.DUPLICATE
+    assert [job.instances for job in ledger.jobs()] == [1, 1]
 
 
 @pytest.mark.parametrize("state", [S.COMPLETE, S.QUEUED, S.RUNNING, S.HELD])

@@ -154,6 +154,10 @@ def make_plans(count: int, seed: int, timing: Timing, manners: Sequence[Manner] 
     return [Planner(number, deck[number], f"{seed} {number}", timing).plan() for number in range(count)]
 
 
+PATIENT = frozenset({Manner.COUNTED, Manner.STALLED, Manner.RESUMED})
+"""Whose pauses the node must wait out: a number was announced, or what came is short and its sender not done."""
+
+
 @dataclass
 class Planner:
     """Draws one study."""
@@ -177,7 +181,7 @@ class Planner:
             self.manner,
             self._series(),
             self._steps(),
-            patience=self.timing.give_up if self.manner is Manner.COUNTED else self.timing.quiet,
+            patience=self.timing.give_up if self.manner in PATIENT else self.timing.quiet,
             results=2 if self.manner is Manner.LATE else 1,
         )
 

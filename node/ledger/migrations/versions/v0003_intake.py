@@ -41,7 +41,7 @@ def upgrade() -> None:
     with op.batch_alter_table("instances") as table:
         table.add_column(sa.Column("variant", sa.Integer(), nullable=False, server_default="0"))
         table.drop_constraint("uq_instances_sop_uid", type_="unique")
-        table.create_unique_constraint("uq_instances_sop_uid_variant", ["sop_uid", "variant"])
+        table.create_unique_constraint("uq_instances_series_id_sop_uid_variant", ["series_id", "sop_uid", "variant"])
     op.add_column("jobs", sa.Column("called_ae", sa.String(length=16), nullable=False, server_default=""))
     op.add_column("jobs", sa.Column("duplicates", sa.Integer(), nullable=False, server_default="0"))
     op.add_column("jobs", sa.Column("expected", sa.Integer(), nullable=True))
@@ -52,12 +52,13 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Drop them; variants beyond the first are struck off."""
+    """Drop them; of each UID only the first instance stays."""
     for name in NEW_COLUMNS:
         op.drop_column("jobs", name)
     op.execute("DELETE FROM instances WHERE variant > 0")
+    op.execute("DELETE FROM instances WHERE id NOT IN (SELECT min(id) FROM instances GROUP BY sop_uid)")
     with op.batch_alter_table("instances") as table:
-        table.drop_constraint("uq_instances_sop_uid_variant", type_="unique")
+        table.drop_constraint("uq_instances_series_id_sop_uid_variant", type_="unique")
         table.drop_column("variant")
         table.create_unique_constraint("uq_instances_sop_uid", ["sop_uid"])
     for name in ("removals", "carried", "associations"):
