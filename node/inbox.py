@@ -1,4 +1,4 @@
-"""Bytes to disk so that they stay: temporary file, fsync, rename, fsync of the folder."""
+"""Bytes to disk so that they stay: temporary file, rename, fsync of the file and of the folder."""
 
 import hashlib
 import mmap

@@ -82,6 +82,17 @@ def test_a_whole_series_starts_when_its_sender_is_gone_and_else_when_it_is_quiet
     assert verdict(stack(), replace(QUIET, **known)) == (JobState.COMPLETE, "", "")
 
 
+@pytest.mark.parametrize("known", [{"open": 1}, {"broken": True}])
+def test_a_short_part_is_not_segmented_while_its_sender_may_come_back(known):
+    state, _, reason = verdict(stack(60), replace(QUIET, **known))
+    assert (state, reason) == (
+        JobState.RECEIVED,
+        "waiting: 59.0 mm are short for a hip, and its sender has not said that this is all",
+    )
+    assert verdict(stack(60), replace(LATE, **known))[0] is JobState.COMPLETE
+    assert verdict(stack(81), replace(QUIET, **known))[0] is JobState.COMPLETE
+
+
 @pytest.mark.parametrize(("slices", "fast"), [(stack(81), True), (stack(79), False), (stack(20, 5.0), True)])
 def test_what_is_too_short_to_show_a_hip_must_be_quiet(slices, fast):
     state, _, reason = verdict(slices, GONE)
