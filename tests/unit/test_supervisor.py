@@ -85,6 +85,7 @@ def supervisor(ledger, settings, broker):
 def arrive(ledger, count=12, *, study="1.2", series="1.2.3", modality="CT", body_part="", skip=(), link=None) -> str:
     """Record a stack of slices 4 mm apart; return the job's id."""
     sop_class = CTImageStorage if modality == "CT" else MRImageStorage
+    sender = link or association()
     for n in range(count):
         if n in skip:
             continue
@@ -93,7 +94,9 @@ def arrive(ledger, count=12, *, study="1.2", series="1.2.3", modality="CT", body
             image_type=("ORIGINAL", "PRIMARY", "AXIAL"), frame_of_reference="1.9", rescale=True,
             position=(0.0, 0.0, 4.0 * n), orientation=(1.0, 0.0, 0.0, 0.0, 1.0, 0.0), spacing=(1.0, 1.0),
         )  # fmt: skip
-        ledger.record_instance(Arrival(header, ExplicitVRLittleEndian, Path("x"), "0", 1, link or association()))
+        ledger.record_instance(Arrival(header, ExplicitVRLittleEndian, Path("x"), "0", 1, sender))
+    if link is None:
+        ledger.end_association(sender.id, Ending.RELEASED)
     (job,) = [job for job in ledger.jobs() if job.series_uid == series and job.state is JobState.RECEIVED]
     return job.id
 
