@@ -1,0 +1,91 @@
+"""The measurements of one scan as plain records; units in the names, the equivalent material beside every density."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from segmenter.density.calibration import Material
+
+
+@dataclass(frozen=True)
+class Region:
+    """One region or compartment of a femur; a density is None where nothing was calibrated.
+
+    name: "integral", "cortical", "trabecular" of the whole mask, "total" (cut at a defined plane), "neck".
+    mean and SD over the voxels. bmc_g: bone mineral content, density times volume.
+    """
+
+    name: str
+    volume_ml: float
+    voxels: int
+    mean_hu: float
+    sd_hu: float
+    vbmd_mg_cm3: float | None = None
+    bmc_g: float | None = None
+    equivalent_material: Material | None = None
+
+
+@dataclass(frozen=True)
+class Plane:
+    """A cut through a femur, LPS mm; normal points away from what is kept."""
+
+    point_mm: tuple[float, float, float]
+    normal: tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Neck:
+    """The femoral neck found from the bone's shape: its axis (LPS mm, towards the head), angles in degrees.
+
+    problems: why the region must not be trusted; empty = it passed its checks.
+    """
+
+    centre_mm: tuple[float, float, float]
+    axis: tuple[float, float, float]
+    neck_shaft_angle_deg: float
+    narrowest_area_mm2: float
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class FemurMeasurements:
+    """All of one femur. regions: by name, only those that could be defined; the first is "integral".
+
+    total_rule: how the "total" region is cut, in words ("100 mm below the top of the head"), empty = not cut.
+    partial_volume_ml: volume from the network's soft output, None = there is none.
+    """
+
+    side: str
+    complete: bool
+    incomplete_reasons: tuple[str, ...]
+    regions: tuple[Region, ...]
+    partial_volume_ml: float | None = None
+    total_rule: str = ""
+    total_plane: Plane | None = None
+    neck: Neck | None = None
+    metal_suspected: bool = False
+    contrast_suspected: bool = False
+    warnings: tuple[str, ...] = ()
+
+    def region(self, name: str) -> Region | None:
+        """Return a region by its name."""
+        return next((region for region in self.regions if region.name == name), None)
+
+
+@dataclass(frozen=True)
+class Asymmetry:
+    """Left against right of two whole femora, per region: 100 * (left - right) / mean of both, in percent."""
+
+    region: str
+    volume_percent: float
+    mean_hu_difference: float
+    vbmd_percent: float | None = None
+    bmc_percent: float | None = None
+
+
+@dataclass(frozen=True)
+class Measurements:
+    """The femora of one scan, left first, and how they compare."""
+
+    femurs: tuple[FemurMeasurements, ...]
+    asymmetry: tuple[Asymmetry, ...] = ()
+    settings: tuple[tuple[str, Any], ...] = ()  # names and values of the settings that shaped them
