@@ -7,13 +7,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Row, Table, bindparam, delete, func, insert, select, update
+from sqlalchemy import Row, Table, bindparam, delete, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as postgres_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from node.ledger.ids import new_job_id
 from node.ledger.records import Arrival, Association, Ending, Header, Outcome
 from node.ledger.store import Store
+from node.ledger.straight import Executing
 from node.ledger.tables import associations, carried, instances, jobs, series
 from node.states import UNFINISHED, JobState, Reason
 
@@ -70,7 +71,7 @@ class Arrivals(Store):
         [outcome] = self.record_instances([arrival])
         return outcome
 
-    def _record_series(self, connection: Connection, arrivals: Sequence[Arrival]) -> tuple[int, list[Outcome]]:
+    def _record_series(self, connection: Executing, arrivals: Sequence[Arrival]) -> tuple[int, list[Outcome]]:
         """Write down what came of one series; return its id and the outcomes."""
         header = arrivals[0].header
         key = {"study_uid": header.study_uid, "series_uid": header.series_uid}
@@ -94,7 +95,7 @@ class Arrivals(Store):
             connection.execute(COUNT_AGAIN, {"job_id": job_id, "n": again})
         return found.series_id, outcomes
 
-    def _record(self, connection: Connection, series_id: int, revision: int, arrival: Arrival) -> Outcome:
+    def _record(self, connection: Executing, series_id: int, revision: int, arrival: Arrival) -> Outcome:
         values = {
             "series_id": series_id,
             "revision": revision,
@@ -117,7 +118,7 @@ class Arrivals(Store):
             if _insert_new(connection, instances, values):
                 return Outcome.VARIANT
 
-    def _open(self, connection: Connection, found: Row[Any], arrival: Arrival) -> str:
+    def _open(self, connection: Executing, found: Row[Any], arrival: Arrival) -> str:
         """Open the series' next revision; what has no result yet makes place for it. Returns the new job's id."""
         revision = found.revision or 0
         so_far = 0 if found.removed_at is not None else found.instances or 0
@@ -144,7 +145,7 @@ class Arrivals(Store):
         self._note(connection, job_id, JobState.RECEIVED, sentence)
         return job_id
 
-    def _carry(self, connection: Connection, association: Association, series_id: int) -> None:
+    def _carry(self, connection: Executing, association: Association, series_id: int) -> None:
         """Note that an association carries a series, and the association itself before its first one."""
         if (association.id, series_id) in self._links:
             return
@@ -203,11 +204,12 @@ def _takes_more(job: Row[Any]) -> bool:
     return held or cancelled or bool(job.state == JobState.RECEIVED)
 
 
-def _with_newest_job(connection: Connection, key: dict[str, str]) -> Row[Any] | None:
+def _with_newest_job(connection: Executing, key: dict[str, str]) -> Row[Any] | None:
     """Return a series' id and the columns of its newest job, None when it is new, and hold its lock."""
     if connection.dialect.name != "sqlite":  # there the transaction has the whole file
         connection.execute(LOCK_SERIES, key)
-    return connection.execute(SERIES, key).first()
+    found: Row[Any] | None = connection.execute(SERIES, key).first()
+    return found
 
 
 def _described(header: Header) -> dict[str, str]:
@@ -226,6 +228,6 @@ def _insert_if_new(dialect: str, table: Table) -> Any:
     return dialect_insert(table).on_conflict_do_nothing()
 
 
-def _insert_new(connection: Connection, table: Table, values: dict[str, Any]) -> bool:
+def _insert_new(connection: Executing, table: Table, values: dict[str, Any]) -> bool:
     """Insert a row unless its unique key is taken; tell whether it was inserted."""
     return bool(connection.execute(_insert_if_new(connection.dialect.name, table), values).rowcount)

@@ -2,8 +2,9 @@
 
 import fcntl
 import os
+import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from node.errors import Answer, LedgerError, NotAllowedError, UnknownJobError
+from node.ledger.straight import Executing, Straight
 from node.ledger.tables import HEAD, events, jobs
 from node.states import JobState, may_become
 
@@ -74,6 +76,7 @@ class Store:
             self._quick = _engine(engine.url, synchronous="NORMAL")
         self._reading = engine.execution_options(ledger_reads=True)
         self._turn = Turn(engine.url.database) if engine.dialect.name == "sqlite" else nullcontext()
+        self._straight: Straight | None = None
         self._links: set[tuple[str, int]] = set()  # associations and series known to be linked, so not asked for again
         self.data = data
         self.now = clock
@@ -96,6 +99,8 @@ class Store:
 
     def close(self) -> None:
         """Give the connections back."""
+        if self._straight is not None:
+            self._straight.close()
         self._engine.dispose()
         self._quick.dispose()
         if isinstance(self._turn, Turn):
@@ -107,21 +112,28 @@ class Store:
             yield connection
 
     @contextmanager
-    def _write_what_files_tell(self) -> Iterator[Connection]:
+    def _write_what_files_tell(self) -> Iterator[Executing]:
         """Write without a sync of the database file, for rows that the files in the inbox can tell again.
 
         A killed process loses nothing by that. After a power cut the last of these rows may be gone, and the next start
         takes them from the files, which were synced before (`node.reconcile`).
         """
-        with _answering(), self._turn, self._quick.begin() as connection:
+        with _answering(), self._turn, self._beginning() as connection:
             yield connection
+
+    def _beginning(self) -> AbstractContextManager[Executing]:
+        if self._quick.dialect.name != "sqlite":
+            return self._quick.begin()
+        if self._straight is None:  # nobody else looks: it is our turn
+            self._straight = Straight(self._quick)
+        return self._straight.begin()
 
     @contextmanager
     def _read(self) -> Iterator[Connection]:
         with _answering(), self._reading.connect() as connection:
             yield connection
 
-    def _move(self, connection: Connection, job_id: str, target: JobState, **values: Any) -> JobState:
+    def _move(self, connection: Executing, job_id: str, target: JobState, **values: Any) -> JobState:
         """Bring a job into a state, with `values`, and note it; return the state it was in.
 
         Raises UnknownJobError, NotAllowedError.
@@ -138,7 +150,7 @@ class Store:
         self._note(connection, job_id, target, str(values.get("reason", "")))
         return state
 
-    def _note(self, connection: Connection, job_id: str, state: str, sentence: str) -> None:
+    def _note(self, connection: Executing, job_id: str, state: str, sentence: str) -> None:
         connection.execute(insert(events).values(job_id=job_id, at=self.now(), state=state, text=sentence))
 
     def _relative(self, path: Path) -> str:
@@ -150,10 +162,9 @@ def _answering() -> Iterator[None]:
     """Turn a database that is away, locked or full into an error of ours that may be tried again."""
     try:
         yield
-    except OperationalError as error:
-        raise LedgerError(
-            f"the ledger does not answer: {error.orig}", retry=True, status=Answer.OUT_OF_RESOURCES
-        ) from error
+    except (OperationalError, sqlite3.OperationalError) as error:
+        cause = error.orig if isinstance(error, OperationalError) else error
+        raise LedgerError(f"the ledger does not answer: {cause}", retry=True, status=Answer.OUT_OF_RESOURCES) from error
 
 
 def _engine(url: str | URL, synchronous: str = "FULL") -> Engine:
