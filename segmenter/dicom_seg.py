@@ -137,7 +137,7 @@ def _referenced_series(series: Series) -> Dataset:
 
 def _shared_groups(series: Series) -> Dataset:
     first = series.slices[0]
-    step = format_number_as_ds(float(series.geometry.spacing[0]))
+    step = format_number_as_ds(series.geometry.distances[0])
     measures, orientation, item = Dataset(), Dataset(), Dataset()
     measures.PixelSpacing = _decimals(first.spacing)
     thickness = number_of(series.header, "SliceThickness") or 0.0

@@ -78,8 +78,8 @@ def completeness(
     """
     reasons, ends_below = [], False
     for axis in range(3):
-        outward = geometry.affine[:3, axis] / geometry.spacing[axis]
-        slab = max(1, round(BORDER_MM / geometry.spacing[axis]))
+        outward = geometry.normals[axis]  # of the border's plane; the slices may be stacked askew
+        slab = max(1, round(BORDER_MM / geometry.distances[axis]))
         planes = np.moveaxis(mask, axis, 0)
         for border, sign in ((planes[:slab], -1.0), (planes[-slab:], 1.0)):
             up = sign * outward[2]

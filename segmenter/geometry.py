@@ -14,7 +14,8 @@ class Geometry:
     """A regular grid of voxels.
 
     shape: `(z, y, x)` = slices, rows, columns. affine: 4x4, maps homogeneous voxel centres `(k, j, i, 1)`
-    (slice, row, column) to LPS mm (PS3.3 C.7.6.2.1.1, with the axes in array order).
+    (slice, row, column) to LPS mm (PS3.3 C.7.6.2.1.1, with the axes in array order). The axes need not be square to
+    each other: under a tilted gantry the slices are stacked at an angle to their normal.
     """
 
     shape: tuple[int, int, int]
@@ -35,9 +36,34 @@ class Geometry:
 
     @cached_property
     def spacing(self) -> tuple[float, float, float]:
-        """Distance between neighbouring voxel centres along `(z, y, x)`, mm."""
+        """Distance between neighbouring voxel centres along the axes `(z, y, x)`, mm.
+
+        Between slices stacked at an angle it is longer than the distance of their planes: see `distances`.
+        """
         z, y, x = np.linalg.norm(self.affine[:3, :3], axis=0)
         return float(z), float(y), float(x)
+
+    @cached_property
+    def distances(self) -> tuple[float, float, float]:
+        """Perpendicular distance between neighbouring planes of voxels `(z, y, x)`, mm; on an untilted grid `spacing`.
+
+        The first is DICOM's Spacing Between Slices (PS3.3 C.7.6.16.2.1: measured along the normal).
+        """
+        z, y, x = 1 / np.linalg.norm(self.inverse[:3, :3], axis=1)
+        return float(z), float(y), float(x)
+
+    @cached_property
+    def normals(self) -> Matrix:
+        """Unit normals `(3, 3)` of the planes of equal slice, row and column index, towards growing index, LPS."""
+        rows: Matrix = self.inverse[:3, :3] * np.array(self.distances)[:, None]
+        return rows
+
+    @cached_property
+    def tilt_degrees(self) -> float:
+        """Angle between the way the slices are stacked and their normal."""
+        along = self.affine[:3, 0] / self.spacing[0]
+        across = np.linalg.norm(np.cross(along, self.normals[0]))
+        return float(np.degrees(np.arctan2(across, along @ self.normals[0])))
 
     @cached_property
     def inverse(self) -> Matrix:

@@ -11,7 +11,7 @@ from segmenter.geometry import Geometry, Matrix
 from segmenter.grids import FINE_MARGIN_MM, FINE_MM, OUTSIDE_HU, box_geometry
 from segmenter.locate import Hip, find_hips
 from segmenter.network import probabilities
-from segmenter.resample import crop_to, cut, reduce, resample
+from segmenter.resample import covered, crop_to, cut, reduce, resample
 from segmenter.weights import Models
 
 Box = tuple[Matrix, Matrix]  # lowest and highest corner
@@ -35,13 +35,13 @@ def segment_femora(
     """
     hips = find_hips(volume, geometry, models)
     on_stage("segment")
-    femora = []
-    taken = np.zeros(geometry.shape, bool)
+    femora: list[Femur] = []
     for hip in hips:
         box, part, whole = segment_hip(volume, geometry, hip, models)
-        part &= ~taken[box]
+        for femur in femora:  # no voxel is two bones'
+            part &= ~femur.mask[box]
         if part.sum() * geometry.voxel_volume_mm3 >= MIN_FEMUR_ML * 1000:
-            taken[box] |= part
+            # Memory is taken where the mask is written to, not for the whole scan.
             mask = np.zeros(geometry.shape, bool)
             mask[box] = part
             _, reasons = completeness(mask, volume, geometry)
@@ -100,8 +100,7 @@ def carried_out(
     reach = scan.to_index(window.corners())
     if reach.min() >= 0 and (reach <= np.array(scan.shape) - 1).all():
         return probability
-    _, part = crop_to(scan, window)
-    inside = resample(np.broadcast_to(np.float32(1), part.shape), part, window, 0.0) > 0.999
+    inside = covered(scan, window)
     if not inside.any():
         return probability
     gap, nearest = _nearest(inside, window.spacing)

@@ -113,7 +113,7 @@ def _on_same_grid(seg: Dataset, series: Series) -> bool:
         (seg.Rows, seg.Columns) == (first.rows, first.columns)
         and np.allclose(axes, first.axes.ravel(), rtol=0, atol=1e-6)
         and np.allclose(spacing, np.array(first.spacing, float), rtol=1e-6)
-        and np.isclose(float(measures.SpacingBetweenSlices), series.geometry.spacing[0], rtol=1e-4)
+        and np.isclose(float(measures.SpacingBetweenSlices), series.geometry.distances[0], rtol=1e-4)
         and float(measures.SliceThickness) > 0
     )
 

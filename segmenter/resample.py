@@ -2,8 +2,12 @@
 
 Nearly every scan lies along the patient's axes, as the networks' grids do. Then each axis has weights of its own, few
 and sparse, and three products do what filtering and interpolating voxel by voxel takes many times as long for. They run
-on one thread, so a busy machine does not slow them and the number of cores does not show in the result.
+on one thread, so a busy machine does not slow them and the number of cores does not show in the result. An oblique or
+tilted scan is filtered and interpolated voxel by voxel, in blocks, so that no more of it than a block is ever floats.
 """
+
+from itertools import product
+from math import ceil
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +19,8 @@ FloatVolume = NDArray[np.float32]
 BOX_SIGMA = 0.29  # a Gaussian of 0.29 x width is as wide as a box of that width (standard deviation 1 / sqrt 12)
 STRAY = 1e-3  # voxels that an axis may drift across the others over its whole length and still count as parallel
 EDGE = 1e-6  # voxels beyond the outermost centre that are rounding, not outside
+BLOCK = 32  # voxels of the target along each axis
+TRUNCATE = 3.0  # standard deviations at which the Gaussian ends
 
 
 def resample(volume: NDArray[np.generic], source: Geometry, target: Geometry, outside: float | None) -> FloatVolume:
@@ -24,10 +30,23 @@ def resample(volume: NDArray[np.generic], source: Geometry, target: Geometry, ou
 
 def reduce(volume: NDArray[np.generic], source: Geometry, target: Geometry, outside: float) -> FloatVolume:
     """Return `volume` on a coarser axial grid, averaged over about one voxel, so that thin bone keeps its part."""
-    box, part = crop_to(source, target)
-    width = np.abs(np.linalg.norm(target.affine[:3, :3], axis=0).min() / np.array(source.spacing))
+    # Of tilted slices it is the distance of the planes that says how fine the patient was sampled along the stack.
+    fine = np.array([source.distances[0], *source.spacing[1:]])
+    width = np.abs(np.linalg.norm(target.affine[:3, :3], axis=0).min() / fine)
     z, y, x = (BOX_SIGMA * w if w > 1 else 0.0 for w in width)
+    box, part = crop_to(source, target, margin=max(4, ceil(TRUNCATE * max(z, y, x)) + 1))
     return _transfer(volume[box], part.inverse @ target.affine, target.shape, (z, y, x), outside)
+
+
+def covered(source: Geometry, target: Geometry) -> NDArray[np.bool_]:
+    """Return which voxels of `target` lie between the outermost voxel centres of `source`, bool `(z, y, x)`."""
+    matrix = source.inverse @ target.affine
+    k, j, i = np.ogrid[tuple(slice(n) for n in target.shape)]
+    inside = np.ones(target.shape, bool)
+    for row, size in zip(matrix, source.shape, strict=False):
+        at = row[0] * k + row[1] * j + row[2] * i + row[3]
+        inside &= (at >= -EDGE) & (at <= size - 1 + EDGE)
+    return inside
 
 
 def crop_to(source: Geometry, target: Geometry, margin: int = 4) -> tuple[tuple[slice, ...], Geometry]:
@@ -58,12 +77,37 @@ def _transfer(
     order = _parallel_axes(matrix, shape)
     if order is not None:
         return _along_axes(volume, matrix, shape, order, sigma, outside)
-    smooth = ndimage.gaussian_filter(volume.astype(np.float32), sigma, mode="nearest", truncate=3.0)
+    result = np.empty(shape, np.float32)
+    for first in product(*(range(0, size, BLOCK) for size in shape)):
+        size = np.minimum(BLOCK, np.array(shape) - first)
+        inner = tuple(slice(a, a + n) for a, n in zip(first, size, strict=True))
+        result[inner] = _block(volume, matrix, np.array(first), size, sigma, outside)
+    return result
+
+
+def _block(
+    volume: NDArray[np.generic],
+    matrix: Matrix,
+    first: NDArray[np.integer],
+    size: NDArray[np.integer],
+    sigma: tuple[float, float, float],
+    outside: float | None,
+) -> FloatVolume:
+    """Do `_transfer` for the `size` target voxels from `first` on, out of the source voxels that they need."""
+    offset = matrix[:3, :3] @ first + matrix[:3, 3]
+    ends = offset + np.array(list(product(*((0, n - 1) for n in size)))) @ matrix[:3, :3].T
+    last = np.array(volume.shape) - 1
+    margin = np.ceil(TRUNCATE * np.array(sigma)).astype(int) + 2
+    low = np.clip(np.floor(ends.min(axis=0)).astype(int) - margin, 0, last)
+    high = np.clip(np.ceil(ends.max(axis=0)).astype(int) + margin, low, last) + 1
+    near = volume[tuple(slice(a, b) for a, b in zip(low, high, strict=True))].astype(np.float32)
+    if any(sigma):
+        near = ndimage.gaussian_filter(near, sigma, mode="nearest", truncate=TRUNCATE)
     result: FloatVolume = ndimage.affine_transform(
-        smooth,
+        near,
         matrix[:3, :3],
-        matrix[:3, 3],
-        output_shape=shape,
+        offset - low,
+        output_shape=tuple(size),
         order=1,
         mode="nearest" if outside is None else "constant",
         cval=outside or 0.0,
@@ -111,6 +155,6 @@ def _weights(positions: NDArray[np.float64], size: int, sigma: float) -> sparse.
     inside = positions.clip(0, size - 1)
     weights = sparse.csr_array(np.maximum(0.0, 1.0 - np.abs(inside[:, None] - np.arange(size))))
     if sigma > 0:
-        smoothing = ndimage.gaussian_filter1d(np.eye(size), sigma, axis=0, mode="nearest", truncate=3.0)
+        smoothing = ndimage.gaussian_filter1d(np.eye(size), sigma, axis=0, mode="nearest", truncate=TRUNCATE)
         weights = weights @ sparse.csr_array(smoothing)
     return weights.astype(np.float32)

@@ -16,6 +16,7 @@ from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.uid import CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage
 
 from segmenter.errors import Reason, SegmenterError, Verdict
+from segmenter.pixel_format import LOSE, pixel_format
 
 MULTI_FRAME = frozenset({EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage})
 CT_CLASSES = MULTI_FRAME | {CTImageStorage}
@@ -29,6 +30,12 @@ LARGEST = 1e6
 """Beyond it no number of a CT image makes sense, be it mm or HU, and arithmetic would overflow."""
 IDENTITY = ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")
 REQUIRED = (*IDENTITY, "FrameOfReferenceUID", "Rows", "Columns")
+# What tells the stacks of one series apart: its name in messages, and where it is written (single-frame, enhanced).
+STACK_MARKS = (
+    ("acquisition", ("FrameAcquisitionNumber", "AcquisitionNumber")),
+    ("phase", ("TemporalPositionIndex", "TemporalPositionIdentifier")),
+    ("stack", ("StackID",)),
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +45,9 @@ class Slice:
     frame: 1-based frame number in a multi-frame object, None in a single-frame one. spacing, orientation,
     position: the source's own decimal strings (row and column spacing in mm; PS3.3 C.7.6.2.1.1), so that
     results can repeat them exactly; empty for a localiser, which is not used. slope, intercept: stored value -> HU.
+    marks: what the source says the plane belongs to, such as "acquisition 2", one for each of STACK_MARKS and one for
+    the object, empty where it says nothing. gantry: the tilt that the header claims, degrees. lossy: the pixels were
+    compressed with loss at some time.
     """
 
     path: Path
@@ -54,6 +64,9 @@ class Slice:
     slope: float
     intercept: float
     localiser: bool
+    marks: tuple[str, ...] = ()
+    gantry: float | None = None
+    lossy: bool = False
 
     @property
     def point(self) -> NDArray[np.float64]:
@@ -80,10 +93,17 @@ def read_header(path: Path) -> Dataset:
 def number_of(header: Dataset, keyword: str) -> float | None:
     """Return a finite number of a header; None when it is absent, not one number, or no number at all."""
     try:
-        value = float(header.get(keyword))
-    except (ValueError, TypeError, OverflowError, NotImplementedError, BytesLengthException):
+        return _finite(header.get(keyword))
+    except (ValueError, NotImplementedError, BytesLengthException):
         return None
-    return value if math.isfinite(value) else None
+
+
+def _finite(value: Any) -> float | None:
+    try:
+        number = float(value)
+    except (ValueError, TypeError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
 
 
 def read_slices(path: Path) -> list[Slice]:
@@ -141,6 +161,8 @@ def _slice(path: Path, header: Dataset, groups: list[Dataset], frame: int | None
     if missing:
         raise SegmenterError(Reason.MISSING_GEOMETRY, f"{_name(header)} lacks {', '.join(missing)}")
     slope, intercept = (1.0, 0.0) if localiser else _rescale(header, find)
+    if not localiser:
+        pixel_format(header, _name(header))
     return Slice(
         path=path,
         frame=frame,
@@ -156,7 +178,21 @@ def _slice(path: Path, header: Dataset, groups: list[Dataset], frame: int | None
         slope=slope,
         intercept=intercept,
         localiser=localiser,
+        marks=_marks(header, find),
+        gantry=_finite(find("GantryDetectorTilt")),
+        lossy=str(header.get("LossyImageCompression")) == "01" or header.file_meta.get("TransferSyntaxUID") in LOSE,
     )
+
+
+def _marks(header: Dataset, find: Callable[[str], Any]) -> tuple[str, ...]:
+    """Name the acquisition, phase and stack that a plane says it belongs to, and the object it shares with others."""
+    marks = []
+    for name, keywords in STACK_MARKS:
+        value = next((found for found in map(find, keywords) if found is not None), None)
+        marks.append("" if value is None else f"{name} {value}"[:40])
+    # A volume too large for one object comes as a concatenation of several (PS3.3 C.7.6.16.2.2.4).
+    many = header.SOPClassUID in MULTI_FRAME
+    return (*marks, f"object {header.get('ConcatenationUID') or header.SOPInstanceUID}" if many else "")
 
 
 def _rescale(header: Dataset, find: Callable[[str], Any]) -> tuple[float, float]:
@@ -170,10 +206,6 @@ def _rescale(header: Dataset, find: Callable[[str], Any]) -> tuple[float, float]
         )
     if kind is not None and str(kind) != "HU":
         raise SegmenterError(Reason.NOT_HU, f"{_name(header)} holds RescaleType {kind}, needed is HU")
-    if int(header.get("SamplesPerPixel") or 1) != 1:
-        raise SegmenterError(
-            Reason.NOT_HU, f"{_name(header)} is a colour picture, needed is one sample of HU per pixel"
-        )
     return float(slope), float(intercept)
 
 

@@ -26,7 +26,10 @@ Edit = Callable[[int, Dataset], None]
 
 @dataclass(frozen=True)
 class CtSpec:
-    """A grid and what is written of it; spacing `(z, y, x)` mm, pixels deliberately not square."""
+    """A grid and what is written of it; spacing `(z, y, x)` mm, pixels deliberately not square.
+
+    tilt: angle in degrees, about the rows, by which the slices are stacked off their normal; spacing[0] is along it.
+    """
 
     shape: tuple[int, int, int] = (20, 24, 28)
     spacing: tuple[float, float, float] = (3.0, 2.5, 2.0)
@@ -35,12 +38,14 @@ class CtSpec:
     slope: float = 1.0
     intercept: float = -1024.0
     tags: dict[str, object] = field(default_factory=dict)
+    tilt: float = 0.0
 
     @property
     def geometry(self) -> Geometry:
         row, column = np.array(self.orientation).reshape(2, 3)
         affine = np.eye(4)
-        axes = (np.cross(row, column), column, row)
+        angle = np.radians(self.tilt)
+        axes = (np.cross(row, column) * np.cos(angle) + column * np.sin(angle), column, row)
         affine[:3, :3] = np.stack([a * s for a, s in zip(axes, self.spacing, strict=True)], axis=1)
         affine[:3, 3] = np.array(self.centre) - affine[:3, :3] @ ((np.array(self.shape) - 1) / 2)
         return Geometry(self.shape, affine)
@@ -94,8 +99,13 @@ def write_own_series(folder: Path, spec: CtSpec, edit: Edit = lambda index, ds: 
     return sorted(write_ct(folder / uids["SeriesInstanceUID"], own_spec, own))
 
 
-def write_enhanced(folder: Path, spec: CtSpec) -> list[Path]:
-    """Write the same volume as one enhanced multi-frame CT, frames out of order."""
+def write_enhanced(
+    folder: Path, spec: CtSpec, edit: Edit = lambda index, frame: None, name: str = "enhanced"
+) -> list[Path]:
+    """Write the same volume as one enhanced multi-frame CT, frames out of order.
+
+    edit: told each slice's index and the item of its frame.
+    """
     order = list(range(spec.shape[0]))
     random.Random(5).shuffle(order)
     ds = _common(spec, EnhancedCTImageStorage, "1.2.826.0.1.3680043.9.1.77")
@@ -113,12 +123,13 @@ def write_enhanced(folder: Path, spec: CtSpec) -> list[Path]:
         frame, position = Dataset(), Dataset()
         position.ImagePositionPatient = _position(spec, index)
         frame.PlanePositionSequence = [position]
+        edit(index, frame)
         frames.append(frame)
     ds.PerFrameFunctionalGroupsSequence = frames
     ds.PixelData = _stored(spec, spec.hu()[order])
     folder.mkdir(parents=True, exist_ok=True)
-    ds.save_as(folder / "enhanced.dcm", enforce_file_format=True)
-    return [folder / "enhanced.dcm"]
+    ds.save_as(folder / f"{name}.dcm", enforce_file_format=True)
+    return [folder / f"{name}.dcm"]
 
 
 def _common(spec: CtSpec, sop_class: str, uid: str) -> Dataset:

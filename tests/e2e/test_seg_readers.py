@@ -16,7 +16,8 @@ from segmenter.dicom_common import ResultIdentity
 from segmenter.dicom_seg import write_seg
 from segmenter.femur import Side
 from segmenter.readback import check_seg
-from segmenter.series import STEP_TOLERANCE, read_series
+from segmenter.series import read_series
+from segmenter.stacking import STEP_TOLERANCE
 
 IDENTITY = ResultIdentity("femur-vnet", "1.2.3", "ab" * 32, "cd" * 32, datetime(2024, 5, 2, 8, 9, 10))
 REAL = Path(__file__).parents[3] / "shared" / "data" / "ct" / "STS_020"

@@ -2,15 +2,14 @@
 
 import numpy as np
 import pytest
-import torch
 from scipy.spatial.transform import Rotation
+from threshold_models import threshold_models
 
 from segmenter.femur import Side
 from segmenter.geometry import Geometry
-from segmenter.grids import FINE_MARGIN_MM, FINE_MM, OUTSIDE_HU, box_geometry, normalise
+from segmenter.grids import FINE_MARGIN_MM, FINE_MM, OUTSIDE_HU, box_geometry
 from segmenter.inference import GROWTH_MM, MAX_WINDOWS, UNSEEN, carried_out, grown_box, segment_femora, segment_hip
 from segmenter.locate import Hip
-from segmenter.network import VNet, VNetConfig
 from segmenter.resample import reduce, resample
 from segmenter.weights import Models
 
@@ -85,25 +84,9 @@ def test_nothing_is_carried_far_out_of_the_scan():
     assert points.max() <= 22.1
 
 
-def denser_than(hu: float, classes: int) -> VNet:
-    """A network that looks at one voxel and calls it class 1 when it is denser than `hu`, else class 0."""
-    network = VNet(VNetConfig(classes, width=1, convs=(1,), kernel=1, normalised=False))
-    limit = 2 * float(normalise(np.float32([hu]))[0])  # the stage's residual doubles what comes in
-    with torch.no_grad():
-        network.stem.convs[0][0].weight.fill_(1.0)
-        network.stem.convs[0][0].bias.fill_(0.0)
-        network.stem.convs[0][2].weight.fill_(1.0)
-        network.head.weight.fill_(0.0)
-        network.head.bias.fill_(-1e4)
-        network.head.weight[:2] = torch.tensor([-100.0, 100.0])[:, None, None, None, None]
-        network.head.bias[:2] = torch.tensor([100.0, -100.0]) * limit
-    return network.eval()
-
-
 @pytest.fixture
 def models() -> Models:
-    """Networks that see bone from 0 HU on; the coarse one only what is denser than 700 HU, as a left hip."""
-    return Models("threshold", "1", "0" * 64, denser_than(700, 5), denser_than(0, 2), torch.device("cpu"))
+    return threshold_models()
 
 
 SCAN_GRID = Geometry.axial((80, 30, 30), (5.0, 3.0, 3.0), (0.0, 0.0, 0.0))

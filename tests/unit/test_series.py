@@ -92,9 +92,14 @@ def at(wanted, **values):
     return edit
 
 
-def tilt(index, ds):
+def steep(index, ds):
     x, y, z = map(float, ds.ImagePositionPatient)
-    ds.ImagePositionPatient = [x, y + 0.8 * index, z]
+    ds.ImagePositionPatient = [x, y + 2.0 * index, z]
+
+
+def wandering(index, ds):
+    x, y, z = map(float, ds.ImagePositionPatient)
+    ds.ImagePositionPatient = [x + 0.8 * index + (1.5 if index == 9 else 0), y, z]
 
 
 def uneven(index, ds):
@@ -117,11 +122,18 @@ REFUSALS = {
         lambda i, ds: i != 5 or setattr(ds, "ImagePositionPatient", [-15.0, -62.75, -426.5]),
         Reason.DUPLICATE_POSITION, "z=-426.5",
     ),
-    "tilt": (tilt, Reason.GANTRY_TILT, "14.9 degrees"),
+    "tilt": (steep, Reason.GANTRY_TILT, "33.7 degrees"),
+    "wandering": (wandering, Reason.SCATTERED, "up to 1.4 mm beside a straight stack"),
     "uneven": (uneven, Reason.UNEVEN_STEPS, "3.00 to 4.20 mm"),
     "no slope": (at(7, RescaleSlope=None), Reason.MISSING_RESCALE, "rescale"),
     "other unit": (at(7, RescaleType="MGML"), Reason.NOT_HU, "MGML"),
     "colour": (at(None, SamplesPerPixel=3), Reason.NOT_HU, "colour"),
+    "palette": (at(None, PhotometricInterpretation="PALETTE COLOR"), Reason.NOT_HU, "colour"),
+    "32 bits": (at(None, BitsAllocated=32), Reason.PIXEL_FORMAT, "32 bits per pixel"),
+    "bits from the top": (at(None, BitsStored=12, HighBit=15), Reason.PIXEL_FORMAT, "12 of them used, high bit 15"),
+    "more bits used than there are": (at(None, BitsStored=20), Reason.PIXEL_FORMAT, "20 of them used"),
+    "no bits": (at(None, BitsStored=None), Reason.PIXEL_FORMAT, "0 of them used"),
+    "a third sign": (at(None, PixelRepresentation=2), Reason.PIXEL_FORMAT, "sign 2"),
 }  # fmt: skip
 
 
