@@ -7,7 +7,7 @@ from collections.abc import Collection
 from mmap import mmap
 from struct import Struct, error
 
-Buffer = bytes | mmap
+Buffer = bytes | memoryview | mmap
 
 UNDEFINED_LENGTH = 0xFFFFFFFF
 ITEM, ITEM_END, SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
@@ -47,7 +47,7 @@ def walk(data: Buffer, at: int, explicit: bool, wanted: Collection[int]) -> tupl
             if after > end:
                 raise OddError("a value reaches beyond the end")
             if tag in wanted:
-                values[tag] = data[start : min(after, start + (8 if length == UNDEFINED_LENGTH else MAX_VALUE))]
+                values[tag] = bytes(data[start : min(after, start + (8 if length == UNDEFINED_LENGTH else MAX_VALUE))])
             at = after
     except error as fault:
         raise OddError("the bytes end within an element") from fault

@@ -50,6 +50,8 @@ BOMB_BYTES, BOMB_RATIO = 64_000_000, 200
 ODD_BYTES = 1_000_000
 """How much of an odd data set pydicom gets: it takes seconds and 100 MB for a megabyte of empty items."""
 LARGEST_INTEGER = 2**31 - 1  # of an IS, PS3.5 6.2
+NATIVE = {str(ExplicitVRLittleEndian): 12, str(ImplicitVRLittleEndian): 8}
+"""Transfer syntaxes of plain pixel data, and the bytes from the beginning of that element to its value."""
 KEPT_INFLATED = 16_000_000  # of a deflated data set only the beginning is looked at
 
 Values = dict[int, bytes]
@@ -80,16 +82,31 @@ def read_header(content: Buffer, start: int, syntax: str, sop_class_uid: str, so
         start, syntax = 0, str(ExplicitVRLittleEndian)
     values, pixels_at = _values(data, start, syntax)
     header = _header(values, big_endian=syntax == ExplicitVRBigEndian)
-    for what, said, found in (
-        ("SOP Class UID", sop_class_uid, header.sop_class_uid),
-        ("SOP Instance UID", sop_uid, header.sop_uid),
-    ):
-        if said != found:
-            sentence = f"its {what} differs between the C-STORE command and the data set"
-            raise ObjectError(Reason.UID_MISMATCH, sentence, Answer.MISMATCH)
+    _require_what_was_said(header, sop_class_uid, sop_uid)
     if header.rows or sop_class_uid in CT_CLASSES:
         _require_whole_pixels(data, pixels_at, size, syntax)
     return header
+
+
+def header_ahead(piece: Buffer, syntax: str, sop_class_uid: str, sop_uid: str) -> tuple[Header, int] | None:
+    """Read the header from the beginning of a data set, while the rest is still on its way.
+
+    Returns it and the bytes that the data set must have to be whole; None when this cannot be told from the beginning,
+    or not that simply. Raises ObjectError as `read_header` does.
+    """
+    if syntax not in NATIVE:
+        return None
+    try:
+        values, at = walk(piece, 0, syntax == ExplicitVRLittleEndian, WANTED)
+    except OddError:
+        return None
+    start = at + NATIVE[syntax]
+    length = int.from_bytes(piece[start - 4 : start], "little")
+    if start > len(piece) or length == UNDEFINED_LENGTH:
+        return None
+    header = _header(values, big_endian=False)
+    _require_what_was_said(header, sop_class_uid, sop_uid)
+    return header, start + length
 
 
 @contextmanager
@@ -157,7 +174,7 @@ def _inflated(content: Buffer, start: int) -> tuple[bytes, int]:
     try:
         while not inflater.eof and (given or at < len(content)):
             if not given:
-                given, at = content[at : at + 65536], at + 65536
+                given, at = bytes(content[at : at + 65536]), at + 65536
             piece = inflater.decompress(given, 1 << 20)
             given = inflater.unconsumed_tail
             size += len(piece)
@@ -256,6 +273,17 @@ def _three(found: tuple[float, ...] | None) -> tuple[float, float, float] | None
 
 def _two(found: tuple[float, ...] | None) -> tuple[float, float] | None:
     return None if found is None else (found[0], found[1])
+
+
+def _require_what_was_said(header: Header, sop_class_uid: str, sop_uid: str) -> None:
+    """Refuse an object that is another one than the command said."""
+    for what, said, found in (
+        ("SOP Class UID", sop_class_uid, header.sop_class_uid),
+        ("SOP Instance UID", sop_uid, header.sop_uid),
+    ):
+        if said != found:
+            sentence = f"its {what} differs between the C-STORE command and the data set"
+            raise ObjectError(Reason.UID_MISMATCH, sentence, Answer.MISMATCH)
 
 
 def _require_whole_pixels(data: Buffer, at: int, size: int, syntax: str) -> None:

@@ -4,12 +4,11 @@ import hashlib
 import mmap
 import os
 import secrets
-from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from threading import Lock
 
 from node.elements import Buffer
 from node.errors import Answer, InboxError
@@ -40,17 +39,12 @@ class Inbox:
         self.root = data / "inbox"
         self.temporary = self.root / "tmp"
         self.temporary.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._folders = _Folders()
+        # The folders last used stay open, because to open one costs as much as to sync it.
+        self.folder = lru_cache(OPEN_FOLDERS)(_Folder)
 
     def draft(self, meta: bytes, syntax: str) -> "Draft":
         """Begin a file. meta: preamble, prefix and file meta information. Raises InboxError when the disk is full."""
         return Draft(self, meta, syntax)
-
-    @contextmanager
-    def folder(self, path: Path) -> Iterator[int]:
-        """Hold the descriptor of a folder below the inbox, which is made, durably, if need be."""
-        with self._folders.held(path) as descriptor:
-            yield descriptor
 
 
 class Draft:
@@ -58,22 +52,26 @@ class Draft:
 
     def __init__(self, inbox: Inbox, meta: bytes, syntax: str) -> None:
         self._inbox = inbox
-        self._path = inbox.temporary / f"{os.getpid()}-{secrets.token_hex(8)}"
+        self._token = secrets.token_hex(8)
+        self._path = f"{inbox.temporary}/{os.getpid()}-{self._token}"
         self._hash = hashlib.sha256(syntax.encode("ascii"))
         self.start = self.size = len(meta)
-        with _disk_errors():
-            self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
-            with _disk_errors():
-                _write_all(self._descriptor, memoryview(meta))
-        except InboxError:
+            self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise _not_written(error) from error
+        try:
+            _write_all(self._descriptor, memoryview(meta))
+        except OSError as error:
             self.discard()
-            raise
+            raise _not_written(error) from error
 
     def write(self, piece: memoryview) -> None:
         """Append bytes of the data set. Raises InboxError (out of resources) when the disk does not take them."""
-        with _disk_errors():
+        try:
             _write_all(self._descriptor, piece)
+        except OSError as error:
+            raise _not_written(error) from error
         self._hash.update(piece)
         self.size += len(piece)
 
@@ -90,79 +88,50 @@ class Draft:
         """
         study, series, sop = (require_uid(uid, "UID") for uid in (study_uid, series_uid, sop_uid))
         digest = self._hash.hexdigest()
-        target = self._inbox.root / study / series / f"{sop}-{digest[:NAME_DIGITS]}-{secrets.token_hex(4)}.dcm"
-        with _disk_errors():
+        folder = f"{self._inbox.root}/{study}/{series}"
+        name = f"{sop}-{digest[:NAME_DIGITS]}-{self._token[:8]}.dcm"
+        try:
             try:
-                self._move(target)
+                self._move(folder, name)
             except FileNotFoundError:  # the folder was emptied and removed a moment ago
-                self._move(target)
+                self._inbox.folder.cache_clear()
+                self._move(folder, name)
+        except OSError as error:
+            raise _not_written(error) from error
         os.close(self._descriptor)
-        return Kept(target, digest, self.size)
+        return Kept(Path(self._path), digest, self.size)
 
-    def _move(self, target: Path) -> None:
-        with self._inbox.folder(target.parent) as folder:
-            # The file is synced under its new name: its folder's entry is written with it, and the folder's own sync
-            # finds nothing left to do. A crash in between leaves a file whose digest is not that of its name, and no
-            # row and no success; the next start removes it.
-            os.rename(self._path, target.name, dst_dir_fd=folder)
-            self._path = target
-            os.fsync(self._descriptor)
-            os.fsync(folder)
+    def _move(self, path: str, name: str) -> None:
+        folder = self._inbox.folder(path)
+        # The file is synced under its new name: its folder's entry is written with it, and the folder's own sync
+        # finds nothing left to do. A crash in between leaves a file whose digest is not that of its name, and no
+        # row and no success; the next start removes it.
+        os.rename(self._path, name, dst_dir_fd=folder.descriptor)
+        self._path = f"{path}/{name}"
+        os.fsync(self._descriptor)
+        os.fsync(folder.descriptor)
 
     def discard(self) -> None:
         """Throw the file away."""
         os.close(self._descriptor)
-        self._path.unlink(missing_ok=True)
+        Path(self._path).unlink(missing_ok=True)
 
 
-class _Folders:
-    """The folders last used, open, because to open one costs as much as to sync it."""
+class _Folder:
+    """An open folder, made, durably, if need be; it is closed when nobody refers to it any more."""
 
-    def __init__(self) -> None:
-        self._open: OrderedDict[Path, int] = OrderedDict()
-        self._users: dict[int, int] = {}
-        self._lock = Lock()
+    def __init__(self, path: str) -> None:
+        _make_folder(Path(path))
+        self.descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
-    @contextmanager
-    def held(self, path: Path) -> Iterator[int]:
-        with self._lock:
-            descriptor = self._open.pop(path, None)
-            if descriptor is None:
-                _make_folder(path)
-                descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            self._open[path] = descriptor
-            self._users[descriptor] = self._users.get(descriptor, 0) + 1
-        try:
-            yield descriptor
-        except FileNotFoundError:
-            with self._lock:
-                if self._open.get(path) == descriptor:
-                    del self._open[path]
-            raise
-        finally:
-            self._let_go(descriptor)
-
-    def _let_go(self, descriptor: int) -> None:
-        with self._lock:
-            self._users[descriptor] -= 1
-            kept = list(self._open.items())
-            for path, _ in kept[: max(len(kept) - OPEN_FOLDERS, 0)]:
-                del self._open[path]
-            unused = [d for d, users in self._users.items() if users == 0 and d not in self._open.values()]
-            for found in unused:
-                del self._users[found]
-                os.close(found)
+    def __del__(self) -> None:
+        if hasattr(self, "descriptor"):
+            os.close(self.descriptor)
 
 
-@contextmanager
-def _disk_errors() -> Iterator[None]:
-    try:
-        yield
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        sentence = f"the object could not be written to disk: {error.strerror}"
-        raise InboxError(sentence, retry=True, status=Answer.OUT_OF_RESOURCES) from error
+def _not_written(error: OSError) -> InboxError:
+    sentence = f"the object could not be written to disk: {error.strerror}"
+    return InboxError(sentence, retry=True, status=Answer.OUT_OF_RESOURCES)
 
 
 def _write_all(descriptor: int, piece: memoryview) -> None:

@@ -6,18 +6,17 @@ Success is said only when the bytes are durable under their final name and the l
 import logging
 import time
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from threading import Lock
 
 from node.dimse import Request
 from node.errors import Answer, InboxError, LedgerError, NodeError, ObjectError
 from node.file_meta import encode_file_meta
-from node.headers import read_header
-from node.inbox import Draft, Inbox, Kept
+from node.headers import header_ahead, read_header
+from node.inbox import Draft, Inbox
 from node.ledger import Ledger
-from node.ledger.records import Arrival, Association, Outcome, Refusal
+from node.ledger.records import Arrival, Association, Header, Outcome, Refusal
 from node.restraint import Restraint
 from node.settings import Settings
 from node.space import look, pressure
@@ -126,39 +125,30 @@ class Storage:
             sentence = f"the object is larger than intake.maximum_object_mb = {self._largest // MB}"
             raise ObjectError(Reason.TOO_LARGE, sentence, Answer.CANNOT_UNDERSTAND)
 
-    def finish(self, draft: Draft, association: Association, request: Request, syntax: str) -> None:
-        """Keep the file and write it down. Raises NodeError when the object is not taken; the file is gone then."""
-        kept: Kept | None = None
-        try:
-            with draft.content() as content:
-                header = read_header(content, draft.start, syntax, request.sop_class_uid, request.sop_instance_uid)
-            kept = draft.keep(header.study_uid, header.series_uid, header.sop_uid)
-        finally:
-            if kept is None:
-                draft.discard()
-        arrival = Arrival(header, syntax, kept.path, kept.digest, kept.size, association)
+    def record(self, arrival: Arrival) -> None:
+        """Write down an object whose file is kept. Raises NodeError when it is not taken; the file is gone then."""
         try:
             outcome = self._register.record(arrival)
             doubled = outcome is Outcome.DUPLICATE and not self._ledger.mend(arrival)
         except NodeError:
-            self._unless_known(kept)
+            self._unless_known(arrival.path)
             raise
         if doubled:
-            kept.path.unlink(missing_ok=True)
+            arrival.path.unlink(missing_ok=True)
         elif outcome is Outcome.VARIANT:
             sentence = (
-                f"objects of series {header.series_uid} came again with other content: "
+                f"objects of series {arrival.header.series_uid} came again with other content: "
                 "they are kept beside the first ones, which are used"
             )
-            self.note(association, Reason.DIFFERENT_CONTENT, sentence)
+            self.note(arrival.association, Reason.DIFFERENT_CONTENT, sentence)
 
-    def _unless_known(self, kept: Kept) -> None:
+    def _unless_known(self, path: Path) -> None:
         """Remove a file the ledger did not take; when it cannot be asked, the next start of the node finds out."""
         try:
-            if not self._ledger.knows_file(kept.path):
-                kept.path.unlink(missing_ok=True)
+            if not self._ledger.knows_file(path):
+                path.unlink(missing_ok=True)
         except LedgerError:
-            log.warning("%s stays: the ledger cannot be asked about it", kept.path.name)
+            log.warning("%s stays: the ledger cannot be asked about it", path.name)
 
     def note(self, association: Association, code: str, sentence: str) -> None:
         """Write down what belongs to no series; what is about callers only as often as their address may have it."""
@@ -180,22 +170,33 @@ class Reception:
         self._syntax = syntax
         self._error: NodeError | None = None
         self._draft: Draft | None = None
-        with self._remembered():
+        self._ahead: tuple[Header, int] | None = None  # the header, if the first fragment told it
+        with self:
             self._draft = storage.begin(request, syntax, association.calling_ae)
 
     def write(self, piece: memoryview) -> None:
         """Take a fragment of the data set."""
-        if self._draft is not None:
-            with self._remembered():
-                self._draft.write(piece)
-                self._storage.require_size(self._draft.size)
+        draft = self._draft
+        if draft is None:
+            return
+        with self:
+            if draft.size == draft.start:
+                request = self._request
+                self._ahead = header_ahead(piece, self._syntax, request.sop_class_uid, request.sop_instance_uid)
+            draft.write(piece)
+            self._storage.require_size(draft.size)
 
     def finish(self) -> tuple[Answer, str]:
         """End the object and return the status and the comment to answer with."""
-        draft, self._draft = self._draft, None
+        draft = self._draft
         if draft is not None:
-            with self._remembered():
-                self._storage.finish(draft, self._association, self._request, self._syntax)
+            with self:
+                header = self._header(draft)
+                kept = draft.keep(header.study_uid, header.series_uid, header.sop_uid)
+                self._draft = None
+                self._storage.record(
+                    Arrival(header, self._syntax, kept.path, kept.digest, kept.size, self._association)
+                )
         if self._error is None:
             return Answer.SUCCESS, ""
         return self._error.status or Answer.INTERNAL, str(self._error)
@@ -206,18 +207,26 @@ class Reception:
             self._draft.discard()
             self._draft = None
 
-    @contextmanager
-    def _remembered(self) -> Iterator[None]:
-        try:
-            yield
-        except NodeError as error:
-            self._error = error
-        except Exception:
-            # The edge: whatever goes wrong with one object must end in an answer, not in a dead association.
-            log.exception("an object from %s could not be taken", self._association.calling_ae)
-            self._error = NodeError("internal error, see the log of the node", status=Answer.INTERNAL)
-        if self._error is not None:
-            self.discard()
-            log.warning("an object from %s was refused: %s", self._association.calling_ae, self._error)
-            if isinstance(self._error, ObjectError):
-                self._storage.note(self._association, self._error.code, str(self._error))
+    def _header(self, draft: Draft) -> Header:
+        if self._ahead is not None and draft.size - draft.start >= self._ahead[1]:
+            return self._ahead[0]
+        request = self._request
+        with draft.content() as content:
+            return read_header(content, draft.start, self._syntax, request.sop_class_uid, request.sop_instance_uid)
+
+    def __enter__(self) -> None:
+        """Begin a part of the way in which something may go wrong."""
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> bool:
+        """Remember what went wrong. The edge: it must end in an answer, not in a dead association."""
+        if not isinstance(error, Exception):
+            return False
+        if not isinstance(error, NodeError):
+            log.error("an object from %s could not be taken", self._association.calling_ae, exc_info=error)
+            error = NodeError("internal error, see the log of the node", status=Answer.INTERNAL)
+        self._error = error
+        self.discard()
+        log.warning("an object from %s was refused: %s", self._association.calling_ae, error)
+        if isinstance(error, ObjectError):
+            self._storage.note(self._association, error.code, str(error))
+        return True
