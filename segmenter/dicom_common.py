@@ -1,18 +1,21 @@
 """What all result objects share: their maker, their UIDs, and the patient and study they belong to."""
 
 import logging
+import unicodedata
 from copy import deepcopy
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import version
 from types import MappingProxyType
 
+from highdicom import ContributingEquipment
 from highdicom.base import SOPClass
 from pydicom import config
 from pydicom.datadict import keyword_for_tag
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException
+from pydicom.sr.codedict import codes
 from pydicom.uid import UID, ExplicitVRLittleEndian
 from pydicom.valuerep import DA, TM, validate_value
 
@@ -26,7 +29,8 @@ log = logging.getLogger(__name__)
 PRODUCT = "qct-node"
 VERSION = version(PRODUCT)
 IMPLEMENTATION_UID = UID(derive_uid("implementation"))
-SERIES_NUMBER_BASE = 5000  # + the source's number: stable, and behind what a scanner numbers itself
+# + the source's number: stable, behind what a scanner numbers itself, and another for each kind of result
+SERIES_NUMBER_BASES = MappingProxyType({"SEG": 5000, "SR": 6000, "OT": 7000})
 MAX_LENGTH = MappingProxyType({"SH": 16, "LO": 64, "PN": 64, "ST": 1024, "LT": 10240, "AE": 16})  # PS3.5 6.2
 # UI is not among them: a UID must stay what the source says, or the result belongs to another study.
 TEXT_VRS = frozenset({"AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UT"})
@@ -53,6 +57,17 @@ class ResultIdentity:
         )  # fmt: skip
 
 
+def device_uid(identity: ResultIdentity) -> str:
+    """Return the UID of the maker of results: this release with this model; another model is another device."""
+    return derive_uid("device", identity.model_digest, VERSION)
+
+
+def plain(text: str, room: int | None = None) -> str:
+    """Return the text in ASCII, cut to `room` characters: results carry the source's character set, whichever it is."""
+    letters = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
+    return " ".join(letters.encode("ascii", "replace").decode().split())[:room].rstrip()
+
+
 def new_object(series: Series, identity: ResultIdentity, sop_class: str, modality: str, description: str) -> SOPClass:
     """Return an object with patient, study, series, equipment and SOP modules, in a series of its own."""
     kind = f"{modality} {sop_class}"
@@ -60,7 +75,7 @@ def new_object(series: Series, identity: ResultIdentity, sop_class: str, modalit
     result = SOPClass(
         study_instance_uid=series.study_uid,
         series_instance_uid=identity.uid(series, f"{kind} series"),
-        series_number=SERIES_NUMBER_BASE + max(0, int(number_of(series.header, "SeriesNumber") or 0)),
+        series_number=SERIES_NUMBER_BASES[modality] + max(0, int(number_of(series.header, "SeriesNumber") or 0)),
         sop_instance_uid=identity.uid(series, f"{kind} instance"),
         sop_class_uid=sop_class,
         instance_number=1,
@@ -81,7 +96,21 @@ def new_object(series: Series, identity: ResultIdentity, sop_class: str, modalit
     result.file_meta.ImplementationClassUID = IMPLEMENTATION_UID
     result.file_meta.ImplementationVersionName = f"QCT_NODE_{VERSION.replace('.', '_')}"[:16]
     copy_patient_and_study(series.header, result)
+    result.ContributingEquipmentSequence = [_algorithm_item(identity)]
     return result
+
+
+def _algorithm_item(identity: ResultIdentity) -> ContributingEquipment:
+    """Return the item that names the model (PS3.3 C.12.1.1.5); IHE AI Results asks for one per algorithm."""
+    item = ContributingEquipment(
+        manufacturer=PRODUCT,
+        purpose_of_reference=codes.DCM.ProcessingEquipment,  # CID 7005
+        manufacturer_model_name=plain(identity.model_name, MAX_LENGTH["LO"]),
+        software_versions=[plain(identity.model_version, MAX_LENGTH["LO"]), f"{PRODUCT} {VERSION}"],
+        contribution_description=f"Algorithm, {NOTICE}, model SHA-256 {identity.model_digest}",
+    )
+    item.DeviceUID = device_uid(identity)
+    return item
 
 
 def _describe(what: str, identity: ResultIdentity) -> str:
