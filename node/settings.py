@@ -189,10 +189,12 @@ class Segmenter(Section):
     """The model and where it runs; an empty model means the weights shipped with the package.
 
     distal_mm: length kept of each femur from the top of its head along the shaft; 0 follows the scan.
+    calibration: file of calibration phantoms and certificates that turns HU into density; empty = HU only.
     """
 
     model: str = ""
     device: str = "auto"
+    calibration: str = ""
     distal_mm: NonNegativeFloat = 0
 
     @field_validator("distal_mm")
@@ -211,7 +213,8 @@ class SettingsFile(TomlConfigSettingsSource):
     def _read_file(self, path: Path | Traversable) -> dict[str, Any]:
         values: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
         routes = values.get("routes")
-        places = [(values.get("node"), "data"), (values.get("segmenter"), "model")]
+        places = [(values.get("node"), "data")]
+        places += [(values.get("segmenter"), key) for key in ("model", "calibration")]
         places += [(route, "model") for route in routes] if isinstance(routes, list) else []
         for section, key in places:
             if isinstance(section, dict) and isinstance(section.get(key), str) and (section[key] or key == "data"):

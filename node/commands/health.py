@@ -3,6 +3,7 @@
 import importlib.util
 import shutil
 import subprocess
+import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import timedelta
@@ -87,6 +88,8 @@ def _findings(ctx: click.Context) -> Iterator[Finding]:
     for peer in settings.peers:
         yield _try(f"peer {peer.name}", partial(_echo, peer, settings.node.ae_title))
     yield from _models(settings)
+    if settings.segmenter.calibration:
+        yield _calibration(Path(settings.segmenter.calibration))
     yield _disk(pressure(look(settings.data), settings.intake), settings)
     yield _gpu()
 
@@ -129,6 +132,15 @@ def _model(name: str, folder: Path) -> Finding:
     if not weights:
         return Finding(name, ok=False, detail=f"there are no weights (*.safetensors) in {folder}")
     return Finding(name, ok=True, detail=f"{len(weights)} weight files in {folder}")
+
+
+def _calibration(file: Path) -> Finding:
+    """Look whether the file is there and is TOML; what it says is the segmenter's to judge, when the worker starts."""
+    try:
+        tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        return Finding("calibration", ok=False, detail=f"{file} cannot be read: {error}")
+    return Finding("calibration", ok=True, detail=str(file))
 
 
 def _disk(found: Pressure, settings: Settings) -> Finding:

@@ -222,6 +222,16 @@ def test_check_looks_at_everything_and_names_what_is_wrong(run, folder, monkeypa
     assert not (folder / "data").exists()
 
 
+def test_check_looks_for_the_calibration_file(run, folder):
+    (folder / "qct-node.toml").write_text("[segmenter]\ncalibration = 'phantoms.toml'\n")
+    code, out, err = run("check")
+    assert code == 1 and f"WRONG calibration: {folder / 'phantoms.toml'} cannot be read" in out
+    assert "calibration" in err
+    (folder / "phantoms.toml").write_text("mode = 'none'\n")
+    code, out, _ = run("check")
+    assert code == 0 and f"ok    calibration: {folder / 'phantoms.toml'}" in out
+
+
 def test_check_reports_faulty_settings(run, folder):
     (folder / "qct-node.toml").write_text("[node]\nae_title = ''\n")
     code, out, _ = run("check", "--json")

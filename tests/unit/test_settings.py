@@ -84,6 +84,12 @@ def test_relative_data_is_relative_to_the_file(tmp_path, monkeypatch):
     assert load_settings(path).data == Path("/elsewhere")
 
 
+def test_a_relative_calibration_file_is_relative_to_the_settings(tmp_path):
+    path = written(tmp_path, "[segmenter]\ncalibration = 'phantoms.toml'\n")
+    assert load_settings(path).segmenter.calibration == str(path.parent / "phantoms.toml")
+    assert load_settings(written(tmp_path, "[segmenter]\n")).segmenter.calibration == ""
+
+
 def test_all_faults_come_at_once_with_key_value_and_rule(tmp_path, monkeypatch):
     path = written(
         tmp_path,
