@@ -35,6 +35,7 @@ class Reason(StrEnum):
     NO_FEMUR = "no-femur"
     READBACK = "readback"
     MODEL = "model"
+    SETTINGS = "settings"
     CASES = "cases"
 
 
