@@ -52,6 +52,7 @@ class Reason(StrEnum):
     PERSON_CANCELS = "person-cancels"
     SUPERSEDED = "superseded"
     NO_DESTINATION = "no-destination"
+    NO_FEMUR = "no-femur"
     WORKER_DIED = "worker-died"
     UNEXPECTED = "unexpected"
     DELIVERY_REFUSED = "delivery-refused"

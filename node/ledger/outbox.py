@@ -8,6 +8,7 @@ from sqlalchemy import ColumnElement, Connection, func, or_, select, update
 from node.ledger.records import Delivery
 from node.ledger.tables import deliveries, jobs
 from node.ledger.views import Views
+from node.ledger.work import outcome
 from node.states import DeliveryState, JobState, Reason
 
 OPEN = (DeliveryState.WAITING, DeliveryState.SENDING)
@@ -110,7 +111,8 @@ class Outbox(Views):
                 finished_at=self.now(),
             )
         elif not any(row.state in OPEN for row in rows):
-            self._move(connection, job_id, JobState.DELIVERED, code="", reason="", finished_at=self.now())
+            report = connection.execute(select(jobs.c.report).where(jobs.c.id == job_id)).scalar_one()
+            self._move(connection, job_id, JobState.DELIVERED, **outcome(report), finished_at=self.now())
         else:
             waiting = next((row for row in rows if row.state == DeliveryState.WAITING and row.reason), None)
             told = f"{waiting.peer}: {waiting.reason}" if waiting is not None else ""

@@ -1,6 +1,6 @@
 """The worker's side: dispatch, claim with a lease, heartbeat, finish, stop, give back, reap."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -15,6 +15,12 @@ from node.states import DeliveryState, JobState, Reason
 def free(reason: str = "", code: str = "") -> dict[str, Any]:
     """Return the columns of a job no worker holds."""
     return {"worker": "", "stage": "", "lease_until": None, "reason": reason, "code": code}
+
+
+def outcome(report: Mapping[str, Any] | None) -> dict[str, str]:
+    """Return reason and code of a job that ended well: empty, or that there was nothing to outline."""
+    finding = str((report or {}).get("finding", ""))
+    return {"reason": finding, "code": Reason.NO_FEMUR if finding else ""}
 
 
 class Work(Views):
@@ -70,7 +76,8 @@ class Work(Views):
     def finish_job(self, job_id: str, worker: str, made: Sequence[Result], report: dict[str, Any]) -> bool:
         """Record the results, their deliveries and the new state in one transaction; False if the claim is lost.
 
-        report: the segmenter's; its `timings` (stage -> seconds) are shown with the job.
+        report: the segmenter's; its `timings` (stage -> seconds) are shown with the job, and so is its `finding`,
+        the sentence that nothing was found.
         """
         now = self.now()
         with self._write() as connection:
@@ -84,8 +91,10 @@ class Work(Views):
             for result in made:
                 self._add_result(connection, job_id, result, peers)
             sending = bool(peers) and any(result.sop_uid for result in made)
-            values = free() if sending else free("no destination is set: the results stay here", Reason.NO_DESTINATION)
-            values |= {"report": report} if sending else {"report": report, "finished_at": now}
+            values = free(**outcome(report)) | {"report": report}
+            if not sending:
+                told = filter(None, (values["reason"], "no destination is set: the results stay here"))
+                values |= {"reason": "; ".join(told), "code": Reason.NO_DESTINATION, "finished_at": now}
             self._move(connection, job_id, JobState.DELIVERING if sending else JobState.DELIVERED, **values)
             return True
 

@@ -397,6 +397,22 @@ def test_without_a_destination_the_results_stay_and_the_reason_says_so(ledger):
     assert job.finished_at is not None
 
 
+@pytest.mark.parametrize("peers", [(), ("pacs",)])
+def test_that_nothing_was_found_stays_with_the_job(ledger, peers):
+    job_id = running_job(ledger, destinations=peers)
+    report = {"finding": "there is no proximal femur in the scan"}
+    assert ledger.finish_job(
+        job_id, "w", [Result("sr", ledger.data / "results/sr.dcm", "0a", 9, "1.2", "1.2.3")], report
+    )
+    for delivery in ledger.job(job_id).deliveries:
+        ledger.claim_delivery(delivery.id, "me", 30)
+        assert ledger.delivered(delivery.id, "me")
+    job = ledger.job(job_id)
+    assert (job.state, job.code) == (S.DELIVERED, Reason.NO_FEMUR if peers else Reason.NO_DESTINATION)
+    assert job.reason.startswith("there is no proximal femur in the scan")
+    assert ("no destination" in job.reason) == (not peers)
+
+
 def test_a_worker_that_lost_its_claim_records_nothing(ledger):
     job_id = running_job(ledger)
     ledger.cancel(job_id)
