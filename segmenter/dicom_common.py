@@ -1,7 +1,6 @@
 """What all result objects share: their maker, their UIDs, and the patient and study they belong to."""
 
 import logging
-import unicodedata
 from copy import deepcopy
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,6 +19,7 @@ from pydicom.uid import UID, ExplicitVRLittleEndian
 from pydicom.valuerep import DA, TM, validate_value
 
 from segmenter.labels import NOTICE
+from segmenter.plain_text import plain
 from segmenter.series import Series
 from segmenter.slices import number_of
 from segmenter.uids import derive_uid
@@ -60,12 +60,6 @@ class ResultIdentity:
 def device_uid(identity: ResultIdentity) -> str:
     """Return the UID of the maker of results: this release with this model; another model is another device."""
     return derive_uid("device", identity.model_digest, VERSION)
-
-
-def plain(text: str, room: int | None = None) -> str:
-    """Return the text in ASCII, cut to `room` characters: results carry the source's character set, whichever it is."""
-    letters = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
-    return " ".join(letters.encode("ascii", "replace").decode().split())[:room].rstrip()
 
 
 def new_object(series: Series, identity: ResultIdentity, sop_class: str, modality: str, description: str) -> SOPClass:

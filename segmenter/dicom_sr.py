@@ -21,10 +21,11 @@ from pydicom.sr.coding import Code
 from pydicom.uid import Comprehensive3DSRStorage
 
 from segmenter import codes as own
-from segmenter.dicom_common import MAX_LENGTH, PRODUCT, VERSION, ResultIdentity, device_uid, new_object, plain
+from segmenter.dicom_common import MAX_LENGTH, PRODUCT, VERSION, ResultIdentity, device_uid, new_object
 from segmenter.dicom_sr_groups import Source, measurement_groups, sentence
 from segmenter.findings import Findings
 from segmenter.labels import NOTICE
+from segmenter.plain_text import plain
 from segmenter.series import Series
 from segmenter.uids import derive_uid
 

@@ -23,7 +23,7 @@ from pydicom.sr.coding import Code
 
 from segmenter import codes as own
 from segmenter.density.calibration import Calibration
-from segmenter.dicom_common import PRODUCT, ResultIdentity, plain
+from segmenter.dicom_common import PRODUCT, ResultIdentity
 from segmenter.dicom_sr_numbers import (
     asymmetry_numbers,
     calibration_numbers,
@@ -35,6 +35,7 @@ from segmenter.femur import Side
 from segmenter.findings import Findings
 from segmenter.labels import ANATOMICAL_STRUCTURE, LABELS, PROXIMAL_FEMUR
 from segmenter.measure.records import Asymmetry, FemurMeasurements
+from segmenter.plain_text import plain
 from segmenter.series import Series
 
 Group = VolumetricROIMeasurementsAndQualitativeEvaluations | MeasurementsAndQualitativeEvaluations
