@@ -15,6 +15,8 @@ ASSOCIATE_RQ, ASSOCIATE_AC, ASSOCIATE_RJ, DATA_TF, RELEASE_RQ, RELEASE_RP, ABORT
 HEADER = struct.Struct(">BxI")
 PDV_HEADER = struct.Struct(">IBB")
 RELEASE_RESPONSE = HEADER.pack(RELEASE_RP, 4) + bytes(4)
+AHEAD = 4096
+"""Room for the beginning of the next PDU: two of DCMTK's, with their headers, are just longer than our largest."""
 COMMAND, LAST = 1, 2  # bits of the message control header, PS3.8 E.2
 
 
@@ -48,7 +50,7 @@ class Wire:
     def __init__(self, connection: socket.socket, largest: int, patience: float) -> None:
         self._connection = connection
         self._largest = largest
-        self._buffer = memoryview(bytearray(HEADER.size + largest))
+        self._buffer = memoryview(bytearray(HEADER.size + largest + AHEAD))
         self._begin = self._end = 0  # what has come and is not yet read lies in between
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.set_patience(patience)
@@ -57,7 +59,7 @@ class Wire:
         """Set the largest PDU's body; what has come already stays."""
         came = bytes(self._buffer[self._begin : self._end])
         self._largest = largest
-        self._buffer = memoryview(bytearray(max(HEADER.size + largest, len(came))))
+        self._buffer = memoryview(bytearray(max(HEADER.size + largest + AHEAD, len(came))))
         self._buffer[: len(came)] = came
         self._begin, self._end = 0, len(came)
 
@@ -82,9 +84,9 @@ class Wire:
         if length > self._largest:
             raise ProtocolError(f"a PDU of {length} bytes, where {self._largest} are allowed", 6)
         self._fill(HEADER.size + length, socket.MSG_WAITALL)
-        body = self._buffer[self._begin + HEADER.size :][:length]
-        self._begin += HEADER.size + length
-        return kind, body
+        start = self._begin + HEADER.size
+        self._begin = start + length
+        return kind, self._buffer[start : self._begin]
 
     def write(self, data: bytes) -> None:
         """Send bytes. Raises ConnectionEndedError."""
@@ -95,9 +97,11 @@ class Wire:
 
     def _fill(self, wanted: int, flag: int) -> None:
         """Have so many bytes in the buffer. flag: MSG_WAITALL to wait for just these, 0 to take what else is there."""
+        left = self._end - self._begin
+        if left >= wanted:
+            return
         deadline = time.monotonic() + self._patience
-        if self._begin + wanted > len(self._buffer) or self._begin == self._end:
-            left = self._end - self._begin
+        if left == 0 or self._begin + wanted > len(self._buffer):
             self._buffer[:left] = bytes(self._buffer[self._begin : self._end])
             self._begin, self._end = 0, left
         while (missing := self._begin + wanted - self._end) > 0:
