@@ -32,10 +32,12 @@ def choose_stack(images: Sequence[Slice]) -> tuple[Stack, list[str]]:
             raise
         together = f" (together they are none: {refusal})"
     else:
-        if len(large) < 2:
+        runs = _runs(whole.slices, parts)
+        row = [name for name in large if name in runs]  # copies of a slice may all be of one acquisition
+        if len(row) < 2:
             return whole, []
-        if _in_a_row(whole.slices, parts):
-            return whole, [f"{_names(large)} follow each other and were taken as one scan"]
+        if len(runs) == len(set(runs)):
+            return whole, [f"{_names(row)} follow each other and were taken as one scan"]
     if len(large) > 1:
         described = "; ".join(_described(name, part) for name, part in list(large.items())[:NAMED])
         raise SegmenterError(
@@ -67,10 +69,10 @@ def _could_be_the_scan(part: Sequence[Slice]) -> bool:
     return count >= MIN_SLICES and float(depths[-1] - depths[0]) * count / (count - 1) >= MIN_EXTENT_MM
 
 
-def _in_a_row(slices: Sequence[Slice], parts: Parts) -> bool:
-    """Tell whether each part ends before the next begins; two phases whose slices alternate are no scan."""
+def _runs(slices: Sequence[Slice], parts: Parts) -> list[str]:
+    """Return whose slices follow each other; each part once, unless the slices of two phases alternate."""
     names = {image: name for name, part in parts.items() for image in part}
-    return len(list(groupby(slices, key=lambda image: names[image]))) <= len(parts)
+    return [name for name, _ in groupby(slices, key=lambda image: names[image])]
 
 
 def _described(name: str, part: Sequence[Slice]) -> str:

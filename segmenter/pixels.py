@@ -18,7 +18,7 @@ from segmenter.pixel_format import Stored
 
 JPEG_FAMILY = "1.2.840.10008.1.2.4."
 END_OF_IMAGE = b"\xff\xd9"  # EOI of JPEG and JPEG-LS, EOC of JPEG 2000
-LARGE = 64 * 2**20  # bytes; from there on pixels are read from the file one frame after the other
+LARGE = 16 * 2**20  # bytes; from there on pixels are read from the file one frame after the other
 # What pydicom and its decoder plugins raise for pixels missing, cut off, broken or in an unknown syntax.
 DECODER_ERRORS = (
     ValueError, TypeError, LookupError, AttributeError, RuntimeError, OSError, EOFError, zlib.error,
@@ -36,7 +36,7 @@ def open_pixels(path: Path, large: int = LARGE) -> Iterator[tuple[Dataset, Itera
         image = dcmread(path, defer_size=large if path.stat().st_size > large else None)
         if image.file_meta.TransferSyntaxUID == DeflatedExplicitVRLittleEndian:
             image = dcmread(path)  # it is in memory anyway, and places in the file mean nothing
-        pixels = image.get_item("PixelData")
+        pixels = image.get_item("PixelData", keep_deferred=True)
         if pixels is None:
             raise ValueError("there are no pixels")
         if isinstance(pixels, RawDataElement) and pixels.value is None:

@@ -153,7 +153,7 @@ def _geometry(slices: Sequence[Slice], normal: Vector) -> Geometry:
     affine[:3, :3] = np.stack([normal * step + shear, along_column * row_mm, along_row * column_mm], axis=1)
     affine[:3, 3] = origin + normal * start
     geometry = Geometry((len(slices), slices[0].rows, slices[0].columns), affine)
-    _require_extent(np.array(geometry.shape) * geometry.distances)
+    _require_extent(np.round(np.array(geometry.shape) * geometry.distances, 2))
     return geometry
 
 

@@ -68,7 +68,7 @@ def write_ct(folder: Path, spec: CtSpec, edit: Edit = lambda index, ds: None) ->
     order = list(range(spec.shape[0]))
     random.Random(3).shuffle(order)
     folder.mkdir(parents=True, exist_ok=True)
-    files = []
+    files, hu = [], spec.hu()
     for index in range(spec.shape[0]):
         ds = _common(spec, CTImageStorage, f"1.2.826.0.1.3680043.9.1.{index + 1}")
         ds.InstanceNumber = order[index] + 1
@@ -77,7 +77,7 @@ def write_ct(folder: Path, spec: CtSpec, edit: Edit = lambda index, ds: None) ->
         ds.PixelSpacing = _texts(spec.spacing[1:])
         ds.SliceThickness = f"{spec.spacing[0]:g}"
         ds.RescaleSlope, ds.RescaleIntercept, ds.RescaleType = f"{spec.slope:g}", f"{spec.intercept:g}", "HU"
-        ds.PixelData = _stored(spec, spec.hu()[index])
+        ds.PixelData = _stored(spec, hu[index])
         edit(index, ds)
         path = folder / f"{order[index]:03d}.dcm"
         ds.save_as(path, enforce_file_format=True)

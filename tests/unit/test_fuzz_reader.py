@@ -1,5 +1,6 @@
 """Whatever bytes an object holds: the node reads its header or refuses, the segmenter reads it or names a reason."""
 
+import contextlib
 import resource
 import shutil
 import struct
@@ -32,6 +33,7 @@ from node.states import JobState
 from node.uids import CT_CLASSES, valid_uid
 from segmenter.errors import Reason, SegmenterError
 from segmenter.folder import find_series
+from segmenter.pixels import DECODER_ERRORS, open_pixels
 from segmenter.series import read_series
 from segmenter.volume import read_volume
 
@@ -145,6 +147,26 @@ def test_a_volume_or_a_reason(series_folders, tmp_path):
     search()
 
 
+def test_frames_out_of_a_large_file_or_a_reason(series_folders, tmp_path):
+    folders = [folder for folder in series_folders if len(list(folder.iterdir())) == 1]
+
+    @fuzz(100)
+    @given(data=st.data())
+    def search(data):
+        (path,) = data.draw(st.sampled_from(folders)).iterdir()
+        content = path.read_bytes()
+        trial = tmp_path / "trial.dcm"
+        trial.write_bytes(mutated(content, data.draw(mutations(len(content)))))
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        with contextlib.suppress(SegmenterError, *DECODER_ERRORS):
+            read_series([trial])
+            with open_pixels(trial, 0) as (_, frames):
+                assert all(cells.ndim == 2 for cells in frames)
+        assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < MOST_KB
+
+    search()
+
+
 LIES = {
     "Rows": [0, 1, 65535], "Columns": [0, 1, 65535], "BitsAllocated": [0, 1, 8, 32, 64, 65535],
     "BitsStored": [0, 65535], "HighBit": [0, 65535], "PixelRepresentation": [1, 2, 65535],
@@ -154,7 +176,8 @@ LIES = {
     "ImagePositionPatient": [["0", "0", "1e308"], ["-1e308", "1e308", "1e308"], ["0", "0"]],
     "ImageOrientationPatient": [["0"] * 6, ["1e308"] * 6, ["1", "0", "0", "1", "0", "0"]],
     "RescaleSlope": ["0", "1e308", "-1e308", "1e-308"], "RescaleIntercept": ["1e308", "-1e308"],
-    "PlanarConfiguration": [1, 65535],
+    "PlanarConfiguration": [1, 65535], "AcquisitionNumber": ["", "-1", "2147483647"],
+    "GantryDetectorTilt": ["", "1e308", "90"],
 }  # fmt: skip
 
 

@@ -178,6 +178,18 @@ def test_too_little_for_a_femur(tmp_path, spec):
     assert (refusal.value.reason, refusal.value.verdict) == (Reason.TOO_SHORT, Verdict.DECLINED)
 
 
+def test_forty_millimetres_are_enough_however_they_are_rounded(tmp_path):
+    spec = CtSpec(shape=(40, 16, 16), spacing=(1.0, 2.5, 2.5), centre=(0.0, 0.0, -1234.567))
+    assert read_series(write_ct(tmp_path, spec)).geometry.shape == spec.shape
+
+
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_a_few_slices_are_too_short_by_name(tmp_path, count):
+    with pytest.raises(SegmenterError, match=f"the series has {count} slices, needed are 5") as refusal:
+        read_series(write_ct(tmp_path, CtSpec(shape=(count, 24, 28), spacing=(30.0, 2.5, 2.0))))
+    assert (refusal.value.reason, refusal.value.verdict) == (Reason.TOO_SHORT, Verdict.DECLINED)
+
+
 @pytest.mark.parametrize("content", [b"", b"no DICOM at all", b"\0" * 128 + b"DICM"])
 def test_broken_files_are_unreadable(tmp_path, content):
     files = write_ct(tmp_path, CtSpec())

@@ -1,6 +1,7 @@
 """HU of a series: rescale per slice, padding, compressed pixels, and pixels that break off."""
 
 import subprocess
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from ct_factory import CtSpec, write_ct, write_enhanced
 from pydicom import dcmread
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEGLSLossless,
@@ -15,8 +17,13 @@ from pydicom.uid import (
 )
 
 from segmenter.errors import Reason, SegmenterError
+from segmenter.grids import COARSE_MM, OUTSIDE_HU, box_geometry
+from segmenter.pixels import DECODER_ERRORS, LARGE, open_pixels
+from segmenter.resample import reduce
 from segmenter.series import read_series
-from segmenter.volume import OUTSIDE_HU, read_volume
+from segmenter.volume import read_volume
+
+COMPRESSED = (RLELossless, JPEGLSLossless, JPEG2000Lossless)
 
 
 def test_whole_numbers_stay_int16(tmp_path):
@@ -65,7 +72,7 @@ def test_less_than_air_is_cut_off(tmp_path):
     assert set(read_volume(read_series(write_ct(tmp_path, CtSpec(), edit))).ravel()) == {OUTSIDE_HU}
 
 
-@pytest.mark.parametrize("syntax", [RLELossless, JPEGLSLossless, JPEG2000Lossless])
+@pytest.mark.parametrize("syntax", COMPRESSED)
 def test_compressed_pixels_give_the_same_numbers(tmp_path, syntax):
     def edit(index, ds):
         ds.compress(syntax, generate_instance_uid=False)
@@ -145,3 +152,86 @@ def test_deflated_garbage_is_refused(tmp_path):
     with pytest.raises(SegmenterError, match="cannot be read as DICOM") as refusal:
         read_volume(read_series(files))
     assert refusal.value.reason is Reason.UNREADABLE
+
+
+def all_frames(path, large):
+    with open_pixels(path, large) as (image, frames):
+        return image, np.stack(list(frames))
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian, *COMPRESSED])
+def test_a_large_file_read_frame_by_frame_gives_what_it_gives_read_whole(tmp_path, syntax):
+    (path,) = write_enhanced(tmp_path, CtSpec(shape=(14, 64, 72)))
+    ds = dcmread(path)
+    if syntax in COMPRESSED:
+        ds.compress(syntax, generate_instance_uid=False)
+    ds.file_meta.TransferSyntaxUID = syntax
+    ds.save_as(path, implicit_vr=syntax == ImplicitVRLittleEndian, little_endian=True)
+    whole, expected = all_frames(path, LARGE)
+    assert whole.get_item("PixelData").value
+    image, found = all_frames(path, 0)
+    assert image.get_item("PixelData", keep_deferred=True).value is None
+    assert np.array_equal(found, expected)
+    path.write_bytes(path.read_bytes()[:-3000])
+    with pytest.raises(DECODER_ERRORS):
+        all_frames(path, 0)
+
+
+def test_a_large_file_with_fewer_pixels_than_described_is_refused_before_what_follows_them_is_read(tmp_path):
+    (path,) = write_enhanced(tmp_path, CtSpec())
+    ds = dcmread(path)
+    ds.PixelData = ds.PixelData[:-1000]
+    ds.add_new(0xFFFCFFFC, "OB", bytes(4000))  # Data Set Trailing Padding
+    ds.save_as(path)
+    with pytest.raises(ValueError, match="fewer pixels than described"):
+        all_frames(path, 0)
+
+
+def test_deflated_pixels_are_read_however_large(tmp_path):
+    (path,) = write_enhanced(tmp_path, CtSpec())
+    ds = dcmread(path)
+    ds.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    ds.save_as(path)
+    assert np.array_equal(all_frames(path, 0)[1], all_frames(path, LARGE)[1])
+
+
+def peak_bytes(work):
+    """Return the most memory that Python and numpy held for a piece of work, and its result."""
+    tracemalloc.start()
+    try:
+        return work(), tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("write", [write_ct, write_enhanced])
+def test_reading_takes_little_more_memory_than_the_volume(tmp_path, write):
+    series = read_series(write(tmp_path, CtSpec(shape=(40, 512, 512), spacing=(1.0, 0.8, 0.8))))
+    assert sum(path.stat().st_size for path in tmp_path.iterdir()) > LARGE
+    volume, peak = peak_bytes(lambda: read_volume(series))
+    assert peak < 1.25 * volume.nbytes
+
+
+@pytest.mark.parametrize("tilt", [0.0, 15.0])
+def test_the_networks_grids_take_little_memory_whatever_the_scan(tilt):
+    spec = CtSpec(shape=(200, 256, 256), spacing=(1.0, 1.6, 1.6), tilt=tilt)
+    volume, corners = np.zeros(spec.shape, np.int16), spec.geometry.corners()
+    coarse = box_geometry(corners.min(axis=0), corners.max(axis=0), COARSE_MM)
+    reduced, peak = peak_bytes(lambda: reduce(volume, spec.geometry, coarse, OUTSIDE_HU))
+    assert peak < reduced.nbytes + 0.75 * volume.nbytes
+
+
+SIZES = {
+    "0.4 mm": CtSpec(shape=(110, 24, 28), spacing=(0.4, 2.5, 2.0)),
+    "5 mm": CtSpec(shape=(9, 24, 28), spacing=(5.0, 2.5, 2.0)),
+    "five slices": CtSpec(shape=(5, 24, 28), spacing=(8.0, 2.5, 2.0)),
+    "2,000 slices": CtSpec(shape=(2000, 16, 17), spacing=(0.4, 3.0, 3.0)),
+    "long pixels": CtSpec(shape=(12, 90, 14), spacing=(4.0, 0.5, 4.5)),
+}
+
+
+@pytest.mark.parametrize("spec", SIZES.values(), ids=SIZES)
+def test_thin_and_thick_slices_few_and_many(tmp_path, spec):
+    series = read_series(write_enhanced(tmp_path, spec))
+    assert series.geometry.spacing == pytest.approx(spec.spacing)
+    assert np.array_equal(read_volume(series), spec.hu())
