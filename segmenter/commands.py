@@ -16,6 +16,7 @@ from segmenter.report import Report
 SIDES = click.Choice(["left", "right"])
 ONE_PATIENT = {
     "slices", "step", "noise", "fov", "sex", "bone", "metal", "kernel", "position", "crop", "hip", "family",
+    "calibration", "drift",
 }  # fmt: skip
 
 
@@ -71,11 +72,16 @@ def _summary(report: Report) -> str:
 @click.option("--bone", type=click.FloatRange(0, 1), help="0 osteoporotic to 1 dense.")
 @click.option("--metal", type=SIDES, help="A hip prosthesis on this side, which then has no truth.")
 @click.option("--family", type=click.IntRange(0, 23), help="A held-out family of bone shapes.")
+@click.option(
+    "--calibration", default="slab", show_default=True, help="The calibration phantom under the patient.",
+    type=click.Choice(["slab", "mindways", "image-analysis", "qrm-bdc", "qrm-bdc-6", "b-mas"]),
+)  # fmt: skip
+@click.option("--drift", default=0.0, show_default=True, type=click.FloatRange(-10, 10), help="HU scale drift, %.")
 @click.option("--cohort", type=click.IntRange(1, 9999), help="Write so many held-out cases instead.")
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="With --cohort: processes.")
 @click.pass_context
 def phantom(ctx: click.Context, /, cohort: int | None, workers: int, **given: Any) -> None:
-    """Write a synthetic QCT patient: OUT/dicom (CT series) and OUT/truth (masks, densities).
+    """Write a synthetic QCT patient: OUT/dicom (CT series), OUT/truth (masks, densities), OUT/calibration.toml.
 
     With --cohort, a folder of cases for `qct-node evaluate`; broken off, it continues. For investigational use.
     """
@@ -102,7 +108,7 @@ def _patient(*, out: Path, slices: int, **given: Any) -> Path:
         "kernel": Kernel,
         "position": Position,
     }
-    names = {"step": "slice_step_mm", "noise": "noise_hu", "fov": "field_of_view_mm"}
+    names = {"step": "slice_step_mm", "noise": "noise_hu", "fov": "field_of_view_mm", "drift": "drift_percent"}
     wanted: dict[str, Any] = {names.get(k, k): kinds.get(k, lambda v: v)(v) for k, v in given.items() if v is not None}
     with bars(slices=slices) as show:
         return write_phantom(PhantomOptions(slices=slices, **wanted), out, show["slices"])

@@ -25,7 +25,7 @@ class CalibrationMode(StrEnum):
 
 @dataclass(frozen=True)
 class Rod:
-    """One rod of a phantom as it was measured; densities in mg/cm3, HU mean and SD over its core, tilt in degrees.
+    """One rod of a phantom as it was measured; densities in mg/cm3, HU mean and SD over its core.
 
     expected_hu: what the fitted line gives for it. slices: how many were measured.
     """
@@ -60,6 +60,7 @@ class Calibration:
     certificate_date: str = ""
     rods: tuple[Rod, ...] = ()
     warnings: tuple[str, ...] = ()
+    tilt_deg: float | None = None  # between the rods and the table's axis
 
     @property
     def usable(self) -> bool:

@@ -26,7 +26,7 @@ class SliceWriter:
 
     def dataset(self, k: int, image: NDArray[np.float32], shown: NDArray[np.bool_] | None) -> Dataset:
         """Return slice `k` with its file meta; image: HU in stored order, shown: which of its pixels are an image."""
-        name = f"phantom-{self.options}"
+        name = self.options.name
         dataset = Dataset()
         dataset.file_meta = FileMetaDataset()
         dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian

@@ -1,12 +1,13 @@
 """What a synthetic patient and its scan are asked to be."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 import numpy as np
 
 from segmenter.femur import Side
 from segmenter.synth.cohort import family_shape
+from segmenter.synth.phantom_models import MODELS, PhantomModel
 from segmenter.synth.sampling import Wishes
 from segmenter.synth.scanner import Protocol
 
@@ -67,6 +68,8 @@ class PhantomOptions:
     field_of_view_mm: width of the image, None is the whole body, or one hip with `hip`. noise_hu: standard deviation in
     a slice. sex: "F" or "M". bone: 0 osteoporotic to 1 dense. metal: the side with a prosthesis. hip: the only side in
     the image, in a round field of view. family: number of a held-out shape family (`segmenter.synth.cohort`).
+    calibration: key of `segmenter.synth.phantom_models.MODELS`. drift_percent: how much more HU a density gives than
+    the scanner's own line says, as at another tube voltage.
     """
 
     seed: int = 1
@@ -83,6 +86,24 @@ class PhantomOptions:
     crop: Crop | None = None
     hip: Side | None = None
     family: int | None = None
+    calibration: str = field(default="slab", repr=False)
+    drift_percent: float = field(default=0.0, repr=False)
+
+    @property
+    def name(self) -> str:
+        """What the UIDs of the scan are made of; scans without the later options keep theirs."""
+        later = "" if (self.calibration, self.drift_percent) == ("slab", 0.0) else f"-{self.calibration}"
+        return f"phantom-{self}{later and f'{later}-{self.drift_percent:g}'}"
+
+    @property
+    def model(self) -> PhantomModel:
+        """The calibration phantom under the patient."""
+        return MODELS[self.calibration]
+
+    @property
+    def drift(self) -> float:
+        """Drift of the HU scale as a share."""
+        return self.drift_percent / 100
 
     @property
     def field_mm(self) -> float:

@@ -9,11 +9,14 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813
 from numpy.typing import NDArray
 
+from segmenter.density.calibration import Material
 from segmenter.femur import Side
 from segmenter.geometry import Geometry
 from segmenter.phantom.framing import proximal_share, stored, stored_grid
 from segmenter.phantom.options import Position
 from segmenter.synth.patient import Patient
+
+MATERIAL_NAMES = {Material.HA: "hydroxyapatite", Material.K2HPO4: "dipotassium hydrogen phosphate"}
 
 
 @dataclass(eq=False)
@@ -41,12 +44,13 @@ class Truth:
             self.bone_hu[side] += float(hu[mask].sum())
 
     def write(self, folder: Path, position: Position) -> None:
-        """Write masks in stored order and `truth.json`; densities in mg/cm3 hydroxyapatite equivalent, volumes in mL.
+        """Write masks in stored order and `truth.json`; densities in mg/cm3 of the rods' material, volumes in mL.
 
         A side that has a prosthesis or is outside the image has no mask.
         """
         folder.mkdir(exist_ok=True)
         table = self.patient.table
+        slope, intercept = table.line
         grid = stored_grid(self.geometry, position)
         for side, mask in self.masks.items():
             if mask.any():
@@ -54,9 +58,9 @@ class Truth:
         content = {
             "femora": {str(side): self._femur(side) for side in Side},
             "calibration": {
-                "equivalent_material": "hydroxyapatite",
-                "slope_hu_per_mg_cm3": round(table.slope_hu_per_mg_cm3, 6),
-                "intercept_hu": round(table.intercept_hu, 6),
+                "equivalent_material": MATERIAL_NAMES[table.model.material],
+                "slope_hu_per_mg_cm3": round(slope, 6),
+                "intercept_hu": round(intercept, 6),
                 "rods": table.rods(),
             },
             "note": "synthetic patient, for investigational use",

@@ -2,6 +2,7 @@
 
 `OUT/dicom/*.dcm` is the series (CT Image Storage, PS3.3 A.3); `OUT/truth/` holds one mask per femur on the same grid
 (`left.nii.gz`, `right.nii.gz`) and `truth.json` with volumes, densities and the rods of the calibration phantom.
+`OUT/calibration.toml` describes the phantom as a site's settings would.
 """
 
 from collections.abc import Callable, Iterator
@@ -13,13 +14,14 @@ from numpy.typing import NDArray
 
 from segmenter.femur import Side
 from segmenter.geometry import Geometry
+from segmenter.phantom.calibration_file import calibration_file
 from segmenter.phantom.framing import circle, scan_geometry, stored, stored_grid
 from segmenter.phantom.header import SliceWriter
 from segmenter.phantom.options import PhantomOptions
 from segmenter.phantom.truth import Truth
 from segmenter.synth.patient import Patient
 from segmenter.synth.sampling import sample_patient
-from segmenter.synth.scanner import noise, reconstructed
+from segmenter.synth.scanner import drifted, noise, reconstructed
 
 SUB_STEP_MM = 1.25  # slices are averaged from layers at most this thick
 SEED = 20260101  # together with the patient's own: apart from the seeds of training
@@ -40,7 +42,8 @@ def write_scan(
     on_slice: Callable[[int], None] = lambda _: None,
 ) -> Path:
     """Write a scan of a patient who lies on a table; see `write_phantom`."""
-    patient = replace(patient, table=replace(patient.table, with_rods=True))
+    table = replace(patient.table, with_rods=True, model=options.model, drift=options.drift)
+    patient = replace(patient, table=table)
     folder = emptied(out)
     geometry, protocol = scan_geometry(patient, options), options.protocol()
     shown = circle(geometry) if options.hip else None
@@ -48,13 +51,14 @@ def write_scan(
     write = SliceWriter(options, stored_grid(geometry, options.position), patient.sex)
     for k, (hu, inside) in enumerate(render_slices(patient, geometry)):
         truth.add(k, hu, inside)
-        image = reconstructed(hu[None], geometry.spacing, protocol)
+        image = drifted(reconstructed(hu[None], geometry.spacing, protocol), options.drift)
         image += noise(image.shape, geometry.spacing, protocol, rng)
         at = k if options.position.signs[0] > 0 else geometry.shape[0] - 1 - k
         dataset = write.dataset(at, stored(image[0], options.position), shown)
         dataset.save_as(folder / f"{at + 1:04d}.dcm", enforce_file_format=True)
         on_slice(k + 1)
     truth.write(out / "truth", options.position)
+    (out / "calibration.toml").write_text(calibration_file(options.model))
     return folder
 
 

@@ -7,19 +7,15 @@ from numpy.typing import NDArray
 
 from segmenter.geometry import Geometry
 from segmenter.synth.layers import coordinates
-
-ROD_DENSITIES_MG_CM3 = (0.0, 50.0, 100.0, 200.0, 400.0)  # hydroxyapatite equivalent
-ROD_RADIUS_MM = 9.0
-ROD_PITCH_MM = 34.0
-SLAB_HALF_WIDTH_MM = 95.0
-SLAB_THICKNESS_MM = 30.0
+from segmenter.synth.phantom_models import SLAB, PhantomModel
 
 
 @dataclass(frozen=True)
 class CalibrationPhantom:
-    """A water-equivalent slab with five hydroxyapatite rods along z, on a table top.
+    """A water-equivalent slab with rods along z, on a table top.
 
-    HU of a rod = slope_hu_per_mg_cm3 * density + intercept_hu, the same line that holds for bone. Lengths in LPS mm.
+    HU = slope_hu_per_mg_cm3 * density + intercept_hu holds for bone and for the rods' material alike, and `drift`
+    (a share, of another tube voltage) raises both numbers in the image. Lengths in LPS mm.
     """
 
     top_mm: float
@@ -30,6 +26,8 @@ class CalibrationPhantom:
     intercept_hu: float
     with_rods: bool
     prone: bool = False  # then table and phantom are in front of the patient
+    model: PhantomModel = SLAB
+    drift: float = 0.0
 
     @classmethod
     def sample(
@@ -47,27 +45,34 @@ class CalibrationPhantom:
             prone,
         )
 
+    @property
+    def line(self) -> tuple[float, float]:
+        """Slope (HU per mg/cm3) and intercept (HU) as the image shows them, drift included."""
+        return self.slope_hu_per_mg_cm3 * (1 + self.drift), self.intercept_hu * (1 + self.drift)
+
     def rods(self) -> list[dict[str, float]]:
-        """Return centre (LPS mm), density (mg/cm3) and HU of every rod."""
-        middle = (len(ROD_DENSITIES_MG_CM3) - 1) / 2
+        """Return centre (LPS mm), density (mg/cm3) and HU, as the image shows it, of every rod."""
+        middle = (len(self.model.rods) - 1) / 2
+        slope, intercept = self.line
         return [
             {
-                "x_mm": self.centre_x_mm + (n - middle) * ROD_PITCH_MM,
-                "y_mm": self.top_mm + (-1 if self.prone else 1) * SLAB_THICKNESS_MM / 2,
-                "density_mg_cm3": density,
-                "hu": self.slope_hu_per_mg_cm3 * density + self.intercept_hu,
+                "x_mm": self.centre_x_mm + (n - middle) * self.model.pitch_mm,
+                "y_mm": self.top_mm + (-1 if self.prone else 1) * self.model.thickness_mm / 2,
+                "density_mg_cm3": rod.density_mg_cm3,
+                "hu": rod.hu(slope, intercept),
             }
-            for n, density in enumerate(ROD_DENSITIES_MG_CM3)
+            for n, rod in enumerate(self.model.rods)
         ]
 
     def draw(self, hu: NDArray[np.float32], geometry: Geometry) -> None:
-        """Draw table, slab and rods into `hu` `(z, y, x)` in place, only where there was air."""
+        """Draw table, slab and rods into `hu` `(z, y, x)` in place, only where there was air; without the drift."""
         x, y, _ = coordinates(geometry)
         away = self.top_mm - y if self.prone else y - self.top_mm  # from the patient, mm
         if away.max() < -1:
             return
-        slab = (np.abs(x - self.centre_x_mm) < SLAB_HALF_WIDTH_MM) & (away > 0) & (away < SLAB_THICKNESS_MM)
-        couch = away - (SLAB_THICKNESS_MM + 2 if self.with_rods else 2) + 0.0004 * x**2  # curved up at its sides
+        thickness = self.model.thickness_mm
+        slab = (np.abs(x - self.centre_x_mm) < self.model.half_width_mm) & (away > 0) & (away < thickness)
+        couch = away - (thickness + 2 if self.with_rods else 2) + 0.0004 * x**2  # curved up at its sides
         shell = (np.abs(x) < 210) & (couch > 0) & (couch < 28)
         skin = shell & ((couch < 2.5) | (couch > 25.5))
         air = hu < -700
@@ -76,4 +81,5 @@ class CalibrationPhantom:
         if self.with_rods:
             hu[air & slab] = 5 + self.intercept_hu
             for rod in self.rods():
-                hu[air & slab & ((x - rod["x_mm"]) ** 2 + (y - rod["y_mm"]) ** 2 < ROD_RADIUS_MM**2)] = rod["hu"]
+                inside = (x - rod["x_mm"]) ** 2 + (y - rod["y_mm"]) ** 2 < self.model.rod_radius_mm**2
+                hu[air & slab & inside] = rod["hu"] / (1 + self.drift)

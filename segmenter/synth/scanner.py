@@ -9,6 +9,7 @@ from scipy import ndimage
 from segmenter.grids import OUTSIDE_HU
 
 FloatVolume = NDArray[np.float32]
+SOFT_FROM_HU = -200.0  # below it there is gas, which no voltage changes
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,15 @@ def reconstructed(hu: FloatVolume, spacing: tuple[float, float, float], protocol
     if protocol.sharpen:
         image += protocol.sharpen * (image - ndimage.gaussian_filter(image, (0, 1.6 / y, 1.6 / x)))
     return image
+
+
+def drifted(hu: FloatVolume, share: float) -> FloatVolume:
+    """Return HU stretched about water by a share, as another tube voltage does to mineral and fat; air stays air."""
+    if not share:
+        return hu
+    known = (-1024.0, -1000.0, SOFT_FROM_HU, 4000.0)
+    shown = (-1024.0, -1000.0, SOFT_FROM_HU * (1 + share), 4000.0 * (1 + share))
+    return np.interp(hu, known, shown).astype(np.float32)
 
 
 def noise(

@@ -1,0 +1,119 @@
+"""HU -> density for one scan: by a phantom in it, by its scanner's certificate, or not at all and why."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segmenter.density.asynchronous import by_certificate
+from segmenter.density.blocks import make_blocks
+from segmenter.density.calibration import UNCALIBRATED, Calibration, CalibrationMode
+from segmenter.density.gates import WARN_R2, judge
+from segmenter.density.phantom import Found, find_phantom
+from segmenter.density.scanner import Scanner, read_scanner, same
+from segmenter.density.settings import DensitySettings, PhantomSettings
+from segmenter.geometry import Geometry
+from segmenter.series import Series
+
+COMPARED_AT_MG_CM3 = 200.0  # a usual density of a hip
+APART_MG_CM3 = 10.0
+
+
+def calibrate(
+    volume: NDArray[Any], series: Series, femur_masks: Iterable[NDArray[np.bool_]], settings: DensitySettings
+) -> Calibration:
+    """Return the line of a scan, for investigational use; never a guess: with mode NONE `warnings` say why.
+
+    volume: HU `(z, y, x)` on `series.geometry`, whose slices may lie as they like. femur_masks: on the same grid; a
+    phantom lies behind or before them.
+    """
+    if settings.mode == "none":
+        return UNCALIBRATED
+    scanner = read_scanner(series.header)
+    certificate = by_certificate(settings.asynchronous, scanner)
+    if settings.mode == "asynchronous":
+        return certificate
+    phantom = by_phantom(volume, series.geometry, femur_masks, fitting(settings.phantoms, scanner))
+    if phantom.usable:
+        return _compared(phantom, certificate)
+    if settings.mode == "phantom" or not settings.asynchronous:
+        return phantom
+    return _with_warnings(certificate, phantom.warnings)
+
+
+def fitting(phantoms: tuple[PhantomSettings, ...], scanner: Scanner) -> tuple[PhantomSettings, ...]:
+    """Return the phantoms that may lie in a scan of this scanner."""
+    return tuple(
+        phantom
+        for phantom in phantoms
+        if all(
+            same(wanted, seen)
+            for wanted, seen in (
+                (phantom.manufacturer, scanner.manufacturer),
+                (phantom.model, scanner.model),
+                (phantom.station_name, scanner.station_name),
+            )
+            if wanted
+        )
+    )
+
+
+def by_phantom(
+    volume: NDArray[Any], geometry: Geometry, masks: Iterable[NDArray[np.bool_]], phantoms: tuple[PhantomSettings, ...]
+) -> Calibration:
+    """Return the calibration by the one of these phantoms that is in the scan."""
+    if not phantoms:
+        return _refused("no calibration phantom of the settings belongs to this scanner")
+    blocks = make_blocks(volume, geometry, masks)
+    seen = [(phantom, find_phantom(volume, geometry, blocks, phantom)) for phantom in phantoms]
+    judged = [(found.form.count, judge(found)) for _, found in seen if isinstance(found, Found)]
+    if not judged:
+        reasons = "; ".join(f"{phantom.title}: {why}" for phantom, why in seen)
+        return _refused(f"no calibration phantom was found ({reasons})")
+    good = [(count, calibration) for count, calibration in judged if calibration.usable]
+    if not good:
+        return _refused("; ".join(warning for _, calibration in judged for warning in calibration.warnings))
+    return choose(good)
+
+
+def choose(good: list[tuple[int, Calibration]]) -> Calibration:
+    """Return the phantom that the scan shows, of several that fit with their numbers of rods, or refuse to guess.
+
+    One that explains more rods goes first; of as many rods, one that fits well before those that do not.
+    """
+    most = max(count for count, _ in good)
+    rivals = [calibration for count, calibration in good if count == most]
+    well = [calibration for calibration in rivals if (calibration.r2 or 0.0) >= WARN_R2] or rivals
+    if len(well) == 1:
+        return well[0]
+    names = " and ".join(f"{calibration.phantom} {calibration.serial}".strip() for calibration in well)
+    return _refused(f"the rods fit {names} alike: keep one of them in the settings, or give each its station_name")
+
+
+def _compared(phantom: Calibration, certificate: Calibration) -> Calibration:
+    """Return the phantom's calibration, with a warning when the scanner's certificate says otherwise."""
+    if not certificate.usable or certificate.material is not phantom.material:
+        return phantom
+    assert phantom.slope_hu_per_mg_cm3 is not None
+    assert phantom.intercept_hu is not None
+    hu = phantom.slope_hu_per_mg_cm3 * COMPARED_AT_MG_CM3 + phantom.intercept_hu
+    apart = float(certificate.density(hu)) - COMPARED_AT_MG_CM3
+    if abs(apart) <= APART_MG_CM3:
+        return phantom
+    return _with_warnings(
+        phantom,
+        (
+            f"where the phantom gives {COMPARED_AT_MG_CM3:g} mg/cm3 the scanner's certificate gives "
+            f"{COMPARED_AT_MG_CM3 + apart:.0f}: one of them no longer holds",
+        ),
+    )
+
+
+def _with_warnings(calibration: Calibration, more: tuple[str, ...]) -> Calibration:
+    return replace(calibration, warnings=(*more, *calibration.warnings))
+
+
+def _refused(reason: str) -> Calibration:
+    return Calibration(CalibrationMode.NONE, warnings=(reason,))

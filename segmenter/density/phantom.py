@@ -1,0 +1,123 @@
+"""One phantom of the settings in a scan: found, seen to be it, and measured, or why not."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segmenter.density.blocks import Blocks
+from segmenter.density.placement import Placement, join, settle
+from segmenter.density.rods import (
+    AROUND,
+    LEAST_CORE_MM,
+    Cylinder,
+    RodSlices,
+    by_slice,
+    core_radius,
+    cylinder,
+    edge_radius,
+    slice_step,
+)
+from segmenter.density.search import candidates, make_discs
+from segmenter.density.settings import PhantomSettings
+from segmenter.density.template import FloatArray, Template
+from segmenter.geometry import Geometry
+
+EDGE_HU = 30.0  # contrast from which on a rod's edge is seen
+EDGES = 2  # so many rods must show their edge: a row of even patches has none
+EDGE_SHARE, EDGE_MM = 0.2, 1.2  # of the radius, or mm: how exactly it must lie where the settings say
+SLAB_HU, SLAB_SPREAD_HU = (-300.0, 400.0), 80.0  # what lies between the rods of a slab, and how alike
+LEAST_GAP_MM = 4.0  # between rods, for a look at what is there
+
+Sample = Callable[[FloatArray, float], Cylinder]
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """A phantom in the scan. rods: in the order of `form`, which lists them from the lowest LPS x."""
+
+    template: Template
+    placement: Placement
+    form: Template
+    rods: tuple[RodSlices, ...]
+
+
+def find_phantom(volume: NDArray[Any], geometry: Geometry, blocks: Blocks, settings: PhantomSettings) -> Found | str:
+    """Return the phantom with its rods measured, or what speaks against its being there."""
+    template = Template.of(settings)
+    joined = join(candidates(blocks, make_discs(blocks, template.radius), template), blocks)
+    if joined is None:
+        return "no such row of rods"
+    placement = settle(joined, blocks, template)
+    core = core_radius(geometry, placement, template.radius)
+    if core < LEAST_CORE_MM:
+        return f"the voxels are too large for rods of {settings.rod_diameter_mm:g} mm"
+
+    def sample(point: FloatArray, reach: float) -> Cylinder:
+        return cylinder(volume, geometry, placement, point, reach)
+
+    form = placement.form(template)
+    around = [sample(point, AROUND * template.radius) for point in placement.axes(template)]
+    against = _edges_against(around, template) or _slab_against(sample, placement, template, core)
+    if not against:
+        against = _more_rods(sample, placement, template, core)
+    if against:
+        return against
+    step, origin = slice_step(geometry), geometry.affine[2, 3]
+    first, last = ((height - origin) / step for height in (placement.low_mm, placement.high_mm))
+    numbers = np.arange(int(np.ceil(first)), int(np.ceil(last)))
+    return Found(template, placement, form, tuple(by_slice(voxels, core, numbers) for voxels in around))
+
+
+def _outer(template: Template) -> float:
+    """Return how far from an axis the surroundings of a rod reach before the next rod's, mm."""
+    return min(AROUND * template.radius, template.radius + max(0.7 * template.gap, 0.25 * template.radius))
+
+
+def _edges_against(around: list[Cylinder], template: Template) -> str:
+    """Tell what is wrong with the rods' edges: none to be seen, or not where the settings say."""
+    measured = [edge_radius(voxels, template.radius, _outer(template)) for voxels in around]
+    radii = [radius for radius, contrast in measured if abs(contrast) >= EDGE_HU and np.isfinite(radius)]
+    if len(radii) < EDGES:
+        return "what lies in such a row has no edges"
+    allowed = max(EDGE_SHARE * template.radius, EDGE_MM)
+    right = [radius for radius in radii if abs(radius - template.radius) <= allowed]
+    if len(right) < 0.7 * len(radii):
+        return (
+            f"the rods' diameter is about {2 * float(np.median(radii)):.0f} mm, "
+            f"in the settings it is {2 * template.radius:g} mm"
+        )
+    return ""
+
+
+def _slab_against(sample: Sample, placement: Placement, template: Template, core: float) -> str:
+    """Tell whether what lies between the rods is no slab."""
+    if template.settings.layout != "slab" or template.gap < LEAST_GAP_MM:
+        return ""
+    offsets = placement.form(template).offsets
+    middles = placement.axes(template, (offsets[:-1] + offsets[1:]) / 2)
+    reach = min(0.3 * template.gap, core)
+    values = [float(np.median(voxels.hu)) for point in middles if len((voxels := sample(point, reach)).hu)]
+    low, high = SLAB_HU
+    if not values or min(values) < low or max(values) > high or max(values) - min(values) > SLAB_SPREAD_HU:
+        return "what lies between the rods is no slab"
+    return ""
+
+
+def _more_rods(sample: Sample, placement: Placement, template: Template, core: float) -> str:
+    """Tell of a rod beyond the ends or between two: then this is part of another phantom."""
+    offsets = placement.form(template).offsets
+    step = float(np.diff(offsets).mean())
+    places = [offsets[0] - step, offsets[-1] + step]
+    if template.gap > 2 * template.radius:
+        places += list((offsets[:-1] + offsets[1:]) / 2)
+    for point in placement.axes(template, places):
+        voxels = sample(point, AROUND * template.radius)
+        inside = voxels.hu[voxels.distance <= core]
+        radius, contrast = edge_radius(voxels, template.radius, _outer(template))
+        solid = len(inside) > 0 and inside.mean() > SLAB_HU[0]
+        if solid and abs(contrast) > EDGE_HU and abs(radius - template.radius) <= EDGE_SHARE * template.radius:
+            return "there are more rods in the row"
+    return ""

@@ -1,0 +1,166 @@
+"""A phantom's place in the patient: candidates of the blocks joined to a straight phantom, then moved into its rods."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage, optimize
+
+from segmenter.density.blocks import PIXEL_MM, Blocks
+from segmenter.density.search import Candidate
+from segmenter.density.template import FloatArray, Template
+
+MOST_TILT = 0.27  # mm sideways per mm along the table, 15 degrees: beyond it a row of rods is not told from others
+STRAY_MM = 6.0  # of a block's candidate from the straight line; candidates lie anywhere in the middle of their rods
+TURN_STRAY_DEG = 9.0
+LEAST_LENGTH_MM = 30.0
+LEAST_SHARE = 0.25  # of the blocks
+SAMPLES = ((0.3, 6), (0.6, 10), (0.85, 14), (1.0, 18))  # of a rod's radius, points on that circle
+
+
+@dataclass(frozen=True, eq=False)
+class Placement:
+    """Straight parallel rods: the row's middle at height z is (x, y) = middle + z * drift (LPS mm).
+
+    turn_deg: of the row about the table's axis. scale: of the spacing. flipped: the settings' last rod lies at the
+    lowest x. low_mm, high_mm: the heights between which it was seen.
+    """
+
+    middle: FloatArray
+    drift: FloatArray
+    turn_deg: float
+    scale: float
+    flipped: bool
+    low_mm: float
+    high_mm: float
+
+    @property
+    def tilt_deg(self) -> float:
+        """Angle between the rods and the table's axis (the patient's z)."""
+        return float(np.degrees(np.arctan(np.hypot(*self.drift))))
+
+    @property
+    def direction(self) -> FloatArray:
+        """Unit vector along the rods, LPS."""
+        along = np.array([*self.drift, 1.0])
+        unit: FloatArray = along / np.linalg.norm(along)
+        return unit
+
+    def axes(self, template: Template, extra: Sequence[float] | FloatArray = ()) -> FloatArray:
+        """Return points `(n, 3)` of every rod's axis at height 0, LPS mm; of `extra` offsets along the row instead."""
+        offsets = np.asarray(extra if len(extra) else self.form(template).offsets)
+        turn = np.radians(self.turn_deg)
+        row = np.array([np.cos(turn), np.sin(turn), 0.0])
+        row -= (row @ self.direction) * self.direction  # rods stay as far apart as they are, however they are tilted
+        points = np.array([*self.middle, 0.0]) + self.scale * np.outer(offsets, row / np.linalg.norm(row))
+        level: FloatArray = points - points[:, 2:] * np.array([*self.drift, 1.0])
+        return level
+
+    def form(self, template: Template) -> Template:
+        """Return the phantom with the end first that lies at the lowest x."""
+        return template.mirrored if self.flipped else template
+
+
+def join(candidates: Sequence[Candidate], blocks: Blocks) -> Placement | None:
+    """Return the straight phantom that most blocks agree on, or None where too few do."""
+    best: list[Candidate] = []
+    for first, second in combinations(candidates, 2):
+        members = _members(first, second, candidates, blocks)
+        if (len(members), sum(c.r2 for c in members)) > (len(best), sum(c.r2 for c in best)):
+            best = members
+    length = len(best) * blocks.grid.spacing[0]
+    if length < LEAST_LENGTH_MM or len(best) < LEAST_SHARE * blocks.grid.shape[0]:
+        return None
+    heights = blocks.z(np.array([c.block for c in best]))
+    points = np.array([(c.x_mm, c.y_mm) for c in best])
+    drift = _slopes(heights, points)
+    half = blocks.grid.spacing[0] / 2
+    return Placement(
+        np.median(points - heights[:, None] * drift, axis=0),
+        drift,
+        float(np.median([c.turn_deg for c in best])),
+        float(np.mean([c.scale for c in best])),
+        best[0].flipped,
+        float(heights.min() - half),
+        float(heights.max() + half),
+    )
+
+
+def _members(first: Candidate, second: Candidate, candidates: Sequence[Candidate], blocks: Blocks) -> list[Candidate]:
+    """Return the candidates, one a block, that lie on the line through two of them."""
+    if first.block == second.block or not _alike(first, second):
+        return []
+    step = blocks.grid.spacing[0]
+    drift = np.array([second.x_mm - first.x_mm, second.y_mm - first.y_mm]) / ((second.block - first.block) * step)
+    if np.hypot(*drift) > MOST_TILT:
+        return []
+    nearest: dict[int, tuple[float, Candidate]] = {}
+    for other in candidates:
+        if not _alike(first, other):
+            continue
+        x, y = drift * (other.block - first.block) * step
+        away = float(np.hypot(other.x_mm - first.x_mm - x, other.y_mm - first.y_mm - y))
+        if away <= STRAY_MM and away < nearest.get(other.block, (np.inf, other))[0]:
+            nearest[other.block] = (away, other)
+    return [candidate for _, candidate in nearest.values()]
+
+
+def _alike(first: Candidate, second: Candidate) -> bool:
+    return first.flipped == second.flipped and abs(first.turn_deg - second.turn_deg) <= TURN_STRAY_DEG
+
+
+def _slopes(heights: FloatArray, points: FloatArray) -> FloatArray:
+    """Return the median of the slopes between all pairs (Theil and Sen) of x and y over the height."""
+    pairs = [(a, b) for a, b in combinations(range(len(heights)), 2) if heights[a] != heights[b]]
+    steps = [(points[b] - points[a]) / (heights[b] - heights[a]) for a, b in pairs]
+    slopes: FloatArray = np.median(steps, axis=0)
+    return slopes
+
+
+def settle(placement: Placement, blocks: Blocks, template: Template) -> Placement:
+    """Return the placement moved to where the discs of the rods' full width are most even, over all blocks at once."""
+    start = np.array([*placement.middle, *placement.drift, placement.turn_deg, placement.scale])
+    middle_z = (placement.low_mm + placement.high_mm) / 2
+    start[:2] += middle_z * start[2:4]  # turn about the middle: place and tilt then hardly depend on each other
+    steps = np.array([2.0, 2.0, 0.02, 0.02, 2.0, 0.02])
+    blocks_in = [n for n in range(blocks.grid.shape[0]) if placement.low_mm < blocks.z(np.array(n)) < placement.high_mm]
+    pattern = _pattern(template.radius)
+
+    def moved(change: FloatArray) -> Placement:
+        at = start + change * steps
+        tilted = at[:2] - middle_z * at[2:4]
+        return Placement(
+            tilted, at[2:4], float(at[4]), float(at[5]), placement.flipped, placement.low_mm, placement.high_mm
+        )
+
+    def unevenness(change: FloatArray) -> float:
+        return _spread(moved(change), blocks, blocks_in, template, pattern)
+
+    simplex = np.vstack([np.zeros(6), np.eye(6)])
+    options = {"initial_simplex": simplex, "maxfev": 600, "xatol": 0.02, "fatol": 0.01}
+    found = optimize.minimize(unevenness, np.zeros(6), method="Nelder-Mead", options=options)
+    return moved(found.x)
+
+
+def _pattern(radius: float) -> FloatArray:
+    """Return points `(m, 2)` of a disc, mm from its middle."""
+    rings = [(share, 2 * np.pi * np.arange(count) / count) for share, count in SAMPLES]
+    points = [radius * share * np.stack([np.cos(angle), np.sin(angle)], axis=1) for share, angle in rings]
+    return np.concatenate(points)
+
+
+def _spread(
+    placement: Placement, blocks: Blocks, blocks_in: Sequence[int], template: Template, pattern: FloatArray
+) -> float:
+    """Return the mean standard deviation of HU in the rods' discs."""
+    axes = placement.axes(template)
+    heights = blocks.z(np.array(blocks_in))
+    centres = axes[None, :, :2] + heights[:, None, None] * placement.drift
+    points = centres[:, :, None] + pattern
+    columns = (points[..., 0] - blocks.grid.affine[0, 3]) / PIXEL_MM
+    rows = (points[..., 1] - blocks.grid.affine[1, 3]) / PIXEL_MM
+    planes = np.broadcast_to(np.array(blocks_in, float)[:, None, None], rows.shape)
+    hu: NDArray[np.float32] = ndimage.map_coordinates(blocks.images, (planes, rows, columns), order=1, mode="nearest")
+    return float(hu.std(axis=-1).mean())
