@@ -3,6 +3,7 @@
 import gc
 import logging
 import os
+import resource
 import selectors
 import socket
 import threading
@@ -28,6 +29,8 @@ STACK_BYTES = 1 << 20
 COLLECT_AFTER = 20_000
 """New objects before the garbage collector looks at them."""
 MAX_CONNECTIONS = 1500
+FILES = 2 * MAX_CONNECTIONS + 500
+"""Open files of a process: connections, the objects they bring, folders and the ledger."""
 MAX_UNKNOWN_PER_HOST = 128
 """Connections of one address that have not yet asked for an association: a flood of them must leave room for others."""
 
@@ -149,11 +152,20 @@ class Receiver:
                 del self._serving[acceptor]
 
 
+def allow_files(wanted: int = FILES) -> None:
+    """Raise the limit of open files, 1024 as a rule, as far as it is ours to raise."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+
+
 def run(
     settings: Settings, ledger: Ledger, stop: threading.Event, listener: socket.socket | None = None,
     slots: Slots | None = None,
 ) -> None:  # fmt: skip
     """Receive until `stop` is set. Raises NodeError when the port is taken."""
+    allow_files()
     with Receiver(settings, ledger, listener, slots):
         # What is loaded by now stays: the collector need not go through it again and again, which took an eighth of
         # the time of receiving.

@@ -1,6 +1,7 @@
 """Several receiver processes on one port: they share it, its limits and their parent's luck."""
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pynetdicom.sop_class import CTImageStorage
 from serving import REPOSITORY
 
 from node.ledger import Ledger
+from node.scp import FILES
 from node.scu import send_files
 
 
@@ -40,6 +42,28 @@ def test_receivers_share_the_port_and_report_themselves(start_serving, ct_series
     for thread in threads:
         thread.join()
     assert len(serving.rows()) == 24
+
+
+@pytest.mark.parametrize(("soft", "expected"), [(1024, FILES), (FILES + 1, FILES + 1)])
+def test_a_receiver_may_open_as_many_files_as_its_connections_need(start_serving, soft, expected):
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if before[1] != resource.RLIM_INFINITY and before[1] <= FILES:
+        pytest.skip(f"this machine allows {before[1]} files")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, before[1]))
+    try:
+        serving = start_serving(QCT_NODE_INTAKE__RECEIVERS="1")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    [receiver] = serving.receivers()
+    assert resource.prlimit(receiver, resource.RLIMIT_NOFILE) == (expected, before[1])
+
+
+def test_no_more_files_are_asked_for_than_the_administrator_allows():
+    count = "import resource; from node.scp import allow_files; allow_files({}); print(*resource.getrlimit(7))"
+    command = ["bash", "-c", f'ulimit -Sn 200; ulimit -Hn 300; exec {sys.executable} -c "$0"']
+    for wanted, expected in ((250, "250 300"), (10_000, "300 300"), (100, "200 300")):
+        done = subprocess.run([*command, count.format(wanted)], capture_output=True, text=True, check=True)
+        assert done.stdout.strip() == expected
 
 
 def test_a_killed_receiver_is_started_again_and_nobody_is_refused(start_serving, ct_series, poll):
