@@ -154,7 +154,7 @@ class Store:
         connection.execute(insert(events).values(job_id=job_id, at=self.now(), state=state, text=sentence))
 
     def _relative(self, path: Path) -> str:
-        return path.relative_to(self.data).as_posix() if path.is_relative_to(self.data) else str(path)
+        return str(path).removeprefix(f"{self.data}/")
 
 
 @contextmanager
