@@ -33,7 +33,7 @@ from node.web.health import Health, assess
 SHOWN = 200  # jobs on the page; older ones are found by search or in the JSON
 LISTED = 5000  # jobs in /api/jobs
 SEARCH_MAX = 64
-SERVED = {".png": "image/png", ".json": "application/json"}
+SERVED = {".png": "image/png", ".pdf": "application/pdf", ".json": "application/json"}
 EVERYWHERE = {"", "0.0.0.0", "::"}  # noqa: S104 - listening everywhere is no address to send to
 
 HEADERS = {
