@@ -120,7 +120,10 @@ def calibration_lines(calibration: Calibration) -> tuple[str, ...]:
         CalibrationMode.ASYNCHRONOUS: "by certificate, no rods in this scan",
     }[calibration.mode]]  # fmt: skip
     lines.append(f"equivalent material {calibration.material}")
-    lines.append(f"HU = {calibration.slope_hu_per_mg_cm3:.4g} x density {calibration.intercept_hu:+.4g}")
+    assert calibration.intercept_hu is not None
+    sign = "+" if calibration.intercept_hu >= 0 else "-"
+    line = f"HU = {calibration.slope_hu_per_mg_cm3:.4g} x density {sign} {abs(calibration.intercept_hu):.4g}"
+    lines.append(line)
     if calibration.r2 is not None:
         lines.append(f"r2 = {calibration.r2:.4f}")
     if calibration.rods:

@@ -188,10 +188,10 @@ def test_what_to_beware_of_is_said_from_bad_to_mild():
 @pytest.mark.parametrize(
     ("calibration", "expected"),
     [
-        (phantom(), ["phantom in this scan", "equivalent material K2HPO4", "HU = 1.25 x density +4.5", "r2 = 0.9987",
+        (phantom(), ["phantom in this scan", "equivalent material K2HPO4", "HU = 1.25 x density + 4.5", "r2 = 0.9987",
                      "largest residual +3.0 HU", "phantom Mindways Model 3 CT", "serial M3-0815",
                      "certificate of 2023-11-30"]),
-        (certificate(), ["by certificate, no rods in this scan", "equivalent material HA", "HU = 0.9 x density -2",
+        (certificate(), ["by certificate, no rods in this scan", "equivalent material HA", "HU = 0.9 x density - 2",
                          "phantom QRM-BDC", "serial 77", "certificate of 2024-02-29"]),
         (UNCALIBRATED, ["Not calibrated: HU only"]),
     ],
