@@ -119,7 +119,8 @@ class PhantomOptions:
         """Return what the patient shall be; a member of a family is drawn."""
         shape = None if self.family is None else family_shape(rng, self.family)
         metal: Side | bool = self.metal or False
-        return Wishes(self.sex, shape, self.bone, metal, screws=False, prone=self.position.prone)
+        prone = self.position.prone
+        return Wishes(self.sex, shape, self.bone, metal, screws=False, prone=prone, phantom=self.model)
 
     def protocol(self) -> Protocol:
         """Return the scan's protocol; its slices touch each other."""

@@ -42,7 +42,7 @@ def write_scan(
     on_slice: Callable[[int], None] = lambda _: None,
 ) -> Path:
     """Write a scan of a patient who lies on a table; see `write_phantom`."""
-    table = replace(patient.table, with_rods=True, model=options.model, drift=options.drift)
+    table = replace(patient.table, with_rods=True, drift=options.drift)
     patient = replace(patient, table=table)
     folder = emptied(out)
     geometry, protocol = scan_geometry(patient, options), options.protocol()

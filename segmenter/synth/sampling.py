@@ -16,6 +16,7 @@ from segmenter.synth.femur_field import FemurField, femur_field, place
 from segmenter.synth.inclusions import Capsule, belly, beside, lesions, prosthesis, resected, roughened, screws, vessels
 from segmenter.synth.layers import FloatVolume, Layer, noise_layer, signed_distance
 from segmenter.synth.patient import Patient
+from segmenter.synth.phantom_models import SLAB, PhantomModel
 from segmenter.synth.posture import Leg, draw_swings, pose_layers
 from segmenter.synth.tissues import Tissues
 
@@ -29,7 +30,7 @@ class Wishes:
     """What a patient is asked to be; None leaves it to the dice.
 
     sex: "F" or "M". shape: mode weights of the femora in standard deviations. bone: 0 osteoporotic to 1 dense.
-    metal: the side that carries a prosthesis, False for none. prone: the table is in front.
+    metal: the side that carries a prosthesis, False for none. prone: the table is in front. phantom: what lies on it.
     """
 
     sex: str | None = None
@@ -39,6 +40,7 @@ class Wishes:
     screws: bool | None = None
     prone: bool | None = None
     body: int | None = None
+    phantom: PhantomModel = SLAB
 
 
 def sample_patient(rng: np.random.Generator, wishes: Wishes = Wishes()) -> Patient:
@@ -170,9 +172,10 @@ def draw_table(
     rows = np.where((skin.values < 0).any(axis=(0, 2)))[0]
     row = rows.min() if prone else rows.max()
     at = float(skin.geometry.to_patient(np.array([0, row, 0]))[1])
-    return CalibrationPhantom.sample(
+    table = CalibrationPhantom.sample(
         rng, top_mm=at + (-4.0 if prone else 4.0), low_mm=float(extent[0][2]), high_mm=float(extent[1][2]), prone=prone
     )
+    return replace(table, model=wishes.phantom)
 
 
 def with_artefacts(patient: Patient, rng: np.random.Generator, metal: bool) -> Patient:
