@@ -32,3 +32,18 @@ def test_corners_are_the_extreme_voxel_centres():
     assert corners.shape == (8, 3)
     assert corners.min(axis=0).tolist() == [0, 0, 0]
     assert corners.max(axis=0).tolist() == [3, 2, 1]
+
+
+def test_of_tilted_slices_the_planes_are_nearer_than_the_voxels():
+    grid = Geometry.axial((5, 4, 3), (3.0, 0.8, 0.5), (10.0, -20.0, 30.0))
+    assert grid.distances == pytest.approx(grid.spacing)
+    assert grid.normals == pytest.approx(np.eye(3)[::-1])
+    assert grid.tilt_degrees == pytest.approx(0)
+    sheared = grid.affine.copy()
+    sheared[1, 0] = 4.0  # 3 mm up, 4 mm to the back
+    tilted = Geometry(grid.shape, sheared)
+    assert tilted.spacing == pytest.approx((5.0, 0.8, 0.5))
+    assert tilted.distances == pytest.approx((3.0, 0.8 * 3 / 5, 0.5))
+    assert tilted.normals == pytest.approx(np.array([[0, 0, 1], [0, 0.6, -0.8], [1, 0, 0]]))
+    assert tilted.tilt_degrees == pytest.approx(np.degrees(np.arctan2(4, 3)))
+    assert tilted.voxel_volume_mm3 == pytest.approx(3 * 0.8 * 0.5)
