@@ -1,0 +1,12 @@
+"""What all of the benchmarks of receiving have in common: the end."""
+
+import shutil
+
+import pytest
+from bench.receive.servers import EMPTIED
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _remove_at_the_end():
+    yield
+    shutil.rmtree(EMPTIED, ignore_errors=True)
