@@ -16,7 +16,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, 
 from node import headers
 from node.elements import OddError, walk
 from node.errors import Answer, ObjectError
-from node.headers import WANTED, file_header, read_header
+from node.headers import WANTED, file_header, header_ahead, read_header
 from node.states import Reason
 from node.uids import valid_uid
 
@@ -99,6 +99,34 @@ def test_an_overlong_or_unprintable_description_is_tamed():
     header = read(encoded(raw(dataset(), "SeriesDescription", "LO", b"x" * 100 + b"\x1b[2Jy")))
     assert header.series_description == "x" * 64
     assert read(encoded(raw(dataset(), "SeriesDescription", "LO", b"a\x07\x00b"))).series_description == "ab"
+
+
+def data_set(content):
+    meta = dcmread(BytesIO(content), specific_tags=[], stop_before_pixels=True).file_meta
+    return memoryview(content)[144 + meta.FileMetaInformationGroupLength :]
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+def test_the_header_is_known_as_soon_as_the_pixels_begin(syntax):
+    content = encoded(dataset(SeriesDescription="Hip 1.0", PixelSpacing=["0.5", "0.6"]), syntax)
+    whole, body = read(content), data_set(content)
+    pixels_at = len(body) - 32
+    for count in range(len(body) + 1):
+        expected = (whole, len(body)) if count >= pixels_at else None
+        assert header_ahead(body[:count], syntax, CT, "1.2.3.4") == expected
+
+
+@pytest.mark.parametrize(("sop_class", "sop_uid"), [("1.2.840.10008.5.1.4.1.1.4", "1.2.3.4"), (CT, "1.2.3.5")])
+def test_another_object_than_was_said_is_refused_ahead_too(sop_class, sop_uid):
+    with pytest.raises(ObjectError, match="differs between the C-STORE command and the data set"):
+        header_ahead(data_set(encoded(dataset())), ExplicitVRLittleEndian, sop_class, sop_uid)
+
+
+def test_what_is_not_plain_is_not_read_ahead():
+    body = bytearray(data_set(encoded(dataset())))
+    assert header_ahead(memoryview(body), DeflatedExplicitVRLittleEndian, CT, "1.2.3.4") is None
+    body[-36:-32] = b"\xff" * 4  # compressed pixels have no length of their own
+    assert header_ahead(memoryview(body), ExplicitVRLittleEndian, CT, "1.2.3.4") is None
 
 
 def test_only_images_need_pixels():
