@@ -3,6 +3,10 @@
 import hashlib
 import uuid
 
+from pydicom.uid import UID
+
+LABELMAP_STORAGE = UID("1.2.840.10008.5.1.4.1.1.66.7")  # Label Map Segmentation Storage; pydicom 3.0 has no name for it
+
 
 def derive_uid(*parts: str) -> str:
     """Return a UID under 2.25 (PS3.5 B.2: a UUID as one decimal number) made from the ordered parts."""
