@@ -14,6 +14,8 @@ MIN_LENGTH_CUT_MM = 115.0  # of a large one: asked for where the scan ends the b
 BORDER_MM = 1.5  # nearer to the border of the grid than this, the bone is taken as cut by it
 NO_IMAGE_HU = -1000  # beyond the reconstructed circle; bone never lies so near to air
 NO_IMAGE_MM3 = 200.0
+HEAD_CUT = "head cut off by the scan"
+FIELD_CUT = "cut by the field of view"
 
 
 class Side(StrEnum):
@@ -87,9 +89,9 @@ def completeness(
                 continue
             ends_below |= up <= -0.7
             if up > -0.7:
-                reasons.append("head cut off by the scan" if up > 0.7 else "cut by the field of view")
+                reasons.append(HEAD_CUT if up > 0.7 else FIELD_CUT)
     if _beside_nothing(mask, volume) * geometry.voxel_volume_mm3 > NO_IMAGE_MM3:
-        reasons.append("cut by the field of view")
+        reasons.append(FIELD_CUT)
     if _length(mask, geometry) < (MIN_LENGTH_CUT_MM if ends_below else MIN_LENGTH_MM):
         reasons.append("scan ends above or at the lesser trochanter")
     return not reasons, tuple(dict.fromkeys(reasons))

@@ -47,11 +47,28 @@ class Neck:
 
 
 @dataclass(frozen=True)
+class Landmarks:
+    """Where the parts of a femur are, LPS mm: the sphere of the head, the shaft's axis (unit vector, towards the knee).
+
+    head_residual_mm: RMS distance of the head's surface from the sphere. shaft_length_mm: how much shaft is seen.
+    lesser_trochanter_mm: its tip, None = not found.
+    """
+
+    head_centre_mm: tuple[float, float, float]
+    head_radius_mm: float
+    head_residual_mm: float
+    shaft_point_mm: tuple[float, float, float] | None = None
+    shaft_direction: tuple[float, float, float] | None = None
+    shaft_length_mm: float = 0.0
+    lesser_trochanter_mm: tuple[float, float, float] | None = None
+
+
+@dataclass(frozen=True)
 class FemurMeasurements:
     """All of one femur. regions: by name, only those that could be defined; the first is "integral".
 
     total_rule: how the "total" region is cut, in words ("100 mm below the top of the head"), empty = not cut.
-    partial_volume_ml: volume from the network's soft output, None = there is none.
+    partial_volume_ml: volume from the network's soft output, None = there is none. landmarks: None = no head was found.
     """
 
     side: str
@@ -65,6 +82,7 @@ class FemurMeasurements:
     metal_suspected: bool = False
     contrast_suspected: bool = False
     warnings: tuple[str, ...] = ()
+    landmarks: Landmarks | None = None
 
     def region(self, name: str) -> Region | None:
         """Return a region by its name."""

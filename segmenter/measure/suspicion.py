@@ -1,0 +1,89 @@
+"""What may spoil a density: metal in or near the bone, and contrast medium in the vessels in front of it."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from segmenter.femur import Femur, Side, bounding_box
+from segmenter.geometry import Geometry
+from segmenter.grids import OUTSIDE_HU, box_geometry
+from segmenter.measure.axes import Head
+from segmenter.measure.options import MeasureOptions
+from segmenter.resample import reduce
+
+VESSEL_STEP_MM = 1.5
+VESSEL_BLUR_MM = 1.5  # standard deviation: a vessel outlives it, noise does not
+MEDIAL_MM, LATERAL_MM = 45.0, 20.0  # from the head's centre: where the femoral vessels cross the groin
+FRONT_MM = (10.0, 75.0)
+ABOVE_MM, BELOW_MM = 15.0, 75.0
+SECTION_MM2 = (20.0, 350.0)  # of one vessel
+ROUND = 0.3  # share of the circle around a section that it fills; artery and vein side by side are a peanut
+STRAY_MM = 3.0  # from one slice to the next
+
+
+def metal_near(mask: NDArray[np.bool_], volume: NDArray[Any], geometry: Geometry, how: MeasureOptions) -> bool:
+    """Return whether a cluster too bright for bone lies in or near a femur; mask and volume (HU): `(z, y, x)`.
+
+    Dense cortex reaches 1500 to 1900 HU, noise lifts single voxels above: it takes a connected body of some size.
+    """
+    margin = [int(np.ceil(how.near_mm / mm)) for mm in geometry.spacing]
+    box = tuple(slice(max(at.start - m, 0), at.stop + m) for at, m in zip(bounding_box(mask), margin, strict=True))
+    bright = volume[box] > how.metal_hu
+    if np.count_nonzero(bright) * geometry.voxel_volume_mm3 < how.metal_mm3:
+        return False
+    pieces, _ = ndimage.label(bright)
+    return bool(np.bincount(pieces.ravel())[1:].max() * geometry.voxel_volume_mm3 >= how.metal_mm3)
+
+
+def bright_vessels(head: Head, femur: Femur, volume: NDArray[Any], geometry: Geometry, how: MeasureOptions) -> bool:
+    """Return whether a bright tube runs down in front of the hip, as the femoral vessels do after contrast medium.
+
+    In every axial plane round sections between the two HU are looked for that are brightest in the middle (a section
+    of bone is darker there); one that goes on from plane to plane is a vessel.
+    """
+    to_medial = -1.0 if femur.side is Side.LEFT else 1.0
+    reach = np.sort([to_medial * MEDIAL_MM, -to_medial * LATERAL_MM])
+    low = head.centre + np.array((reach[0], -FRONT_MM[1], -BELOW_MM))
+    high = head.centre + np.array((reach[1], -FRONT_MM[0], ABOVE_MM))
+    grid = box_geometry(low, high, VESSEL_STEP_MM)
+    blur = VESSEL_BLUR_MM / VESSEL_STEP_MM
+    hu = ndimage.gaussian_filter(reduce(volume, geometry, grid, OUTSIDE_HU), blur, mode="nearest")
+    bone = reduce(femur.mask, geometry, grid, 0.0) > 0.05
+    longest = _longest_chain([_sections(plane, taken, how) for plane, taken in zip(hu, bone, strict=True)])
+    return longest * VESSEL_STEP_MM >= how.vessel_length_mm
+
+
+def _sections(plane: NDArray[np.float32], bone: NDArray[np.bool_], how: MeasureOptions) -> list[NDArray[np.float64]]:
+    """Return the middles `(2,)`, mm, of what looks like a vessel's section in a plane `(y, x)`."""
+    bright = plane > how.vessel_low_hu
+    pieces, count = ndimage.label(bright)
+    border = np.ones(plane.shape, bool)
+    border[1:-1, 1:-1] = False
+    others = set(np.unique(pieces[border | bone]).tolist())
+    found = []
+    for number in sorted(set(range(1, count + 1)) - others):
+        index = np.argwhere(pieces == number)
+        middle = index.mean(axis=0)
+        area = len(index) * VESSEL_STEP_MM**2
+        radius = (np.linalg.norm(index - middle, axis=1).max() + 0.5) * VESSEL_STEP_MM
+        values = plane[tuple(index.T)]
+        core = plane[tuple(np.rint(middle).astype(int))]
+        fits = SECTION_MM2[0] <= area <= SECTION_MM2[1] and area >= ROUND * np.pi * radius**2
+        if fits and values.max() <= how.vessel_high_hu and core >= values.mean():
+            found.append(middle * VESSEL_STEP_MM)
+    return found
+
+
+def _longest_chain(planes: list[list[NDArray[np.float64]]]) -> int:
+    """Return through how many planes in a row a section can be followed."""
+    longest, before = 0, [(middle, 1) for middle in planes[0]]
+    for plane in planes[1:]:
+        now = []
+        for middle in plane:
+            length = 1 + max((n for last, n in before if np.linalg.norm(middle - last) <= STRAY_MM), default=0)
+            now.append((middle, length))
+            longest = max(longest, length)
+        before = now
+    return longest
