@@ -16,7 +16,7 @@ class Browser:
     """The few WebDriver commands the tests need."""
 
     def __init__(self, driver, options):
-        self._http = httpx.Client(base_url=driver, timeout=60)
+        self._http = httpx.Client(base_url=driver, timeout=180)
         wanted = {"capabilities": {"alwaysMatch": {"browserName": "chrome", "goog:chromeOptions": options}}}
         self._session = self._call("POST", "/session", wanted)["sessionId"]
 
@@ -40,6 +40,22 @@ class Browser:
 
     def click(self, selector):
         self.run(f"document.querySelector({selector!r}).click()")
+
+    def double_click(self, selector):
+        """Click twice in the middle of an element, with the mouse."""
+        clicks = [{"type": kind, "button": 0} for kind in ("pointerDown", "pointerUp") * 2]
+        move = {"type": "pointerMove", "duration": 0, **self._middle(selector)}
+        mouse = {"type": "pointer", "id": "mouse", "parameters": {"pointerType": "mouse"}, "actions": [move, *clicks]}
+        self._do("/actions", actions=[mouse])
+
+    def turn_wheel(self, selector, pixels):
+        """Turn the mouse wheel over the middle of an element; positive is towards the user."""
+        turn = {"type": "scroll", "deltaX": 0, "deltaY": pixels, "duration": 0, **self._middle(selector)}
+        self._do("/actions", actions=[{"type": "wheel", "id": "wheel", "actions": [turn]}])
+
+    def _middle(self, selector):
+        box = self.run(f"return document.querySelector({selector!r}).getBoundingClientRect().toJSON()")
+        return {"x": round(box["x"] + box["width"] / 2), "y": round(box["y"] + box["height"] / 2)}
 
     def devtools(self, command, **params):
         self._do("/goog/cdp/execute", cmd=command, params=params)
@@ -66,6 +82,19 @@ class Browser:
         self._http.close()
 
 
+def started_driver(program: str) -> tuple[subprocess.Popen[str], int]:
+    """Start chromedriver on a port of its choice; when that was taken meanwhile it ends, and is started again."""
+    said: list[str] = []
+    for _ in range(5):
+        driver = subprocess.Popen([program, "--port=0"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        for line in driver.stdout:
+            if "started successfully on port" in line:
+                return driver, int(line.rstrip().rstrip(".").rsplit(" ", 1)[1])
+            said.append(line)
+        driver.wait()
+    raise AssertionError(f"chromedriver does not start: {said}")
+
+
 @contextmanager
 def running_browser(profile: Path, *flags: str) -> Iterator[Browser]:
     """Run a browser with a fresh profile folder; without one skip on a laptop, fail under CI."""
@@ -73,13 +102,9 @@ def running_browser(profile: Path, *flags: str) -> Iterator[Browser]:
     missing = [name for name, path in programs.items() if path is None]
     if missing:
         (pytest.fail if os.environ.get("CI") else pytest.skip)(f"{', '.join(missing)} is not installed")
-    driver = subprocess.Popen(
-        [programs["chromedriver"], "--port=0"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+    driver, port = started_driver(programs["chromedriver"])
     window = None
     try:
-        line = next(line for line in driver.stdout if "started successfully on port" in line)
-        port = int(line.rstrip().rstrip(".").rsplit(" ", 1)[1])
         always = [
             "--headless=new",
             "--no-sandbox",
@@ -93,7 +118,9 @@ def running_browser(profile: Path, *flags: str) -> Iterator[Browser]:
         window = Browser(f"http://127.0.0.1:{port}", {"binary": programs["chromium"], "args": [*always, *flags]})
         yield window
     finally:
-        if window is not None:
-            window.quit()
-        driver.terminate()
-        driver.wait()
+        try:
+            if window is not None:
+                window.quit()
+        finally:
+            driver.terminate()
+            driver.wait()

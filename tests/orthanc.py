@@ -3,12 +3,14 @@
 import json
 import subprocess
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from node.settings import Peer
+
+DICOMWEB = "/usr/share/orthanc/plugins/libOrthancDicomWeb.so"  # Debian's orthanc-dicomweb
 
 
 class Orthanc:
@@ -37,7 +39,9 @@ class Orthanc:
 
 
 @contextmanager
-def running_orthanc(program: str, folder: Path, ports: tuple[int, int], poll: Callable[..., Any]) -> Iterator[Orthanc]:
+def running_orthanc(
+    program: str, folder: Path, ports: tuple[int, int], poll: Callable[..., Any], plugins: Sequence[str] = ()
+) -> Iterator[Orthanc]:
     """Run Orthanc with its data and log in a new folder; ports: DICOM, HTTP."""
     server = Orthanc(*ports)
     folder.mkdir()
@@ -45,6 +49,7 @@ def running_orthanc(program: str, folder: Path, ports: tuple[int, int], poll: Ca
         "StorageDirectory": str(folder), "IndexDirectory": str(folder), "RemoteAccessAllowed": False,
         "HttpPort": server.http_port, "DicomPort": server.dicom_port, "DicomAet": "ORTHANC",
         "AuthenticationEnabled": False, "DicomAlwaysAllowFind": True, "DicomAlwaysAllowStore": True, "StableAge": 1,
+        "Plugins": list(plugins),
     }  # fmt: skip
     (folder / "orthanc.json").write_text(json.dumps(settings))
     with (folder / "orthanc.log").open("wb") as log:

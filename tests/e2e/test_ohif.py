@@ -1,0 +1,169 @@
+"""The SEG in OHIF: names in the panel and both colours on the bone they name, as a reader of a PACS sees them."""
+
+import os
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+import SimpleITK as sitk  # noqa: N813
+from browser import running_browser
+from ohif import running_viewer, viewer_files
+from ohif_canvas import Image, faults
+from ohif_window import FLAGS, OhifWindow
+from orthanc import DICOMWEB, running_orthanc
+from pydicom import dcmread
+from pydicom.uid import generate_uid
+from scipy.ndimage import map_coordinates
+
+from node.scu import send_files
+from segmenter.dicom_common import ResultIdentity
+from segmenter.dicom_seg import write_seg
+from segmenter.femur import Side
+from segmenter.labels import LABELS
+from segmenter.phantom import PhantomOptions, write_phantom
+from segmenter.series import read_series
+from segmenter.volume import read_volume
+
+PATIENT = PhantomOptions(seed=8, slices=40, size=256)
+IDENTITY = ResultIdentity("femur-vnet", "1.2.3", "ab" * 32, "cd" * 32, datetime(2026, 1, 2, 8, 9, 10))
+
+
+class Patient:
+    """A series, its true masks on its own grid, and the InstanceNumber of each slice."""
+
+    def __init__(self, files, masks):
+        self.files, self.masks = files, masks
+        self.series = read_series(files)
+        headers = [dcmread(file, stop_before_pixels=True) for file in files]
+        numbers = {header.SOPInstanceUID: int(header.InstanceNumber) for header in headers}
+        self.numbers = [numbers[uid] for uid in self.series.instance_uids]
+
+    def best_slice(self):
+        """Return the slice in which the smaller of the two femora is largest."""
+        return int(np.argmax(np.min([mask.sum(axis=(1, 2)) for mask in self.masks.values()], axis=0)))
+
+    def image(self, index):
+        """Return a slice as a viewer shows it first, in the window its header asks for."""
+        centre, width = (float(self.series.header[key].value) for key in ("WindowCenter", "WindowWidth"))
+        grey = np.clip((read_volume(self.series)[index] - centre) / width + 0.5, 0, 1)
+        masks = {side: mask[index] for side, mask in self.masks.items()}
+        return Image(grey, self.series.geometry.spacing[1:], masks)
+
+    def in_coronal_slices(self, folder):
+        """Write the same patient as another study, in slices from front to back, one of every four rows."""
+        template, volume = dcmread(self.files[0]), read_volume(self.series)[:, ::4]
+        (z, y, x), origin = self.series.geometry.spacing * np.array([1, 4, 1]), self.series.geometry.affine[:3, 3]
+        template.StudyInstanceUID, template.SeriesInstanceUID = generate_uid(), generate_uid()
+        template.FrameOfReferenceUID = generate_uid()
+        template.ImageOrientationPatient = [1, 0, 0, 0, 0, -1]
+        template.PixelSpacing, template.SliceThickness = [z, x], y
+        template.Rows, template.Columns = volume.shape[0], volume.shape[2]
+        folder.mkdir()
+        for index in range(volume.shape[1]):
+            template.SOPInstanceUID = template.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+            template.InstanceNumber = index + 1
+            top = origin + np.array([0, index * y, (volume.shape[0] - 1) * z])
+            template.ImagePositionPatient = [f"{value:.6f}" for value in top]
+            stored = (volume[::-1, index] - template.RescaleIntercept) / template.RescaleSlope
+            template.PixelData = np.rint(stored).astype("<u2").tobytes()
+            template.save_as(folder / f"{index:03d}.dcm", enforce_file_format=True)
+        masks = {side: np.moveaxis(mask[::-1, ::4], 1, 0) for side, mask in self.masks.items()}
+        return Patient(sorted(folder.iterdir()), masks)
+
+
+@pytest.fixture(scope="module")
+def patient(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("patient") / "synthetic"
+    files = sorted(write_phantom(PATIENT, folder).iterdir())
+    truth = {side: sitk.ReadImage(str(folder / "truth" / f"{side}.nii.gz")) for side in Side}
+    return Patient(files, {side: sitk.GetArrayFromImage(image) > 0 for side, image in truth.items()})
+
+
+@pytest.fixture
+def archive(tmp_path, free_port, tool, poll):
+    program = tool("Orthanc")
+    if not Path(DICOMWEB).exists():
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(f"{DICOMWEB} is not installed")
+    ports = (free_port(), free_port())
+    with running_orthanc(program, tmp_path / "orthanc", ports, poll, [DICOMWEB]) as orthanc:
+        yield orthanc
+
+
+@pytest.fixture
+def address(tmp_path, archive, free_port, tool, poll):
+    """The viewer's, with the archive behind it."""
+    nginx, viewer = tool("nginx"), viewer_files(tool("npm"))
+    with running_viewer(nginx, viewer, tmp_path / "nginx", (free_port(), archive.http_port), poll) as running:
+        yield running
+
+
+@pytest.fixture
+def window(tmp_path, poll):
+    with running_browser(tmp_path / "profile", *FLAGS) as browser:
+        yield OhifWindow(browser, poll)
+
+
+def painted(image, scale=2.0, size=(842, 1075)):
+    """Return a canvas as a viewer would paint it: the image about the centre, colours half through."""
+    axes = (
+        (np.arange(side) - (side - 1) / 2) / (scale * step) + (pixels - 1) / 2
+        for side, step, pixels in zip(size, image.spacing, image.grey.shape, strict=True)
+    )
+    places = np.meshgrid(*axes, indexing="ij")
+    canvas = np.repeat(map_coordinates(image.grey * 255, places, order=1)[..., None], 3, axis=-1)
+    for side, mask in image.masks.items():
+        inside = map_coordinates(mask.astype(float), places, order=0) > 0
+        canvas[inside] = 0.5 * canvas[inside] + 0.5 * np.array(LABELS[side].rgb)
+    return canvas
+
+
+def test_the_eye_of_these_tests_tells_right_from_wrong(patient):
+    index = patient.best_slice()
+    image = patient.image(index)
+    left, right = image.masks[Side.LEFT], image.masks[Side.RIGHT]
+    good = painted(image)
+    assert faults(good, image) == []
+    for wrong in (
+        good[:, ::-1],
+        good[::-1],
+        np.roll(good, 12, axis=1),
+        painted(replace(image, masks={Side.LEFT: right, Side.RIGHT: left})),
+        painted(replace(image, masks={Side.LEFT: left})),
+        painted(replace(image, masks={side: mask[:, ::-1] for side, mask in image.masks.items()})),
+        painted(replace(image, masks={side: np.roll(mask, 1, axis=0) for side, mask in image.masks.items()})),
+        painted(replace(image, grey=patient.image(index + 2).grey)),
+    ):
+        assert faults(wrong, image) != []
+
+
+def test_the_sample_lets_a_viewer_read_and_nothing_else(address):
+    page = httpx.get(f"{address}/viewer")
+    assert "app-config.js" in page.text
+    assert "default-src 'self'" in page.headers["Content-Security-Policy"]
+    assert "sourceName: 'orthanc'" in httpx.get(f"{address}/app-config.js").text
+    for method in ("POST", "PUT", "DELETE"):
+        assert httpx.request(method, f"{address}/dicom-web/studies").status_code == 403
+    assert httpx.get(f"{address}/system").text == page.text  # of the archive only DICOMweb is in reach
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("stored", ["axial", "coronal"])
+def test_both_femora_are_named_and_coloured_on_their_bone(tmp_path, patient, archive, address, window, stored):
+    shown = patient if stored == "axial" else patient.in_coronal_slices(tmp_path / "coronal")
+    seg = write_seg(shown.series, shown.masks, IDENTITY, tmp_path / "seg.dcm")
+    assert all(sent.ok for sent in send_files(archive.peer, [*shown.files, seg], "QCTNODE"))
+
+    with window.evidence(tmp_path):
+        window.open_study(address, shown.series.study_uid)
+        window.open_segmentation()
+        assert window.segments() == ["Left proximal femur", "Right proximal femur"]
+        top = {"axial": "A", "coronal": "H"}[stored]
+        assert (window.side_letter("left"), window.side_letter("top")) == ("R", top)
+        index = shown.best_slice()
+        window.go_to_image(shown.numbers[index], shown.numbers[::-1])
+        image = shown.image(index)
+        window.wait_until_drawn(lambda canvas: faults(canvas, image))
+        assert window.errors() == []

@@ -1,0 +1,135 @@
+"""What a reader does in OHIF, and what the reader then sees: names in the panel, colours in the viewport."""
+
+import base64
+import io
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from browser import Browser
+from ohif_canvas import Canvas
+from PIL import Image
+
+# WebGL without a graphics card, and no way out to other machines.
+FLAGS = (
+    "--use-angle=swiftshader",
+    "--enable-unsafe-swiftshader",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+)
+CANVAS = "canvas.cornerstone-canvas"
+STEP_SECONDS = 120  # a loaded machine draws slowly; nothing waits longer than it must
+WHEEL_NOTCH = 100  # pixels
+
+
+class OhifWindow:
+    """One browser window with the viewer in it."""
+
+    def __init__(self, browser: Browser, poll: Callable[..., Any]) -> None:
+        self._browser, self._poll = browser, poll
+        self._log: list[tuple[str, str]] = []
+        browser.resize(1400, 900)
+
+    def open_study(self, address: str, study: str) -> None:
+        """Open a study and wait until its first image is drawn."""
+        self._browser.open(f"{address}/viewer?StudyInstanceUIDs={study}")
+        self._wait(self.shown_image, "the first image")
+        self.press("Confirm and hide")
+
+    def open_segmentation(self) -> None:
+        """Open the study's only SEG by a double click, say yes to the question, and unfold the panel at the right."""
+        thumbnail = "[data-cy=study-browser-thumbnail-no-image]"
+        self._wait(lambda: self._has(thumbnail), "the SEG in the list of series")
+        self._browser.double_click(thumbnail)
+        self.press("Yes")
+        if not self._has("[data-cy=data-row-title]"):
+            self._browser.click("[data-cy=side-panel-header-right]")
+        self._wait(self.segments, "the list of segments")
+
+    def press(self, label: str) -> None:
+        """Press the button with this label as soon as there is one."""
+        find = f"[...document.querySelectorAll('button')].find(b => b.innerText.trim() === {label!r})"
+        self._wait(lambda: self._browser.run(f"const b = {find}; b?.click(); return !!b"), f"the button '{label}'")
+
+    def series(self) -> list[str]:
+        """Return modality and number of each series in the list at the left."""
+        return self._texts("[data-cy^=study-browser-thumbnail]")
+
+    def segments(self) -> list[str]:
+        """Return the names in the list at the right."""
+        return self._texts("[data-cy=data-row-title]")
+
+    def side_letter(self, edge: str) -> str:
+        """Return the letter at an edge of the viewport, "left" or "top"."""
+        (letter,) = self._wait(lambda: self._texts(f".orientation-marker.{edge}-mid"), f"a letter at the {edge}")
+        return letter
+
+    def shown_image(self) -> int | None:
+        """Return the InstanceNumber in the corner of the viewport."""
+        found = re.search(r"I:\s*(\d+)", " ".join(self._texts("[data-cy=viewport-overlay-bottom-right]")))
+        return int(found[1]) if found else None
+
+    def go_to_image(self, number: int, order: Sequence[int]) -> None:
+        """Turn the wheel, notch by notch, until the image with this InstanceNumber is shown.
+
+        order: all numbers as the viewer has them, which is against the normal of the slices (row x column direction):
+        from the head down, from the back to the front.
+        """
+        while (shown := self.shown_image()) != number:
+            notch = WHEEL_NOTCH if order.index(number) > order.index(shown) else -WHEEL_NOTCH
+            self._browser.turn_wheel(CANVAS, notch)
+            self._wait(lambda before=shown: self.shown_image() not in (before, None), f"the image after {shown}")
+
+    def canvas(self) -> Canvas:
+        """Return what is drawn in the viewport, without letters and buttons: `(row, column, RGB)` 0-255."""
+        address = self._browser.run(f"return document.querySelector('{CANVAS}').toDataURL()")
+        with Image.open(io.BytesIO(base64.b64decode(address.partition(",")[2]))) as picture:
+            return np.asarray(picture.convert("RGB"), float)
+
+    def wait_until_drawn(self, faults: Callable[[Canvas], list[str]]) -> None:
+        """Wait until a look at the canvas finds no fault."""
+        found: list[str] = []
+
+        def right() -> bool:
+            found[:] = faults(self.canvas())
+            return not found
+
+        try:
+            self._wait(right, "the drawing")
+        except AssertionError as error:
+            error.add_note("; ".join(found))
+            raise
+
+    def errors(self) -> list[str]:
+        """Return what the browser has complained about so far."""
+        self._listen()
+        return [message for level, message in self._log if level == "SEVERE"]
+
+    @contextmanager
+    def evidence(self, folder: Path) -> Iterator[None]:
+        """Keep a picture and the browser's log in `folder`; a failure names them and what the page said."""
+        try:
+            yield
+        except BaseException as error:
+            self._listen()
+            error.add_note(f"see {folder / 'ohif.png'}; the browser's log: {self._log}")
+            raise
+        finally:
+            self._browser.picture(folder / "ohif.png")
+
+    def _listen(self) -> None:
+        self._log += [(entry["level"], entry["message"]) for entry in self._browser.console()]
+
+    def _wait(self, condition: Callable[[], Any], what: str) -> Any:
+        return self._poll(condition, STEP_SECONDS, what)
+
+    def _has(self, selector: str) -> bool:
+        return bool(self._browser.run(f"return !!document.querySelector({selector!r})"))
+
+    def _texts(self, selector: str) -> list[str]:
+        found: list[str] = self._browser.run(
+            f"return [...document.querySelectorAll({selector!r})].map(e => e.innerText.trim())"
+        )
+        return found
