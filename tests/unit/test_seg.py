@@ -8,16 +8,15 @@ import numpy as np
 import pytest
 from ct_factory import OBLIQUE, CtSpec, write_ct, write_enhanced
 from pydicom import dcmread
+from seg_factory import IDENTITY, WRITERS, masks_of
 
-from segmenter.dicom_common import ResultIdentity, source_time
-from segmenter.dicom_seg import write_seg
-from segmenter.errors import SegmenterError
+from segmenter.dicom_common import source_time
+from segmenter.dicom_seg import write_labelmap, write_seg
+from segmenter.errors import Reason, SegmenterError, Verdict
 from segmenter.femur import Side
 from segmenter.readback import check_seg
 from segmenter.series import read_series
 from segmenter.uids import derive_uid
-
-IDENTITY = ResultIdentity("femur-vnet", "1.2.3", "ab" * 32, "cd" * 32, datetime(2024, 5, 2, 8, 9, 10, 250000))
 
 
 @pytest.fixture
@@ -30,12 +29,8 @@ def series(tmp_path, spec):
     return read_series(write_ct(tmp_path / "ct", spec))
 
 
-def masks_of(spec):
-    return dict(zip((Side.LEFT, Side.RIGHT), spec.balls(), strict=True))
-
-
-def written(series, masks, path, identity=IDENTITY):
-    return dcmread(write_seg(series, masks, identity, path))
+def written(series, masks, path, identity=IDENTITY, write=write_seg):
+    return dcmread(write(series, masks, identity, path))
 
 
 def frames_of(seg):
@@ -102,22 +97,24 @@ def test_long_model_names_keep_the_version_at_the_end(tmp_path, series, spec):
     assert "for investigational use" in seg.SeriesDescription
 
 
-def test_same_input_gives_the_same_bytes(tmp_path, series, spec):
-    first = write_seg(series, masks_of(spec), IDENTITY, tmp_path / "a.dcm").read_bytes()
+@pytest.mark.parametrize("write", WRITERS.values(), ids=WRITERS)
+def test_same_input_gives_the_same_bytes(tmp_path, series, spec, write):
+    first = write(series, masks_of(spec), IDENTITY, tmp_path / "a.dcm").read_bytes()
     turned = dict(reversed(masks_of(spec).items()))
     again = read_series(sorted((tmp_path / "ct").iterdir(), reverse=True))
-    assert write_seg(again, turned, IDENTITY, tmp_path / "b.dcm").read_bytes() == first
+    assert write(again, turned, IDENTITY, tmp_path / "b.dcm").read_bytes() == first
 
 
-def test_anything_that_changes_the_result_changes_its_uids(tmp_path, series, spec):
+@pytest.mark.parametrize("write", WRITERS.values(), ids=WRITERS)
+def test_anything_that_changes_the_result_changes_its_uids(tmp_path, series, spec, write):
     cut = read_series(sorted(plane.path for plane in series.slices[:-1]))
     small = {side: mask[:-1] for side, mask in masks_of(spec).items()}
     every = masks_of(spec)
     results = [
-        written(series, every, tmp_path / "0.dcm"),
-        written(series, every, tmp_path / "1.dcm", replace(IDENTITY, model_digest="ee" * 32)),
-        written(series, every, tmp_path / "2.dcm", replace(IDENTITY, settings_digest="ee" * 32)),
-        written(cut, small, tmp_path / "3.dcm"),
+        written(series, every, tmp_path / "0.dcm", write=write),
+        written(series, every, tmp_path / "1.dcm", replace(IDENTITY, model_digest="ee" * 32), write),
+        written(series, every, tmp_path / "2.dcm", replace(IDENTITY, settings_digest="ee" * 32), write),
+        written(cut, small, tmp_path / "3.dcm", write=write),
     ]
     assert len({seg.SOPInstanceUID for seg in results}) == len({seg.SeriesInstanceUID for seg in results}) == 4
     assert all(len({s.SOPInstanceUID, s.SeriesInstanceUID, s.StudyInstanceUID}) == 3 for s in results)
@@ -259,8 +256,40 @@ def test_frames_of_an_enhanced_source_are_referenced_by_number(tmp_path, spec):
         assert tuple(str(v) for v in place) == plane.position
 
 
+def test_a_label_map_holds_the_same_femora_in_a_byte_per_voxel(tmp_path, series, spec):
+    masks = masks_of(spec)
+    binary = written(series, masks, tmp_path / "seg.dcm")
+    labels = written(series, masks, tmp_path / "labelmap.dcm", write=write_labelmap)
+    filled = np.flatnonzero((masks[Side.LEFT] | masks[Side.RIGHT]).any(axis=(1, 2)))
+    slab = slice(filled[0], filled[-1] + 1)
+    assert np.array_equal(labels.pixel_array, (masks[Side.LEFT] + 2 * masks[Side.RIGHT])[slab])
+    assert [f.DerivationImageSequence[0].SourceImageSequence[0].ReferencedSOPInstanceUID
+            for f in labels.PerFrameFunctionalGroupsSequence] == list(series.instance_uids[slab])  # fmt: skip
+    assert [item.SegmentNumber for item in labels.SegmentSequence] == [1, 2, 0]
+    assert labels.SegmentSequence[:2] == binary.SegmentSequence  # the same femora, by tracking UID too
+    background = labels.SegmentSequence[2]
+    assert background.SegmentedPropertyTypeCodeSequence[0].CodeValue == "125040"
+    assert (labels.PixelPaddingValue, labels.SegmentationType) == (0, "LABELMAP")
+    assert "for investigational use" in labels.SeriesDescription
+
+
+def test_both_kinds_can_stand_in_one_study(tmp_path, series, spec):
+    both = [written(series, masks_of(spec), tmp_path / name, write=write) for name, write in WRITERS.items()]
+    for keyword in ("SOPInstanceUID", "SeriesInstanceUID", "SeriesNumber", "SeriesDescription"):
+        assert len({seg[keyword].value for seg in both}) == 2
+    organizations = {seg.DimensionOrganizationSequence[0].DimensionOrganizationUID for seg in both}
+    assert len(organizations) == 2
+
+
+def test_one_femur_alone_is_number_one(tmp_path, series, spec):
+    labels = written(series, masks_of(spec, [Side.RIGHT]), tmp_path / "labelmap.dcm", write=write_labelmap)
+    assert set(np.unique(labels.pixel_array)) == {0, 1}
+    assert [item.SegmentLabel for item in labels.SegmentSequence] == ["Right proximal femur", "Background"]
+
+
+@pytest.mark.parametrize("write", WRITERS.values(), ids=WRITERS)
 @pytest.mark.parametrize("fault", ["none", "empty", "overlap", "shape"])
-def test_masks_that_make_no_sense_are_refused(tmp_path, series, spec, fault):
+def test_masks_that_make_no_sense_are_refused(tmp_path, series, spec, fault, write):
     left, right = spec.balls()
     masks = {
         "none": {},
@@ -268,6 +297,7 @@ def test_masks_that_make_no_sense_are_refused(tmp_path, series, spec, fault):
         "overlap": {Side.LEFT: left, Side.RIGHT: left | right},
         "shape": {Side.LEFT: left[1:]},
     }[fault]
-    with pytest.raises(SegmenterError, match="masks must be whole and apart"):
-        write_seg(series, masks, IDENTITY, tmp_path / "seg.dcm")
+    with pytest.raises(SegmenterError, match="masks must be whole and apart") as refusal:
+        write(series, masks, IDENTITY, tmp_path / "seg.dcm")
+    assert (refusal.value.reason, refusal.value.verdict) == (Reason.READBACK, Verdict.FAILED)
     assert not (tmp_path / "seg.dcm").exists()
