@@ -12,6 +12,7 @@ from segmenter.pipeline import SegmentRequest
 from segmenter.pipeline import segment as run
 from segmenter.progress import bars, stages
 from segmenter.report import Report
+from segmenter.results import Wanted
 
 SIDES = click.Choice(["left", "right"])
 ONE_PATIENT = {
@@ -33,13 +34,19 @@ ONE_PATIENT = {
     "--distal-mm", default=None, type=click.FloatRange(80), callback=lambda ctx, param, value: value or 0.0,
     help="Cut each femur so far below the top of its head; default: follow the scan.",
 )  # fmt: skip
+@click.option(
+    "--calibration", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="File of calibration phantoms and certificates; default: HU only.",
+)  # fmt: skip
+@click.option("--labelmap", is_flag=True, help="Write the segmentation a second time, as a label map.")
+@click.option("--mesh", is_flag=True, help="Write a closed surface of every femur: STL and PLY, mm, LPS.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as one JSON document.")
-def segment(dicom_dir: Path, *, as_json: bool, **given: Any) -> None:
-    """Segment the one CT series in DICOM_DIR: DICOM-SEG, picture, report. For investigational use."""
+def segment(dicom_dir: Path, *, as_json: bool, labelmap: bool, mesh: bool, **given: Any) -> None:
+    """Segment and measure the one CT series in DICOM_DIR: SEG, SR, picture, report. For investigational use."""
     from segmenter.folder import find_series
 
     try:
-        request = SegmentRequest(find_series(dicom_dir), **given)
+        request = SegmentRequest(find_series(dicom_dir), wanted=Wanted(labelmap, mesh), **given)
         with stages() as on_stage:
             report = run(request, on_stage)
     except (SegmenterError, OSError) as error:
@@ -48,11 +55,13 @@ def segment(dicom_dir: Path, *, as_json: bool, **given: Any) -> None:
 
 
 def _summary(report: Report) -> str:
-    lines = []
+    lines = [f"{report.finding}: the report says so"] if report.finding else []
     for femur in report.femurs:
         state = "complete" if femur.complete else f"incomplete ({', '.join(femur.incomplete_reasons)})"
-        lines.append(f"{femur.side} femur: {femur.volume_ml:.1f} ml, mean {femur.mean_hu:.0f} HU, {state}")
-    lines += [f"warning: {warning}" for warning in report.warnings]
+        density = f", {femur.vbmd_mg_cm3:.1f} mg/cm3 {femur.equivalent_material}" if femur.equivalent_material else ""
+        lines.append(f"{femur.side} femur: {femur.volume_ml:.1f} ml, mean {femur.mean_hu:.0f} HU{density}, {state}")
+    lines += [f"warning: {femur.side} femur: {warning}" for femur in report.femurs for warning in femur.warnings]
+    lines += [f"warning: {warning}" for warning in (*report.calibration.warnings, *report.warnings)]
     return "\n".join([*lines, *report.outputs])
 
 

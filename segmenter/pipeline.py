@@ -1,4 +1,4 @@
-"""The whole way of one series: DICOM files in; SEG, picture and report out."""
+"""The whole way of one series: DICOM files in; segmentation, measurements, picture and report out."""
 
 import hashlib
 import json
@@ -11,19 +11,30 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from segmenter.density.calibrate import calibrate
+from segmenter.density.settings import DensitySettings, read_density_settings
 from segmenter.dicom_common import ResultIdentity, source_time
-from segmenter.dicom_seg import write_seg
 from segmenter.distal import shorten
-from segmenter.errors import Reason, SegmenterError, Verdict
 from segmenter.femur import Femur
+from segmenter.findings import Findings
 from segmenter.geometry import Geometry
-from segmenter.picture import draw_overlay
-from segmenter.readback import check_seg
-from segmenter.report import ModelReport, Report, describe_objects, describe_series, measure
+from segmenter.measure.femora import measure_femora
+from segmenter.measure.options import MeasureOptions
+from segmenter.report import (
+    NOTHING_FOUND,
+    SCHEMA_VERSION,
+    ModelReport,
+    Report,
+    describe_calibration,
+    describe_measurements,
+    describe_objects,
+    describe_series,
+)
+from segmenter.results import Run, Wanted, Written, check_segmentations, write_reports, write_segmentations
 from segmenter.series import Series, read_series
 from segmenter.volume import read_volume
 
-STAGES = ("read", "locate", "segment", "write", "check")
+STAGES = ("read", "locate", "segment", "measure", "write", "check", "report")
 
 OnStage = Callable[[str], None]
 
@@ -47,7 +58,8 @@ class SegmentRequest:
 
     created: the time the results carry; None takes the source's own, so that the same files always give the
     same bytes. model: folder of weights, None for the product's own. distal_mm: length kept of each femur, from the
-    top of the head along the shaft; 0 follows the scan. settings: what else counts.
+    top of the head along the shaft; 0 follows the scan. calibration: file of settings that turn HU into density, None
+    for HU only. settings: what else counts.
     """
 
     files: Sequence[Path]
@@ -56,6 +68,9 @@ class SegmentRequest:
     model: Path | None = None
     device: str = "auto"
     distal_mm: float = 0.0
+    calibration: Path | None = None
+    measure: MeasureOptions = field(default_factory=MeasureOptions)
+    wanted: Wanted = field(default_factory=Wanted)
     settings: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -74,11 +89,13 @@ def network(model: Path | None = None, device: str = "auto") -> Method:
 
 
 def segment(request: SegmentRequest, on_stage: OnStage = lambda stage: None, method: Method | None = None) -> Report:
-    """Segment one series; write `seg.dcm`, `overlay.png` and `report.json`; return the report.
+    """Segment and measure one series; write the files of `segmenter.results` and `report.json`; return the report.
 
-    on_stage: called with each of STAGES as it begins. method: None loads the network that the request names.
-    Raises SegmenterError for every refusal; a SEG that fails the check is deleted.
+    on_stage: called with each of STAGES as it begins. method: None loads the network that the request names. A scan
+    without a femur gives a report that says so. Raises SegmenterError for every refusal; results that fail the check
+    are deleted.
     """
+    density = read_density_settings(request.calibration)
     method = method or network(request.model, request.device)
     clock = _Clock(on_stage)
     clock("read")
@@ -86,48 +103,63 @@ def segment(request: SegmentRequest, on_stage: OnStage = lambda stage: None, met
     volume = read_volume(series)
     clock("locate")
     femurs = method.find(volume, series.geometry, clock)
-    if not femurs:
-        raise SegmenterError(Reason.NO_FEMUR, "there is no proximal femur in the scan", Verdict.DECLINED)
-    warnings = list(series.warnings)
-    if request.distal_mm:
-        cut = [shorten(femur, series.geometry, request.distal_mm) for femur in femurs]
-        femurs = [femur for femur, _ in cut]
-        warnings += [warning for _, warning in cut if warning]
+    clock("measure")
+    femurs, cut_warnings = _shortened(femurs, series, request.distal_mm)
+    calibration = calibrate(volume, series, [femur.mask for femur in femurs], density)
+    agent = bool(series.header.get("ContrastBolusAgent"))
+    measured = measure_femora(femurs, volume, series.geometry, calibration, request.measure, agent)
+    run = Run(series, volume, tuple(femurs), _identity(request, method, series, density))
     clock("write")
     request.out.mkdir(parents=True, exist_ok=True)
-    masks = {femur.side: femur.mask for femur in femurs}
-    seg = write_seg(series, masks, _identity(request, method, series), request.out / "seg.dcm")
-    rows = tuple(measure(femur, volume, series.geometry) for femur in femurs)
-    picture = draw_overlay(volume, series.geometry, femurs, rows, request.out / "overlay.png")
+    segs = write_segmentations(run, request.wanted, request.out)
     clock("check")
-    try:
-        check_seg(seg, series, masks)
-    except SegmenterError:
-        seg.unlink()
-        raise
+    warnings = (*series.warnings, *cut_warnings, *check_segmentations(run, segs))
+    clock("report")
+    findings = Findings(measured, calibration, warnings)
+    written = write_reports(run, findings, segs, request.wanted, request.out)
     clock.stop()
     target = request.out / "report.json"
-    report = Report(
-        femurs=rows,
-        outputs=tuple(str(path) for path in (seg, picture, target)),
-        objects=describe_objects([seg]),
-        timings=clock.timings,
-        model=ModelReport(method.name, method.version, method.digest),
-        warnings=tuple(warnings),
-        series=describe_series(series),
-    )
+    report = _report(run, findings, written, clock.timings, target)
     target.write_text(report.to_json())
     return report
 
 
-def _identity(request: SegmentRequest, method: Method, series: Series) -> ResultIdentity:
-    distal = {"distal_mm": f"{request.distal_mm:g}"} if request.distal_mm else {}
-    settings = json.dumps({**request.settings, **distal}, sort_keys=True)
+def _shortened(femurs: list[Femur], series: Series, length_mm: float) -> tuple[list[Femur], list[str]]:
+    """Return the femora cut to the length asked for, and warnings of those that are shorter; 0 leaves them."""
+    if not length_mm:
+        return femurs, []
+    cut = [shorten(femur, series.geometry, length_mm) for femur in femurs]
+    return [femur for femur, _ in cut], [warning for _, warning in cut if warning]
+
+
+def _report(run: Run, findings: Findings, written: Written, timings: Mapping[str, float], target: Path) -> Report:
+    femurs, asymmetry = describe_measurements(findings.measurements)
+    model = ModelReport(run.identity.model_name, run.identity.model_version, run.identity.model_digest)
+    return Report(
+        schema_version=SCHEMA_VERSION,
+        finding="" if run.femurs else NOTHING_FOUND,
+        femurs=femurs,
+        asymmetry=asymmetry,
+        calibration=describe_calibration(findings.calibration),
+        outputs=tuple(str(path) for path in (*written.objects, *written.others, target)),
+        objects=describe_objects(written.objects),
+        timings=timings,
+        model=model,
+        settings=dict(findings.measurements.settings),
+        warnings=findings.warnings,
+        series=describe_series(run.series),
+    )
+
+
+def _identity(request: SegmentRequest, method: Method, series: Series, density: DensitySettings) -> ResultIdentity:
+    """Return what the results are made by; every setting that can change a number changes the digest."""
+    values: dict[str, Any] = {**request.settings, **dict(request.measure.described()), "calibration": density.digest}
+    values |= {"distal_mm": request.distal_mm}
     return ResultIdentity(
         model_name=method.name,
         model_version=method.version,
         model_digest=method.digest,
-        settings_digest=hashlib.sha256(settings.encode()).hexdigest(),
+        settings_digest=hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest(),
         created=request.created or source_time(series) or datetime.now(),
     )
 

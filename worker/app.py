@@ -47,7 +47,7 @@ def make_worker_app(settings: Settings, segmenter: Segmenter | None = None) -> W
     app = make_app(settings, WorkerApp)
     app.settings = settings
     chosen = settings.segmenter
-    app.segmenter = segmenter or VNetSegmenter(chosen.model, chosen.device, chosen.distal_mm)
+    app.segmenter = segmenter or VNetSegmenter(chosen.model, chosen.device, chosen.distal_mm, chosen.calibration)
     app.register_task(SegmentTask(settings, app.segmenter))
     app.register_task(DeliverTask(settings))
     return app

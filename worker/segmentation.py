@@ -29,11 +29,19 @@ class Segmenter(Protocol):
         """Load the model into this process, so that no job waits for it."""
 
     def segment(
-        self, files: Sequence[Path], out: Path, created: datetime, on_stage: Callable[[str], None], model: str = ""
+        self,
+        files: Sequence[Path],
+        out: Path,
+        created: datetime,
+        on_stage: Callable[[str], None],
+        model: str = "",
+        *,
+        labelmap: bool = False,
     ) -> Produced:
         """Segment one series into the folder `out`; raises SegmenterError with a verdict.
 
-        model: folder of weights that the job's route names, empty = the segmenter's own.
+        model: folder of weights that the job's route names, empty = the segmenter's own. labelmap: write the
+        segmentation as a label map, too.
         """
 
 
@@ -41,24 +49,43 @@ class Segmenter(Protocol):
 class VNetSegmenter:
     """The shipped segmenter. model: path of the weights, empty = the package's; device: auto, cpu or cuda.
 
-    distal_mm: length kept of each femur, 0 follows the scan.
+    distal_mm: length kept of each femur, 0 follows the scan. calibration: file of its settings, empty = HU only.
     """
 
     model: str = ""
     device: str = "auto"
     distal_mm: float = 0.0
+    calibration: str = ""
 
     def preload(self) -> None:
-        """Load the model; raises SegmenterError when it is absent or not what it should be."""
+        """Load the model; raises SegmenterError when it, or the calibration, is absent or not what it should be."""
+        from segmenter.density.settings import read_density_settings
+
+        read_density_settings(self._calibration)
         _method(self.model, self.device)
 
+    @property
+    def _calibration(self) -> Path | None:
+        return Path(self.calibration) if self.calibration else None
+
     def segment(
-        self, files: Sequence[Path], out: Path, created: datetime, on_stage: Callable[[str], None], model: str = ""
+        self,
+        files: Sequence[Path],
+        out: Path,
+        created: datetime,
+        on_stage: Callable[[str], None],
+        model: str = "",
+        *,
+        labelmap: bool = False,
     ) -> Produced:
         """Run the whole pipeline on one series."""
         from segmenter.pipeline import SegmentRequest, segment
+        from segmenter.results import Wanted
 
-        request = SegmentRequest(files, out, created, distal_mm=self.distal_mm)
+        wanted = Wanted(labelmap=labelmap)
+        request = SegmentRequest(
+            files, out, created, distal_mm=self.distal_mm, calibration=self._calibration, wanted=wanted
+        )
         report = segment(request, on_stage, _method(model or self.model, self.device))
         return Produced(tuple(map(Path, report.outputs)), json.loads(report.to_json()))
 

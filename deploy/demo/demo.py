@@ -44,8 +44,11 @@ name = "demo-archive"
 ae_title = "ARCHIVE"
 host = "127.0.0.1"
 port = {port}
+[segmenter]
+calibration = {calibration}
 """
-FOREIGN = ("QCT_NODE_NODE__", "QCT_NODE_INTAKE__", "QCT_NODE_PEERS", "QCT_NODE_ROUTES")  # another node's settings
+# another node's settings
+FOREIGN = ("QCT_NODE_NODE__", "QCT_NODE_INTAKE__", "QCT_NODE_PEERS", "QCT_NODE_ROUTES", "QCT_NODE_SEGMENTER__CALIB")
 DIRECT = build_opener(ProxyHandler({}))  # what `http_proxy` names cannot reach our loopback
 START_S = 180.0
 STOP_S = 60.0
@@ -142,8 +145,13 @@ def verdict(jobs: list[Job], found: list[Path]) -> None:
     delivered = len(jobs) > len(stopped)
     if stopped and (not delivered or stopped[0]["state"] in ("failed", "held")):
         raise DemoError(f"The study was {stopped[0]['state']}: {stopped[0]['reason']}")
+    nothing = [job["reason"] for job in jobs if job["reason_code"] == "no-femur"]
     if not found:
-        raise DemoError("The node says it has delivered, but the archive holds no segmentation.")
+        raise DemoError(
+            f"Nothing was outlined: {nothing[0]}; the archive holds the report that says so."
+            if nothing
+            else "The node says it has delivered, but the archive holds no segmentation."
+        )
 
 
 def run(study: Path | None, out: Path, timeout_s: float, console: Console) -> None:
@@ -158,7 +166,10 @@ def run(study: Path | None, out: Path, timeout_s: float, console: Console) -> No
         )
         (port,) = matched(r"ready: archive [^ ]+:(\d+) aet ARCHIVE", line)
         settings = out / "qct-node.toml"
-        settings.write_text(SETTINGS.format(data=json.dumps(str(data)), port=port))
+        calibration = "" if study else str(patient / "calibration.toml")
+        settings.write_text(
+            SETTINGS.format(data=json.dumps(str(data)), port=port, calibration=json.dumps(calibration))
+        )
         env = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
         env["QCT_NODE_CONFIG"] = str(settings)
         line = stack.enter_context(running("node", [str(QCT_NODE), "up"], out / "node.log", env))
@@ -172,7 +183,7 @@ def run(study: Path | None, out: Path, timeout_s: float, console: Console) -> No
         jobs = [ask(node, f"/api/jobs/{job['id']}") for job in jobs]
     found = segmentations(archive)
     verdict(jobs, found)
-    show(console, jobs, found, truth_of(study, patient))
+    show(console, jobs, found, truth_of(study, patient), None if study else patient / "truth" / "truth.json")
 
 
 @click.command()

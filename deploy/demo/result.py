@@ -12,10 +12,13 @@ from rich.table import Table
 from score import Segment, dice, read_segments
 
 
-def show(console: Console, jobs: list[Job], found: list[Path], truth: Mapping[str, Path]) -> None:
+def show(
+    console: Console, jobs: list[Job], found: list[Path], truth: Mapping[str, Path], densities: Path | None = None
+) -> None:
     """Print the way of every job, the femora of every segmentation in the archive, and where the files lie.
 
     jobs: with their events. found: the segmentations in the archive. truth: side -> mask; side "" holds all femora.
+    densities: the phantom's `truth.json`.
     """
     for job in jobs:
         console.print(_way(job))
@@ -25,6 +28,9 @@ def show(console: Console, jobs: list[Job], found: list[Path], truth: Mapping[st
         segments = read_segments(path)
         console.print(_femora(segments, measured, truth))
         console.print(f"DICOM-SEG in the archive: {path}", soft_wrap=True, highlight=False)
+    known = json.loads(densities.read_text())["femora"] if densities else {}
+    for report in reports:
+        console.print(_density(report, known))
     for path in (path for job in jobs for path in outputs(job, ".png")):
         console.print(f"picture: {path}", soft_wrap=True, highlight=False)
 
@@ -71,6 +77,22 @@ def _femora(segments: list[Segment], measured: Mapping[str, Any], truth: Mapping
         table.add_row("all, against femur_mask.nii.gz", f"{volume:.1f}", "", f"{dice(segments, truth['']):.3f}")
     for side in sorted(truth.keys() - {""} - {segment.side for segment in segments}):
         table.add_row(f"{side}: not found", "", "", "0.000")
+    return table
+
+
+def _density(report: Mapping[str, Any], known: Mapping[str, Any]) -> Table | str:
+    """Return the integral densities beside what is known of the patient, or the sentence that there are none."""
+    calibration = report["calibration"]
+    if calibration["mode"] == "none":
+        return "density: not calibrated, HU only"
+    material = calibration["equivalent_material"]
+    title = f"Integral density, mg/cm3 {material}, by {calibration['phantom']}, r2 {calibration['r2']:.4f}"
+    table = Table("femur", "measured", "known", title=title, title_justify="left")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for femur in report["femurs"]:
+        truth = known.get(femur["side"], {}).get("integral_vbmd_mg_cm3")
+        table.add_row(femur["side"], f"{femur['vbmd_mg_cm3']:.1f}", "" if truth is None else f"{truth:.1f}")
     return table
 
 

@@ -5,16 +5,17 @@ import json
 import subprocess
 import sys
 from datetime import datetime
+from pathlib import Path
 
 import numpy as np
 import pytest
 from ct_factory import OBLIQUE, CtSpec, write_ct
 from pydicom import dcmread
 
-from segmenter.errors import Reason, SegmenterError, Verdict
+from segmenter.errors import SegmenterError
 from segmenter.femur import Femur, Side
 from segmenter.pipeline import STAGES, Method, SegmentRequest, segment
-from segmenter.report import measure
+from segmenter.results import Wanted
 
 
 def dense(volume, geometry, on_stage):
@@ -28,11 +29,25 @@ def dense(volume, geometry, on_stage):
 
 
 METHOD = Method("dense", "1", "ab" * 32, dense)
+CERTIFICATE = """
+mode = "asynchronous"
+[[asynchronous]]
+manufacturer = "MAKER"
+model = "MODEL"
+station_name = "STATION"
+kvp = 120
+slope_hu_per_mg_cm3 = 1.4
+intercept_hu = 4.0
+equivalent_material = "HA"
+certificate_date = 2024-01-01
+valid_until = 2099-01-01
+"""
 
 
 @pytest.fixture
 def spec():
-    return CtSpec(orientation=OBLIQUE)
+    scanner = {"Manufacturer": "MAKER", "ManufacturerModelName": "MODEL", "StationName": "STATION", "KVP": "120"}
+    return CtSpec(orientation=OBLIQUE, tags=scanner)
 
 
 @pytest.fixture
@@ -48,10 +63,13 @@ def test_files_in_results_out(tmp_path, files, spec):
     report = segment(SegmentRequest(files, tmp_path / "out"), stages.append, METHOD)
     assert tuple(stages) == tuple(report.timings) == STAGES
     assert all(seconds >= 0 for seconds in report.timings.values())
-    assert [path.name for path in sorted((tmp_path / "out").iterdir())] == ["overlay.png", "report.json", "seg.dcm"]
+    assert [path.name for path in sorted((tmp_path / "out").iterdir())] == [
+        "overlay.pdf", "overlay.png", "report.json", "sc.dcm", "seg.dcm", "sr.dcm",
+    ]  # fmt: skip
     seg = dcmread(tmp_path / "out" / "seg.dcm")
     assert seg.pixel_array.sum() == sum(ball.sum() for ball in spec.balls())
-    (item,) = report.objects
+    item, sr, sc = report.objects
+    assert [dcmread(other.path).Modality for other in (sr, sc)] == ["SR", "OT"]
     assert (item.sop_instance_uid, item.series_uid) == (seg.SOPInstanceUID, seg.SeriesInstanceUID)
     assert item.sha256 == hashlib.sha256((tmp_path / "out" / "seg.dcm").read_bytes()).hexdigest()
 
@@ -60,7 +78,7 @@ def test_report_holds_the_contract(tmp_path, files, spec):
     report = segment(SegmentRequest(files, tmp_path / "out"), method=METHOD)
     written = json.loads((tmp_path / "out" / "report.json").read_text())
     assert written == json.loads(report.to_json())
-    assert list(written) == ["femurs", "outputs", "objects", "timings", "model", "warnings", "series", "notice"]
+    assert set(written) >= {"femurs", "outputs", "objects", "timings", "model", "warnings", "series", "notice"}
     left, right = written["femurs"]
     balls = spec.balls()
     assert [left["voxels"], right["voxels"]] == [int(ball.sum()) for ball in balls]
@@ -76,8 +94,10 @@ def test_report_holds_the_contract(tmp_path, files, spec):
 
 def test_a_second_run_gives_the_same_bytes(tmp_path, files):
     for name in ("a", "b"):
-        segment(SegmentRequest(files, tmp_path / name), method=METHOD)
-    assert (tmp_path / "a/seg.dcm").read_bytes() == (tmp_path / "b/seg.dcm").read_bytes()
+        segment(SegmentRequest(files, tmp_path / name, wanted=Wanted(labelmap=True, mesh=True)), method=METHOD)
+    for path in (tmp_path / "a").iterdir():
+        if path.name != "report.json":  # it holds seconds and paths
+            assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes(), path.name
     assert dcmread(tmp_path / "a/seg.dcm").ContentDate == "20240501"
 
 
@@ -89,13 +109,49 @@ def test_created_and_settings_go_into_the_object(tmp_path, files):
     assert plain.objects[0].sop_instance_uid != tuned.objects[0].sop_instance_uid
 
 
-def test_no_femur_is_declined_and_leaves_nothing(tmp_path, spec):
+def test_no_femur_gives_a_report_that_says_so(tmp_path, spec):
     water = np.full(spec.shape[1:], 1024, "<u2").tobytes()
     files = write_ct(tmp_path / "ct", spec, lambda k, ds: setattr(ds, "PixelData", water))
-    with pytest.raises(SegmenterError, match="no proximal femur") as refusal:
-        segment(SegmentRequest(files, tmp_path / "out"), method=METHOD)
-    assert (refusal.value.reason, refusal.value.verdict) == (Reason.NO_FEMUR, Verdict.DECLINED)
-    assert not (tmp_path / "out").exists()
+    report = segment(SegmentRequest(files, tmp_path / "out", wanted=Wanted(labelmap=True, mesh=True)), method=METHOD)
+    assert (report.finding, report.femurs) == ("there is no proximal femur in the scan", ())
+    assert [dcmread(item.path).Modality for item in report.objects] == ["SR", "OT"]
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert names == {"sr.dcm", "sc.dcm", "overlay.png", "overlay.pdf", "report.json"}
+
+
+def test_label_map_and_meshes_are_written_when_wanted(tmp_path, files):
+    report = segment(SegmentRequest(files, tmp_path / "out", wanted=Wanted(labelmap=True, mesh=True)), method=METHOD)
+    names = [Path(path).name for path in report.outputs]
+    assert names == [
+        "seg.dcm", "labelmap.dcm", "sr.dcm", "sc.dcm", "overlay.png", "overlay.pdf",
+        "left.stl", "left.ply", "right.stl", "right.ply", "report.json",
+    ]  # fmt: skip
+    assert {path.name for path in (tmp_path / "out").iterdir()} == set(names)
+    series = [item.series_uid for item in report.objects]
+    assert len(set(series)) == 4
+
+
+def test_faulty_calibration_settings_are_told_before_any_work(tmp_path, files):
+    path = tmp_path / "calibration.toml"
+    path.write_text("mode = 'guess'\n")
+    stages = []
+    with pytest.raises(SegmenterError, match="mode"):
+        segment(SegmentRequest(files, tmp_path / "out", calibration=path), stages.append, METHOD)
+    assert stages == []
+
+
+def test_other_calibration_settings_make_other_results(tmp_path, files):
+    path = tmp_path / "calibration.toml"
+    path.write_text(CERTIFICATE)
+    plain = segment(SegmentRequest(files, tmp_path / "a"), method=METHOD)
+    report = segment(SegmentRequest(files, tmp_path / "b", calibration=path), method=METHOD)
+    assert {item.sop_instance_uid for item in plain.objects}.isdisjoint(
+        item.sop_instance_uid for item in report.objects
+    )
+    assert (plain.calibration.mode, plain.femurs[0].vbmd_mg_cm3) == ("none", None)
+    assert (report.calibration.mode, report.calibration.equivalent_material) == ("asynchronous", "HA")
+    assert report.femurs[0].vbmd_mg_cm3 == pytest.approx((900 - 4) / 1.4, abs=1e-3)
+    assert report.femurs[0].equivalent_material == "HA"
 
 
 def test_a_seg_that_fails_the_check_is_deleted(tmp_path, files):
@@ -109,16 +165,6 @@ def test_a_seg_that_fails_the_check_is_deleted(tmp_path, files):
         segment(SegmentRequest(files, tmp_path / "out"), disk_fault, METHOD)
     assert not seg.exists()
     assert not (tmp_path / "out" / "report.json").exists()
-
-
-def test_measure_averages_only_under_the_mask():
-    geometry = CtSpec().geometry
-    mask = np.zeros(geometry.shape, bool)
-    mask[2, 3, 4:6] = True
-    volume = np.full(geometry.shape, -1000, np.int16)
-    volume[2, 3, 4:6] = 100, 201
-    row = measure(Femur(Side.LEFT, mask, True), volume, geometry)
-    assert (row.voxels, row.volume_ml, row.mean_hu) == (2, 0.03, 150.5)
 
 
 def command(*args):

@@ -21,8 +21,6 @@ from segmenter.page.panel import Mark, Scan, draw_panel
 from segmenter.page.plot import draw_plot, ticks
 from segmenter.page.sheet import BOTTOM, HALF, PAGE, Subject, draw_page, half_of, panels_of
 from segmenter.page.views import AXIAL, CORONAL, Frame, cuts_through
-from segmenter.picture import draw_overlay
-from segmenter.report import measure
 from segmenter.series import read_series
 
 RADIUS_MM = 11
@@ -322,10 +320,3 @@ def test_the_cut_of_the_total_region_is_drawn_where_it_is():
     box = panels_of(half_of(Side.LEFT))[0]
     assert abs(rows.mean() - (box.top + box.height / 2)) < 8
     assert box.left < columns.min() and columns.max() < box.right
-
-
-def test_a_run_without_measurements_still_has_its_overlay(tmp_path):
-    scan = scan_of(CtSpec())
-    rows = [measure(femur, scan.volume, scan.geometry) for femur in scan.femurs]
-    path = draw_overlay(scan.volume, scan.geometry, scan.femurs, rows, tmp_path / "overlay.png")
-    assert Image.open(path).size == PAGE
