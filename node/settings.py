@@ -107,13 +107,17 @@ class Intake(Section):
 
 
 class Peer(Section):
-    """Somebody who may call us and whom we may call."""
+    """Somebody who may call us and whom we may call.
+
+    segmentation: the kind of SEG it is sent; every viewer shows "binary", "labelmap" is for who asks for it.
+    """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
     ae_title: AETitle
     host: Annotated[str, Field(min_length=1)]
     port: Port
     maximum_associations: PositiveInt | None = None  # of this peer at one time; absent = as many as there are
+    segmentation: Literal["binary", "labelmap"] = "binary"
 
 
 class Route(Section):
@@ -301,6 +305,11 @@ class Settings(BaseSettings):
     def peer_names(self) -> tuple[str, ...]:
         """The names of all peers, in the order of the settings."""
         return tuple(p.name for p in self.peers)
+
+    @property
+    def labelmap_peers(self) -> frozenset[str]:
+        """The names of the peers that are sent label maps instead of binary segmentations."""
+        return frozenset(p.name for p in self.peers if p.segmentation == "labelmap")
 
     def peer(self, name: str) -> Peer | None:
         """Return the peer of this name, or None."""

@@ -138,6 +138,7 @@ class Peer:
         ae = AE("PACS")
         ae.add_supported_context(RawDataStorage)
         ae.add_supported_context(SegmentationStorage)
+        ae.add_supported_context("1.2.840.10008.5.1.4.1.1.66.7")  # Label Map Segmentation Storage
         ae.add_supported_context(Verification)
         handlers = [(evt.EVT_C_STORE, self._store), (evt.EVT_ACCEPTED, self._accepted)]
         self._server = ae.start_server(("127.0.0.1", self.port), block=False, evt_handlers=handlers)

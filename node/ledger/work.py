@@ -1,6 +1,6 @@
 """The worker's side: dispatch, claim with a lease, heartbeat, finish, stop, give back, reap."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -10,6 +10,7 @@ from node.ledger.records import Decision, Job, Result
 from node.ledger.tables import deliveries, jobs, results
 from node.ledger.views import Views
 from node.states import DeliveryState, JobState, Reason
+from node.takers import takers
 
 
 def free(reason: str = "", code: str = "") -> dict[str, Any]:
@@ -73,11 +74,18 @@ class Work(Views):
         with self._write() as connection:
             return bool(connection.execute(update(jobs).where(_mine(job_id, worker)).values(values)).rowcount)
 
-    def finish_job(self, job_id: str, worker: str, made: Sequence[Result], report: dict[str, Any]) -> bool:
+    def finish_job(
+        self,
+        job_id: str,
+        worker: str,
+        made: Sequence[Result],
+        report: dict[str, Any],
+        labelmap_peers: Collection[str] = (),
+    ) -> bool:
         """Record the results, their deliveries and the new state in one transaction; False if the claim is lost.
 
         report: the segmenter's; its `timings` (stage -> seconds) are shown with the job, and so is its `finding`,
-        the sentence that nothing was found.
+        the sentence that nothing was found. labelmap_peers: names of peers that get a label map where there is one.
         """
         now = self.now()
         with self._write() as connection:
@@ -89,7 +97,7 @@ class Work(Views):
             connection.execute(delete(results).where(results.c.job_id == job_id))
             peers = job.destinations or ()
             for result in made:
-                self._add_result(connection, job_id, result, peers)
+                self._add_result(connection, job_id, result, takers(result, made, peers, labelmap_peers))
             sending = bool(peers) and any(result.sop_uid for result in made)
             values = free(**outcome(report)) | {"report": report}
             if not sending:
@@ -102,7 +110,7 @@ class Work(Views):
         values = vars(result) | {"path": self._relative(result.path), "job_id": job_id}
         row_id = connection.execute(insert(results).values(values)).inserted_primary_key
         assert row_id is not None
-        for peer in peers if result.sop_uid else ():
+        for peer in peers:
             connection.execute(
                 insert(deliveries).values(
                     job_id=job_id,
