@@ -105,10 +105,13 @@ class SegmentTask(LedgerTask):
 
     def _segment(self, job: Job, worker: str, folder: ResultFolder, heartbeat: Heartbeat) -> None:
         files = self.ledger.instances_of(job.id)
-        produced = self.segmenter.segment(files, folder.unfinished, job.created, heartbeat.stage, job.model)
+        wanted = self.settings.labelmap_peers.intersection(job.destinations or ())
+        produced = self.segmenter.segment(
+            files, folder.unfinished, job.created, heartbeat.stage, job.model, labelmap=bool(wanted)
+        )
         heartbeat.stage("keep")
         report = folder.relocate(produced.report, produced.files)
-        if not self.ledger.finish_job(job.id, worker, folder.keep(produced.files), report):
+        if not self.ledger.finish_job(job.id, worker, folder.keep(produced.files), report, wanted):
             raise ClaimLostError
         log.info("job %s: %d files made", job.id, len(produced.files))
 

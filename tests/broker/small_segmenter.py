@@ -32,7 +32,7 @@ class SmallSegmenter:
     def preload(self) -> None:
         self._note("loads")
 
-    def segment(self, files, out, created, on_stage, model="") -> Produced:
+    def segment(self, files, out, created, on_stage, model="", *, labelmap=False) -> Produced:
         self._note("runs")
         on_stage("read")
         source = dcmread(files[0])

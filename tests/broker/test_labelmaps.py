@@ -1,0 +1,86 @@
+"""A job for peers of both kinds: one run makes both segmentations, and each peer gets the one it asked for."""
+
+from contextlib import closing
+from dataclasses import dataclass, field
+
+import pytest
+from pydicom import dcmread
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian
+from senders import association
+
+from node.delivery import deliver
+from node.ledger import Ledger
+from node.ledger.records import Arrival, Decision, Header
+from node.settings import load_settings
+from node.states import JobState
+from node.takers import BINARY, LABELMAP
+from worker.segmentation import Produced
+from worker.tasks import SegmentTask
+
+UIDS = {"seg": "1.2.10.1", "labelmap": "1.2.10.2", "sr": "1.2.10.3"}
+CLASSES = {"seg": BINARY, "labelmap": LABELMAP, "sr": "1.2.840.10008.5.1.4.1.1.66"}
+
+
+@dataclass
+class WritesBoth:
+    """A segmenter that writes a label map, too, when it is asked to."""
+
+    asked: list[bool] = field(default_factory=list)
+
+    def preload(self) -> None:
+        self.asked.clear()
+
+    def segment(self, files, out, created, on_stage, model="", *, labelmap=False) -> Produced:
+        self.asked.append(labelmap)
+        names = [name for name in UIDS if labelmap or name != "labelmap"]
+        return Produced(tuple(write(out / f"{name}.dcm", name) for name in names), {})
+
+
+def write(path, name):
+    made = Dataset()
+    made.SOPClassUID, made.SOPInstanceUID = CLASSES[name], UIDS[name]
+    made.file_meta = FileMetaDataset()
+    made.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    made.save_as(path, enforce_file_format=True)
+    return path
+
+
+@pytest.fixture
+def second_peer(peer):
+    other = type(peer)()
+    other.start()
+    yield other
+    other.stop()
+
+
+@pytest.mark.parametrize(
+    ("destinations", "asked", "first", "second"),
+    [
+        (("plain", "compact"), True, {"seg", "sr"}, {"labelmap", "sr"}),
+        (("plain",), False, {"seg", "sr"}, set()),
+        (("compact",), True, set(), {"labelmap", "sr"}),
+    ],
+)
+def test_each_peer_gets_the_kind_it_asked_for(tmp_path, peer, second_peer, destinations, asked, first, second):
+    def at(name, server, **more):
+        return {"name": name, "ae_title": "PACS", "host": "127.0.0.1", "port": server.port} | more
+
+    peers = [at("plain", peer), at("compact", second_peer, segmentation="labelmap")]
+    settings = load_settings(None, node={"data": tmp_path}, peers=peers)
+    segmenter = WritesBoth()
+    task = SegmentTask(settings, segmenter)
+    with closing(Ledger.of(settings)) as ledger, closing(task.ledger):
+        header = Header("1.2", "1.2.3", "1.2.3.4", "1.9", modality="CT")
+        ledger.record_instance(Arrival(header, "1.2.840.10008.1.2.1", tmp_path / "x", "0", 1, association()))
+        [job] = ledger.jobs()
+        ledger.decide(job.id, Decision(JobState.COMPLETE))
+        ledger.decide(job.id, Decision(JobState.QUEUED, destinations=destinations))
+        task.run(job.id)
+        for number in ledger.due_deliveries(0):
+            deliver(ledger, settings, number, f"sender-{number}")
+        job = ledger.job(job.id)
+        assert (job.state, segmenter.asked) == (JobState.DELIVERED, [asked])
+        assert {dcmread(result.path).SOPInstanceUID for result in job.results} >= {UIDS["seg"], UIDS["sr"]}
+    assert {uid for uid, _ in peer.received} == {UIDS[name] for name in first}
+    assert {uid for uid, _ in second_peer.received} == {UIDS[name] for name in second}
