@@ -7,9 +7,11 @@ from numpy.typing import NDArray
 
 from segmenter.femur import Femur, clean
 from segmenter.geometry import Geometry, Matrix
+from segmenter.measure.axes import find_head, find_shaft
+from segmenter.measure.surface import body_of
 
 PROXIMAL_MM = 100.0  # head, neck and trochanters: what lies below is shaft
-MIN_SHAFT_MM = 25.0  # of a shorter shaft the direction is uncertain
+MIN_SHAFT_MM = 45.0  # the long axis of a stump not much longer than wide runs anywhere
 
 
 def shorten(femur: Femur, geometry: Geometry, length_mm: float) -> tuple[Femur, str | None]:
@@ -17,9 +19,9 @@ def shorten(femur: Femur, geometry: Geometry, length_mm: float) -> tuple[Femur, 
 
     The second value is a warning where the scan itself ends before the cut. The mask is on `geometry`.
     """
-    index, body = np.argwhere(femur.mask), geometry.to_patient(np.argwhere(clean(femur.mask)))
-    down = shaft_direction(body)  # of the bone itself: an outline drawn by hand may hold stray voxels
-    depth = geometry.to_patient(index) @ down - (body @ down).min()
+    index = np.argwhere(femur.mask)
+    down, top = top_and_down(clean(femur.mask), geometry)  # an outline drawn by hand may hold stray voxels
+    depth = geometry.to_patient(index) @ down - top
     beyond = index[depth > length_mm]
     if not len(beyond):
         held = f"the scan holds {depth.max():.0f} mm of it, less than the {length_mm:g} mm asked for"
@@ -27,6 +29,21 @@ def shorten(femur: Femur, geometry: Geometry, length_mm: float) -> tuple[Femur, 
     mask = femur.mask.copy()
     mask[tuple(beyond.T)] = False
     return replace(femur, mask=mask), None
+
+
+def top_and_down(mask: NDArray[np.bool_], geometry: Geometry) -> tuple[NDArray[np.float64], float]:
+    """Return the unit vector down the shaft of a femur, and where along it the top of its head lies, LPS mm.
+
+    As the total region is measured (`segmenter.measure`); without a head that is one, from the bone as a whole.
+    """
+    body = body_of(mask, geometry)
+    head = find_head(body)
+    shaft = None if head.problems else find_shaft(body, head)
+    if shaft is not None:
+        return shaft.down, float(head.centre @ shaft.down) - head.radius
+    points = geometry.to_patient(np.argwhere(mask))
+    down = shaft_direction(points)
+    return down, float((points @ down).min())
 
 
 def shaft_direction(points: Matrix) -> NDArray[np.float64]:

@@ -37,6 +37,7 @@ class Reason(StrEnum):
     MODEL = "model"
     SETTINGS = "settings"
     CASES = "cases"
+    MESH = "mesh"
 
 
 class SegmenterError(Exception):
