@@ -12,7 +12,7 @@ from scipy.ndimage import binary_dilation, binary_erosion
 from segmenter.femur import Femur, Side
 from segmenter.geometry import Geometry
 from segmenter.labels import LABELS
-from segmenter.page.ink import BLACK, INK, Colour, write
+from segmenter.page.ink import BLACK, INK, Colour, width_of, write
 from segmenter.page.views import AIR_HU, Frame, sampled
 
 WINDOW_HU = (-200.0, 1000.0)  # soft tissue still shows, the cortex is not yet white
@@ -81,7 +81,8 @@ def _dotted(draw: ImageDraw.ImageDraw, mark: Mark) -> None:
     for share in np.arange(0, length, 7.0) / max(length, 1.0):
         x, y = start + (end - start) * share
         draw.rectangle((x - 1.5, y - 1.5, x + 1.5, y + 1.5), fill=INK, outline=BLACK)
-    at = (round(float(end[0])) + 6, round(float(end[1])))
+    room = draw.im.size[0] - width_of(mark.word, SMALL) - 4  # a mark may end beyond the view
+    at = (min(round(float(end[0])) + 6, room), round(float(end[1])))
     write(draw, at, mark.word, SMALL, anchor="lm", stroke_width=2)
 
 

@@ -132,23 +132,33 @@ def test_shipped_segmenter_names_a_missing_model(tmp_path):
     assert caught.value.reason is Reason.MODEL
 
 
+def test_shipped_segmenter_names_what_is_wrong_with_its_calibration_before_the_first_job(tmp_path):
+    (tmp_path / "phantoms.toml").write_text("mode = 'auto'\n")
+    with pytest.raises(SegmenterError, match=r"phantoms.toml cannot be used: mode = \"auto\" needs"):
+        VNetSegmenter(device="cpu", calibration=str(tmp_path / "phantoms.toml")).preload()
+
+
 def test_shipped_segmenter_goes_through_the_pipeline_and_tells_its_stages(tmp_path):
     stages: list[str] = []
     series = write_phantom(PhantomOptions(seed=4, slices=28, size=128, slice_step_mm=5.0), tmp_path / "patient")
     files = sorted(series.iterdir())
     first = VNetSegmenter(device="cpu").segment(files, tmp_path / "a", CREATED, stages.append)
-    assert stages == ["read", "locate", "segment", "write", "check"]
+    assert stages == ["read", "locate", "segment", "measure", "write", "check", "report"]
     assert list(first.report["timings"]) == stages
-    assert [path.name for path in first.files] == ["seg.dcm", "overlay.png", "report.json"]
+    assert [path.name for path in first.files] == [
+        "seg.dcm", "sr.dcm", "sc.dcm", "overlay.png", "overlay.pdf", "report.json",
+    ]  # fmt: skip
     second = VNetSegmenter(device="cpu").segment(files, tmp_path / "b", CREATED, stages.append)
-    assert first.files[0].read_bytes() == second.files[0].read_bytes()
+    for one, other in zip(first.files[:-1], second.files[:-1], strict=True):  # the last holds seconds and paths
+        assert one.read_bytes() == other.read_bytes()
 
 
 def test_app_comes_up_in_the_child_with_its_tasks_settings_and_segmenter(tmp_path, model):
-    given = {"node": {"data": tmp_path}, "segmenter": {"model": model, "device": "cpu"}, "jobs": {"max_attempts": 7}}
+    segmenter = {"model": model, "device": "cpu", "calibration": "phantoms.toml"}
+    given = {"node": {"data": tmp_path}, "segmenter": segmenter, "jobs": {"max_attempts": 7}}
     app = pickle.loads(pickle.dumps(make_worker_app(load_settings(None, **given))))
     assert app.settings.jobs.max_attempts == 7
     assert app.settings.data == tmp_path
-    assert app.tasks["qct.segment"].segmenter == VNetSegmenter(model, "cpu")
+    assert app.tasks["qct.segment"].segmenter == VNetSegmenter(model, "cpu", calibration="phantoms.toml")
     assert "qct.deliver" in app.tasks
     assert list(app.conf.accept_content) == ["json"]

@@ -108,8 +108,13 @@ def test_each_kind_of_wrong_input_has_its_reason_and_the_node_stays_up(node, sen
 
     unfinished = ("received", "complete", "queued", "running")
     rows = poll(lambda: not any(r["state"] in unfinished for r in node.get("/api/jobs")) and jobs(), 200, "decisions")
-    assert {row["state"] for row in rows} == {"declined"}, rows
     assert all(row["reason"] for row in rows)
+    # A chest that no header gives away is looked at, and a report says what was not found in it.
+    looked_at, *others = sorted(rows, key=lambda row: row["state"] != "delivered")
+    assert {row["state"] for row in others} == {"declined"}, rows
+    assert looked_at["reason"].startswith("there is no proximal femur in the scan")
+    assert {Path(path).name for path in looked_at["outputs"]} >= {"sr.dcm", "report.json"}
+    assert "seg.dcm" not in str(looked_at["outputs"])
     reasons = " | ".join(row["reason"] for row in rows)
     for word in ("no proximal femur", "CHEST", "MR", "localiser", "broke off", "without carrying an object"):
         assert word in reasons

@@ -10,7 +10,6 @@ import pydicom
 import pytest
 import SimpleITK as sitk  # noqa: N813
 
-from segmenter.errors import Reason, SegmenterError, Verdict
 from segmenter.evaluation.metrics import score_femur
 from segmenter.femur import Side
 from segmenter.folder import find_series
@@ -18,6 +17,7 @@ from segmenter.geometry import Geometry
 from segmenter.inference import segment_femora
 from segmenter.locate import find_hips
 from segmenter.pipeline import SegmentRequest, network, segment
+from segmenter.report import NOTHING_FOUND
 from segmenter.synth.calibration import CalibrationPhantom
 from segmenter.weights import load_models
 
@@ -104,10 +104,10 @@ def test_every_partial_hip_is_found_on_its_side_and_marked_incomplete(real, side
 @pytest.mark.parametrize("name", ["STS_009", "STS_017"])
 def test_a_shaft_or_a_knee_is_no_proximal_femur(real, method, tmp_path, name):
     files = [path for path in find_series(real / "negatives" / name) if path.name != "RS.dcm"]
-    with pytest.raises(SegmenterError, match="no proximal femur") as caught:
-        segment(SegmentRequest(files, tmp_path), method=method)
-    assert (caught.value.reason, caught.value.verdict) == (Reason.NO_FEMUR, Verdict.DECLINED)
+    report = segment(SegmentRequest(files, tmp_path), method=method)
+    assert (report.finding, report.femurs) == (NOTHING_FOUND, ())
     assert not (tmp_path / "seg.dcm").exists()
+    assert (tmp_path / "sr.dcm").exists()
 
 
 @pytest.mark.parametrize("name", ["STS_002", "STS_005", "STS_019", "STS_049"])

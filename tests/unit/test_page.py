@@ -138,6 +138,9 @@ def test_a_mark_is_where_planes_cross():
     bare = Scan(np.zeros((2, 2, 2), np.int16), CtSpec().geometry, [])
     marked = changed(draw_panel(bare, frame, "", marks=[Mark((50, 30), (120, 30), "cut")]), draw_panel(bare, frame, ""))
     assert set(np.argwhere(marked[:, 48:120])[:, 0]) <= set(range(27, 34))
+    # Of a mark that ends at the border the word still stands inside: its last column is free.
+    marked = changed(draw_panel(bare, frame, "", marks=[Mark((50, 40), (195, 40), "cut")]), draw_panel(bare, frame, ""))
+    assert marked[:, 160:190].any() and not marked[:, 199].any()
 
 
 def test_places_are_said_in_the_patients_directions():
