@@ -283,6 +283,8 @@ def json_schema() -> dict[str, Any]:
     from pydantic import TypeAdapter
 
     made = TypeAdapter(Report).json_schema(mode="serialization")
+    femur, region = (made["$defs"][kind.__name__]["properties"] for kind in (FemurReport, RegionReport))
+    femur |= {key: region[key] for key in region}  # descriptions are not inherited
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **made}
 
 
