@@ -167,9 +167,7 @@ def run(study: Path | None, out: Path, timeout_s: float, console: Console) -> No
         (port,) = matched(r"ready: archive [^ ]+:(\d+) aet ARCHIVE", line)
         settings = out / "qct-node.toml"
         calibration = "" if study else str(patient / "calibration.toml")
-        settings.write_text(
-            SETTINGS.format(data=json.dumps(str(data)), port=port, calibration=json.dumps(calibration))
-        )
+        settings.write_text(SETTINGS.format(data=json.dumps(str(data)), port=port, calibration=json.dumps(calibration)))
         env = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
         env["QCT_NODE_CONFIG"] = str(settings)
         line = stack.enter_context(running("node", [str(QCT_NODE), "up"], out / "node.log", env))

@@ -50,7 +50,7 @@ def _way(job: Job) -> Table:
         "queued": "accepted by a route",
         "running": "waited for a worker",
         "delivering": "segmented",
-        "delivered": "delivered by C-STORE to " + ", ".join(d["peer"] for d in job["deliveries"]),
+        "delivered": "delivered by C-STORE to " + ", ".join(dict.fromkeys(d["peer"] for d in job["deliveries"])),
     }
     before = datetime.fromisoformat(job["received_at"])
     for state, step in steps.items():

@@ -68,6 +68,9 @@ def test_a_synthetic_patient_comes_back_as_seg(demo, model, tmp_path):
     assert dcmread(seg, stop_before_pixels=True).SOPClassUID == SegmentationStorage
     (picture,) = (Path(path) for path in re.findall(r"picture: (.+)", out))
     assert picture.read_bytes().startswith(b"\x89PNG")
+    densities = re.findall(r"(left|right) +│ +(\d+\.\d) +│ +(\d+\.\d) ", out)
+    assert [side for side, *_ in densities] == ["left", "right"], out
+    assert all(abs(float(ours) / float(known) - 1) < 0.05 for _, ours, known in densities), out
     assert nothing_left(tmp_path)
 
 

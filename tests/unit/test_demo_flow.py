@@ -34,6 +34,7 @@ def job(state, reason="", **values):
         "id": "j1",
         "state": state,
         "reason": reason,
+        "reason_code": "",
         "instances": 72,
         "stage": "",
         "received_at": "2026-03-01T12:00:00.000Z",
@@ -104,6 +105,11 @@ def test_a_localiser_beside_the_scan_is_no_fault_but_a_missing_segmentation_is(m
     demo.verdict(jobs, [Path("seg.dcm")])
     with pytest.raises(demo.DemoError, match="the archive holds no segmentation"):
         demo.verdict(jobs, [])
+    nothing = job("delivered", "there is no proximal femur in the scan", reason_code="no-femur")
+    with pytest.raises(
+        demo.DemoError, match="Nothing was outlined: there is no proximal femur in the scan; the archive"
+    ):
+        demo.verdict([nothing], [])
 
 
 @pytest.mark.parametrize("where", ["case", "case/dicom"])
@@ -151,12 +157,12 @@ def test_a_server_that_does_not_start_says_why(module, tmp_path):
 def test_the_way_is_told_with_its_seconds(module, paper, tmp_path):
     result = module("result")
     report = tmp_path / "report.json"
-    report.write_text(json.dumps({"femurs": []}))
+    report.write_text(json.dumps({"femurs": [], "calibration": {"mode": "none"}}))
     at = {"received": 0, "complete": 4, "queued": 4, "running": 5, "delivering": 21, "delivered": 22}
     done = job(
         "delivered",
         stages={"read": 1.25, "segment": 14.0},
-        deliveries=[{"peer": "demo-archive", "state": "delivered"}],
+        deliveries=[{"peer": "demo-archive", "state": "delivered"}] * 3,
         events=[{"state": state, "at": f"2026-03-01T12:00:{second:02d}.000Z"} for state, second in at.items()],
         outputs=[str(report), "/data/overlay.png"],
     )
@@ -171,3 +177,19 @@ def test_the_way_is_told_with_its_seconds(module, paper, tmp_path):
     ):
         assert any(step in line and f" {seconds} " in line for line in text.splitlines()), text
     assert "picture: /data/overlay.png" in text
+    assert "not calibrated, HU only" in text
+    assert text.count("demo-archive") == 1
+
+
+def test_densities_stand_beside_what_is_known(module, paper, tmp_path):
+    report, known = tmp_path / "report.json", tmp_path / "truth.json"
+    femurs = [{"side": side, "vbmd_mg_cm3": vbmd} for side, vbmd in (("left", 301.26), ("right", 299.0))]
+    calibration = {"mode": "phantom", "equivalent_material": "HA", "phantom": "slab", "r2": 0.99991}
+    report.write_text(json.dumps({"femurs": femurs, "calibration": calibration}))
+    known.write_text(json.dumps({"femora": {"left": {"integral_vbmd_mg_cm3": 305.1}, "right": {"state": "replaced"}}}))
+    done = job("delivered", stages={}, deliveries=[], events=[], outputs=[str(report)])
+    module("result").show(paper, [done], [], {}, known)
+    text = paper.file.getvalue()
+    assert "mg/cm3 HA" in text and "slab" in text and "0.9999" in text
+    assert any("left" in line and "301.3" in line and "305.1" in line for line in text.splitlines())
+    assert any("right" in line and "299.0" in line and "305" not in line for line in text.splitlines())
