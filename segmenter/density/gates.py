@@ -1,5 +1,6 @@
 """The line through a found phantom's rods, and the gates that warn of it or refuse it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,15 +9,19 @@ from numpy.typing import NDArray
 from segmenter.density.calibration import Calibration, CalibrationMode, Rod
 from segmenter.density.lines import Line
 from segmenter.density.phantom import Found
+from segmenter.density.rods import RodSlices
 from segmenter.density.template import LEAST_R2, FloatArray, Template, plausible
 
 WARN_R2 = 0.98  # this and LEAST_R2 as in Ogo (Michalski et al. 2020)
 WARN_TILT_DEG, MOST_TILT_DEG = 3.0, 10.0
 WARN_NOISE_HU, MOST_NOISE_HU = 60.0, 150.0  # standard deviation of a rod's voxels within a slice
-WARN_OFF_MG_CM3 = 10.0  # of a rod from the line: r2 hardly falls where one of a wide range lies off
+# Of a rod from the line: r2 hardly falls where one of a wide range lies off. So far off, it is another phantom.
+WARN_OFF_MG_CM3, MOST_OFF_MG_CM3 = 5.0, 25.0
 WARN_CHANGE_HU = 12.0  # along the table: cupping, a heel effect, or a phantom that leaves the field
 WARN_SCALE = 0.03
+WARN_OVERSHOOT = 0.06
 UNEVEN, UNEVEN_HU = 2.0, 15.0  # times the usual spread of the rods, and by so much
+SPOILT, SPOILT_HU = 3.0, 20.0  # beyond this no line goes through it
 LEAST_SLICES, LEAST_SHARE = 5, 0.5  # of a rod: fewer, and it counts as missing
 LEAST_RODS, MOST_MISSING = 3, 1
 
@@ -30,10 +35,15 @@ class Fit:
     used: NDArray[np.bool_]
     expected: FloatArray
 
+    @property
+    def off_mg_cm3(self) -> float:
+        """How far the worst rod lies from the line."""
+        return float(np.nanmax(np.abs(self.hu - self.expected))) / self.line.slope
+
 
 def judge(found: Found) -> Calibration:
     """Return the calibration by a phantom with its warnings; mode NONE and the one reason when a gate refuses it."""
-    used = np.array([rod.slices >= LEAST_SLICES and rod.share >= LEAST_SHARE for rod in found.rods])
+    used = _undisturbed(found.rods)
     name = found.template.settings.title
     if (~used).sum() > MOST_MISSING or used.sum() < LEAST_RODS:
         return _refused(f"the phantom {name} shows {used.sum()} of {len(used)} rods undisturbed: too few for a line")
@@ -58,6 +68,17 @@ def judge(found: Found) -> Calibration:
     )
 
 
+def _undisturbed(rods: Sequence[RodSlices]) -> NDArray[np.bool_]:
+    """Tell which rods may count: enough slices alike, and voxels within them about as alike as in the other rods."""
+    steady = np.array([rod.slices >= LEAST_SLICES and rod.share >= LEAST_SHARE for rod in rods])
+    if not steady.any():
+        return steady
+    spread = np.array([rod.sd_hu if ok else np.inf for rod, ok in zip(rods, steady, strict=True)])
+    usual = float(np.median(spread[steady]))
+    result: NDArray[np.bool_] = spread <= SPOILT * usual + SPOILT_HU
+    return result
+
+
 def _refusal(found: Found, fit: Fit) -> str:
     line, tilt = fit.line, found.placement.tilt_deg
     noise = max(rod.sd_hu for rod, ok in zip(found.rods, fit.used, strict=True) if ok)
@@ -68,6 +89,8 @@ def _refusal(found: Found, fit: Fit) -> str:
             f"{line.intercept:.0f} HU, r2 {line.r2:.3f}, needed is {LEAST_R2:g}): "
             "compare the settings with the certificate"
         )
+    if fit.off_mg_cm3 > MOST_OFF_MG_CM3:
+        return f"has a rod {fit.off_mg_cm3:.0f} mg/cm3 off the line: compare the settings with the certificate"
     if plausible(other.slope, other.intercept, other.r2):
         return "fits with either end first: which rod is which cannot be told"
     if tilt > MOST_TILT_DEG:
@@ -97,14 +120,13 @@ def _warnings(found: Found, fit: Fit) -> list[str]:
     used = [rod for rod, ok in zip(found.rods, fit.used, strict=True) if ok]
     name, place, line = found.template.settings.title, found.placement, fit.line
     noise = np.array([rod.sd_hu for rod in used])
-    off = float(np.nanmax(np.abs(fit.hu - fit.expected))) / line.slope
     change = max((rod.change_hu for rod in used), key=abs)
     missing = found.form.densities[~fit.used]
     uneven = (noise > UNEVEN * np.median(noise)) & (noise > np.median(noise) + UNEVEN_HU)
     checks = (
         (line.r2 < WARN_R2, f"r2 of the line is {line.r2:.3f}, below {WARN_R2:g}"),
         (len(missing) > 0, f"the rod of {_list(missing)} mg/cm3 is disturbed and left out"),
-        (off > WARN_OFF_MG_CM3, f"a rod lies {off:.0f} mg/cm3 off the line"),
+        (fit.off_mg_cm3 > WARN_OFF_MG_CM3, f"a rod lies {fit.off_mg_cm3:.0f} mg/cm3 off the line"),
         (noise.max() > WARN_NOISE_HU, f"noise in the rods is {noise.max():.0f} HU, above {WARN_NOISE_HU:g}"),
         (bool(uneven.any()), "a rod is much more uneven than the others: look for streaks or an air bubble"),
         (abs(change) > WARN_CHANGE_HU, f"a rod changes by {change:.0f} HU along the table"),
@@ -112,6 +134,10 @@ def _warnings(found: Found, fit: Fit) -> list[str]:
         (
             abs(place.scale - 1) > WARN_SCALE,
             f"its rods lie {100 * (place.scale - 1):+.0f} % farther apart than the settings say",
+        ),
+        (
+            found.overshoot > WARN_OVERSHOOT,
+            f"its edges overshoot by {100 * found.overshoot:.0f} %: the kernel is sharp, and bone comes out too dense",
         ),
         (not found.template.settings.certificate_date, "the settings give no date of its certificate"),
     )

@@ -11,13 +11,13 @@ from segmenter.density.blocks import Blocks
 from segmenter.density.placement import Placement, join, settle
 from segmenter.density.rods import (
     AROUND,
-    LEAST_CORE_MM,
     Cylinder,
+    Edge,
     RodSlices,
     by_slice,
     core_radius,
     cylinder,
-    edge_radius,
+    find_edge,
     slice_step,
 )
 from segmenter.density.search import candidates, make_discs
@@ -26,8 +26,11 @@ from segmenter.density.template import FloatArray, Template
 from segmenter.geometry import Geometry
 
 EDGE_HU = 30.0  # contrast from which on a rod's edge is seen
+CLEAR_HU = 100.0  # and its overshoot
 EDGES = 2  # so many rods must show their edge: a row of even patches has none
-EDGE_SHARE, EDGE_MM = 0.2, 1.2  # of the radius, or mm: how exactly it must lie where the settings say
+EDGE_SHARE, EDGE_MM = 0.12, 1.0  # of the radius, or mm: how exactly it must lie where the settings say
+MOST_SCALE = 0.06  # of the spacing: a row this far off the settings is another one
+ROUND_SHARE = 0.25  # of the radius: what else in the row counts as a rod
 SLAB_HU, SLAB_SPREAD_HU = (-300.0, 400.0), 80.0  # what lies between the rods of a slab, and how alike
 LEAST_GAP_MM = 4.0  # between rods, for a look at what is there
 
@@ -36,12 +39,16 @@ Sample = Callable[[FloatArray, float], Cylinder]
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """A phantom in the scan. rods: in the order of `form`, which lists them from the lowest LPS x."""
+    """A phantom in the scan. rods: in the order of `form`, which lists them from the lowest LPS x.
+
+    overshoot: at the rods' edges, as a share of their contrast; a sharp kernel makes it.
+    """
 
     template: Template
     placement: Placement
     form: Template
     rods: tuple[RodSlices, ...]
+    overshoot: float = 0.0
 
 
 def find_phantom(volume: NDArray[Any], geometry: Geometry, blocks: Blocks, settings: PhantomSettings) -> Found | str:
@@ -51,16 +58,20 @@ def find_phantom(volume: NDArray[Any], geometry: Geometry, blocks: Blocks, setti
     if joined is None:
         return "no such row of rods"
     placement = settle(joined, blocks, template)
-    core = core_radius(geometry, placement, template.radius)
-    if core < LEAST_CORE_MM:
+    if not (core := core_radius(geometry, placement, template.radius)):
         return f"the voxels are too large for rods of {settings.rod_diameter_mm:g} mm"
 
     def sample(point: FloatArray, reach: float) -> Cylinder:
         return cylinder(volume, geometry, placement, point, reach)
 
+    if abs(placement.scale - 1) > MOST_SCALE:
+        return f"the rods lie {100 * (placement.scale - 1):+.0f} % farther apart than the settings say"
     form = placement.form(template)
     around = [sample(point, AROUND * template.radius) for point in placement.axes(template)]
-    against = _edges_against(around, template) or _slab_against(sample, placement, template, core)
+    edges = [find_edge(voxels, template.radius, _outer(template)) for voxels in around]
+    clear = [edge.overshoot for edge in edges if abs(edge.contrast) >= CLEAR_HU]
+    overshoot = float(np.median(clear)) if clear else 0.0
+    against = _edges_against(edges, template) or _slab_against(sample, placement, template, core)
     if not against:
         against = _more_rods(sample, placement, template, core)
     if against:
@@ -68,7 +79,9 @@ def find_phantom(volume: NDArray[Any], geometry: Geometry, blocks: Blocks, setti
     step, origin = slice_step(geometry), geometry.affine[2, 3]
     first, last = ((height - origin) / step for height in (placement.low_mm, placement.high_mm))
     numbers = np.arange(int(np.ceil(first)), int(np.ceil(last)))
-    return Found(template, placement, form, tuple(by_slice(voxels, core, numbers) for voxels in around))
+    core = core_radius(geometry, placement, template.radius, overshoot)
+    rods = tuple(by_slice(voxels, core, numbers) for voxels in around)
+    return Found(template, placement, form, rods, overshoot)
 
 
 def _outer(template: Template) -> float:
@@ -76,10 +89,9 @@ def _outer(template: Template) -> float:
     return min(AROUND * template.radius, template.radius + max(0.7 * template.gap, 0.25 * template.radius))
 
 
-def _edges_against(around: list[Cylinder], template: Template) -> str:
+def _edges_against(edges: list[Edge], template: Template) -> str:
     """Tell what is wrong with the rods' edges: none to be seen, or not where the settings say."""
-    measured = [edge_radius(voxels, template.radius, _outer(template)) for voxels in around]
-    radii = [radius for radius, contrast in measured if abs(contrast) >= EDGE_HU and np.isfinite(radius)]
+    radii = [edge.radius for edge in edges if abs(edge.contrast) >= EDGE_HU and np.isfinite(edge.radius)]
     if len(radii) < EDGES:
         return "what lies in such a row has no edges"
     allowed = max(EDGE_SHARE * template.radius, EDGE_MM)
@@ -116,8 +128,9 @@ def _more_rods(sample: Sample, placement: Placement, template: Template, core: f
     for point in placement.axes(template, places):
         voxels = sample(point, AROUND * template.radius)
         inside = voxels.hu[voxels.distance <= core]
-        radius, contrast = edge_radius(voxels, template.radius, _outer(template))
+        edge = find_edge(voxels, template.radius, _outer(template))
         solid = len(inside) > 0 and inside.mean() > SLAB_HU[0]
-        if solid and abs(contrast) > EDGE_HU and abs(radius - template.radius) <= EDGE_SHARE * template.radius:
+        rod_like = abs(edge.radius - template.radius) <= ROUND_SHARE * template.radius
+        if solid and rod_like and abs(edge.contrast) > EDGE_HU:
             return "there are more rods in the row"
     return ""

@@ -17,11 +17,13 @@ from segmenter.density.template import FloatArray
 from segmenter.geometry import Geometry
 
 CHUNK_MM = 20.0  # of a rod's length at a time: voxels of a tilted box around a long rod would be many
-BLUR_MM = 1.0  # of a scanner's kernel: nearer to the surface, a rod mixes with what is around it
-CORE = 0.7  # of the radius, where voxels are small
-LEAST_CORE_MM = 1.5
+# The core keeps this far from the rod's surface: nearer a rod mixes with what is around it, and a sharp kernel raises
+# its HU much farther in. Where it can, it is as large as a share of the radius, because voxels take noise away.
+BLUR_MM, SHARP_MM = 1.5, 3.5
+LEAST_CORE, MOST_CORE = 0.4, 0.75
+SHARP = 0.03  # overshoot of the rods' edges from which a kernel counts as sharp
 AROUND = 1.6  # radii: what is looked at in all
-LEAST_VOXELS = 5  # of a rod's core in a slice
+LEAST_VOXELS, ENOUGH_VOXELS = 4, 6  # of a rod's core in a slice: in any, and as a rule
 STEADY_SDS, STEADY_HU = 4.0, 4.0  # a slice this far off the others is disturbed
 UNEVEN = 2.0  # times the usual spread within a slice, and it is disturbed
 
@@ -72,12 +74,18 @@ class RodSlices:
         return float(np.polyfit(at, self.mean[at], 1)[0] * (at[-1] - at[0]))
 
 
-def core_radius(geometry: Geometry, placement: Placement, radius: float) -> float:
-    """Return how far from a rod's axis voxels lie wholly within it, mm; below `LEAST_CORE_MM` there are too few."""
+def core_radius(geometry: Geometry, placement: Placement, radius: float, overshoot: float = 0.0) -> float:
+    """Return how far from a rod's axis voxels lie well within it, mm; 0 where too few do for a measurement.
+
+    overshoot: of the rods' edges, see `Edge`.
+    """
     columns = geometry.affine[:3, :3]
     across = columns - np.outer(placement.direction, placement.direction @ columns)
     half = float(np.linalg.norm(across, axis=0).max()) / 2
-    return min(CORE * radius, radius - half - BLUR_MM)
+    away = SHARP_MM if overshoot > SHARP else BLUR_MM
+    core = min(max(LEAST_CORE * radius, radius - half - away), MOST_CORE * radius, radius - half - 1.0)
+    voxels = np.pi * core**2 * slice_step(geometry) / geometry.voxel_volume_mm3  # in the core of a slice, about
+    return core if core > 0 and voxels >= ENOUGH_VOXELS else 0.0
 
 
 def slice_step(geometry: Geometry) -> float:
@@ -140,24 +148,35 @@ def _undisturbed(mean: FloatArray, spread: FloatArray) -> NDArray[np.bool_]:
     return result
 
 
-def edge_radius(voxels: Cylinder, radius: float, outer: float) -> tuple[float, float]:
-    """Return where a rod's mean HU falls half way to its surroundings, mm, and the contrast, HU.
+@dataclass(frozen=True)
+class Edge:
+    """The edge of a rod. radius: where HU fall half way to the surroundings, mm, NaN where they do not.
 
-    outer: mm, up to where the surroundings are looked at. The radius is NaN without a crossing.
+    contrast: inside less surroundings, HU. overshoot: how far HU rise just within the edge, as a share of the contrast.
     """
-    inside = voxels.hu[voxels.distance < 0.6 * radius]
+
+    radius: float
+    contrast: float
+    overshoot: float
+
+
+def find_edge(voxels: Cylinder, radius: float, outer: float) -> Edge:
+    """Return the edge of a rod of about this radius; outer: mm, up to where the surroundings are looked at."""
+    inside = voxels.hu[voxels.distance < 0.5 * radius]
     around = voxels.hu[(voxels.distance > 1.2 * radius) & (voxels.distance < outer)]
     if not (len(inside) and len(around)):
-        return np.nan, 0.0
-    contrast = float(inside.mean() - np.median(around))
+        return Edge(np.nan, 0.0, 0.0)
+    middle = float(inside.mean())
+    contrast = middle - float(np.median(around))
     width = radius / 8
     ring = (voxels.distance / width).astype(int)
     count = np.bincount(ring)
     profile = np.bincount(ring, voxels.hu) / np.maximum(count, 1)
-    level = inside.mean() - contrast / 2
-    beyond = np.flatnonzero((np.sign(contrast) * (profile - level) < 0) & (count > 0) & (np.arange(len(count)) >= 2))
-    if not len(beyond):
-        return np.nan, contrast
+    beyond = np.flatnonzero((np.sign(contrast) * (profile - middle + contrast / 2) < 0) & (count > 0))
+    beyond = beyond[beyond >= 2]
+    if not len(beyond) or contrast == 0:
+        return Edge(np.nan, contrast, 0.0)
     after = int(beyond[0])
-    share = (profile[after - 1] - level) / (profile[after - 1] - profile[after])
-    return (after - 0.5 + float(share)) * width, contrast
+    share = (profile[after - 1] - middle + contrast / 2) / (profile[after - 1] - profile[after])
+    rim = (profile[(count > 0) & (np.arange(len(count)) >= 4)][:5] - middle) / contrast
+    return Edge((after - 0.5 + float(share)) * width, contrast, float(rim.max()))

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from segmenter.density.lines import Line, fit_line, line_in_tissue
 from segmenter.density.settings import PhantomSettings
 
-SLOPE_HU_PER_MG_CM3 = (0.6, 3.0)  # of both materials, from 150 kV down to 70 kV
+SLOPE_HU_PER_MG_CM3 = (0.7, 2.4)  # of both materials, from 150 kV down to 70 kV
 INTERCEPT_HU = 60.0  # from water: nothing without mineral that is called water-equivalent is farther
 LEAST_R2 = 0.90  # below it the rods are no line
 FloatArray = NDArray[np.float64]

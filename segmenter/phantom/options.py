@@ -69,7 +69,7 @@ class PhantomOptions:
     a slice. sex: "F" or "M". bone: 0 osteoporotic to 1 dense. metal: the side with a prosthesis. hip: the only side in
     the image, in a round field of view. family: number of a held-out shape family (`segmenter.synth.cohort`).
     calibration: key of `segmenter.synth.phantom_models.MODELS`. drift_percent: how much more HU a density gives than
-    the scanner's own line says, as at another tube voltage.
+    the scanner's own line says, as at another tube voltage. beam_hardening: whether dense bone and rods bend the line.
     """
 
     seed: int = 1
@@ -88,12 +88,17 @@ class PhantomOptions:
     family: int | None = None
     calibration: str = field(default="slab", repr=False)
     drift_percent: float = field(default=0.0, repr=False)
+    beam_hardening: bool = field(default=True, repr=False)
 
     @property
     def name(self) -> str:
         """What the UIDs of the scan are made of; scans without the later options keep theirs."""
-        later = "" if (self.calibration, self.drift_percent) == ("slab", 0.0) else f"-{self.calibration}"
-        return f"phantom-{self}{later and f'{later}-{self.drift_percent:g}'}"
+        later = [
+            f"-{name}={getattr(self, name)}"
+            for name in ("calibration", "drift_percent", "beam_hardening")
+            if getattr(self, name) != getattr(type(self), name)
+        ]
+        return f"phantom-{self}{''.join(later)}"
 
     @property
     def model(self) -> PhantomModel:

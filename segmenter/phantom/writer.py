@@ -43,7 +43,7 @@ def write_scan(
 ) -> Path:
     """Write a scan of a patient who lies on a table; see `write_phantom`."""
     table = replace(patient.table, with_rods=True, drift=options.drift)
-    patient = replace(patient, table=table)
+    patient = replace(patient, table=table, artefact=patient.artefact if options.beam_hardening else None)
     folder = emptied(out)
     geometry, protocol = scan_geometry(patient, options), options.protocol()
     shown = circle(geometry) if options.hip else None

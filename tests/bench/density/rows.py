@@ -1,0 +1,43 @@
+"""What the density truth test notes of every femur."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Row:
+    """One femur of a case; densities in mg/cm3, None where there is none.
+
+    known: of the patient, before the scanner blurs and adds noise. as_scanned: what the scan shows in the true mask, by
+    the true line. true_mask, own_mask: by the phantom's line. certificate: true mask, by the line of a scanner that has
+    not drifted. voxels: of either mask.
+    """
+
+    case: int
+    group: str
+    side: str
+    model: str
+    drift_percent: float
+    noise_hu: float
+    step_mm: float
+    kernel: str
+    position: str
+    known: float
+    as_scanned: float
+    true_mask: float | None
+    own_mask: float | None
+    certificate: float
+    slope_percent: float | None
+    intercept_hu: float | None
+    r2: float | None
+    voxels: int
+    own_voxels: int
+    dice: float | None
+    warnings: tuple[str, ...]
+
+
+def read_rows(path: Path) -> list[Row]:
+    """Return the femora measured so far."""
+    lines = path.read_text().splitlines() if path.exists() else []
+    return [Row(**{**row, "warnings": tuple(row["warnings"])}) for line in lines for row in json.loads(line)]
