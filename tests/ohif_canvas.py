@@ -5,14 +5,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import PIL.Image
 from numpy.typing import NDArray
-from scipy.ndimage import map_coordinates
+from scipy.ndimage import map_coordinates, uniform_filter
 
 from segmenter.femur import Side
 from segmenter.labels import LABELS
 
 Canvas = NDArray[np.float64]  # `(row, column, RGB)`, 0-255
 Mask = NDArray[np.bool_]
+
+FINE = 8  # pixels of a page
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,7 @@ class Image:
 def faults(canvas: Canvas, image: Image) -> list[str]:
     """Return what is wrong with an image seen from the feet or the front; nothing when a reader sees the truth."""
     scale, correlation = found_scale(canvas, image)
-    found = [] if correlation > 0.98 else [f"what is drawn correlates with the image by {correlation:.3f} only"]
+    found = _unlike(correlation, 0.98)
     for side, drawn in drawn_sides(canvas).items():
         if not drawn.any():
             found.append(f"the colour of {LABELS[side].text} is not there")
@@ -41,6 +44,19 @@ def faults(canvas: Canvas, image: Image) -> list[str]:
         if dice < 0.97:
             found.append(f"the colour of {LABELS[side].text} and its mask agree by Dice {dice:.3f} only")
     return found
+
+
+def page_faults(canvas: Canvas, page: PIL.Image.Image) -> list[str]:
+    """Return what is wrong with a page that fills the viewport; letters are too fine to be compared line by line."""
+    small = page.convert("RGB").resize((page.width // FINE, page.height // FINE), PIL.Image.Resampling.BOX)
+    wide = round(min(canvas.shape[0] / small.height, canvas.shape[1] / small.width))
+    smooth = uniform_filter(canvas, (wide, wide, 0))
+    _, correlation = found_scale(smooth, Image(np.asarray(small, float).mean(-1), (1.0, 1.0), {}))
+    return _unlike(correlation, 0.95)
+
+
+def _unlike(correlation: float, least: float) -> list[str]:
+    return [] if correlation >= least else [f"what is drawn correlates with the image by {correlation:.3f} only"]
 
 
 def drawn_sides(canvas: Canvas) -> dict[Side, Mask]:
@@ -67,8 +83,9 @@ def found_scale(canvas: Canvas, image: Image) -> tuple[float, float]:
     for scale in (drawn.shape / size).min() * np.linspace(0.9, 1.1, 41):
         sampled = at_pixels(drawn, image, scale)
         seen = np.isfinite(sampled)
-        correlations[float(scale)] = float(np.corrcoef(sampled[seen], image.grey[seen])[0, 1])
-    return max(correlations.items(), key=lambda item: item[1])
+        if np.ptp(sampled[seen]) > 0:  # something is drawn
+            correlations[float(scale)] = float(np.corrcoef(sampled[seen], image.grey[seen])[0, 1])
+    return max(correlations.items(), key=lambda item: item[1], default=(1.0, 0.0))
 
 
 def at_pixels(drawn: NDArray[Any], image: Image, scale: float) -> NDArray[np.float64]:

@@ -20,6 +20,7 @@ FLAGS = (
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 )
 CANVAS = "canvas.cornerstone-canvas"
+SERIES = "[data-cy^=study-browser-thumbnail]"
 STEP_SECONDS = 120  # a loaded machine draws slowly; nothing waits longer than it must
 WHEEL_NOTCH = 100  # pixels
 
@@ -32,21 +33,27 @@ class OhifWindow:
         self._log: list[tuple[str, str]] = []
         browser.resize(1400, 900)
 
-    def open_study(self, address: str, study: str) -> None:
-        """Open a study and wait until its first image is drawn."""
+    def open_study(self, address: str, study: str, modalities: Sequence[str]) -> None:
+        """Open a study and wait until one series of each modality is listed and the first image is drawn."""
         self._browser.open(f"{address}/viewer?StudyInstanceUIDs={study}")
+        self._wait(lambda: sorted(self.series()) == sorted(modalities), f"a list of {modalities}")
         self._wait(self.shown_image, "the first image")
         self.press("Confirm and hide")
 
     def open_segmentation(self) -> None:
         """Open the study's only SEG by a double click, say yes to the question, and unfold the panel at the right."""
-        thumbnail = "[data-cy=study-browser-thumbnail-no-image]"
-        self._wait(lambda: self._has(thumbnail), "the SEG in the list of series")
-        self._browser.double_click(thumbnail)
+        self.open_series("SEG")
         self.press("Yes")
         if not self._has("[data-cy=data-row-title]"):
             self._browser.click("[data-cy=side-panel-header-right]")
         self._wait(self.segments, "the list of segments")
+
+    def open_series(self, modality: str) -> None:
+        """Open the study's only series of a modality by a double click in the list at the left."""
+        mark = f"e => e.toggleAttribute('data-wanted', e.innerText.startsWith({modality + chr(10)!r}))"
+        listed = f"[...document.querySelectorAll({SERIES!r})].filter({mark}).length === 1"
+        self._wait(lambda: self._browser.run(f"return {listed}"), f"a single {modality} in the list of series")
+        self._browser.double_click("[data-wanted]")
 
     def press(self, label: str) -> None:
         """Press the button with this label as soon as there is one."""
@@ -54,8 +61,8 @@ class OhifWindow:
         self._wait(lambda: self._browser.run(f"const b = {find}; b?.click(); return !!b"), f"the button '{label}'")
 
     def series(self) -> list[str]:
-        """Return modality and number of each series in the list at the left."""
-        return self._texts("[data-cy^=study-browser-thumbnail]")
+        """Return the modality of each series in the list at the left."""
+        return [text.split()[0] for text in self._texts(SERIES)]
 
     def segments(self) -> list[str]:
         """Return the names in the list at the right."""
@@ -108,16 +115,16 @@ class OhifWindow:
         return [message for level, message in self._log if level == "SEVERE"]
 
     @contextmanager
-    def evidence(self, folder: Path) -> Iterator[None]:
-        """Keep a picture and the browser's log in `folder`; a failure names them and what the page said."""
+    def evidence(self, picture: Path) -> Iterator[None]:
+        """Keep a picture of the window as it is at the end; a failure names it, and all that the browser said."""
         try:
             yield
         except BaseException as error:
             self._listen()
-            error.add_note(f"see {folder / 'ohif.png'}; the browser's log: {self._log}")
+            error.add_note(f"see {picture}; the browser's log: {self._log}")
             raise
         finally:
-            self._browser.picture(folder / "ohif.png")
+            self._browser.picture(picture)
 
     def _listen(self) -> None:
         self._log += [(entry["level"], entry["message"]) for entry in self._browser.console()]

@@ -3,7 +3,7 @@
 import json
 import subprocess
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -40,16 +40,16 @@ class Orthanc:
 
 @contextmanager
 def running_orthanc(
-    program: str, folder: Path, ports: tuple[int, int], poll: Callable[..., Any], plugins: Sequence[str] = ()
+    program: str, folder: Path, ports: tuple[int, int], poll: Callable[..., Any], **options: Any
 ) -> Iterator[Orthanc]:
-    """Run Orthanc with its data and log in a new folder; ports: DICOM, HTTP."""
+    """Run Orthanc with its data and log in a new folder; ports: DICOM, HTTP; options: of its configuration file."""
     server = Orthanc(*ports)
     folder.mkdir()
     settings = {
         "StorageDirectory": str(folder), "IndexDirectory": str(folder), "RemoteAccessAllowed": False,
         "HttpPort": server.http_port, "DicomPort": server.dicom_port, "DicomAet": "ORTHANC",
         "AuthenticationEnabled": False, "DicomAlwaysAllowFind": True, "DicomAlwaysAllowStore": True, "StableAge": 1,
-        "Plugins": list(plugins),
+        **options,
     }  # fmt: skip
     (folder / "orthanc.json").write_text(json.dumps(settings))
     with (folder / "orthanc.log").open("wb") as log:
