@@ -153,9 +153,12 @@ def find_shaft(body: Body, head: Head) -> Shaft | None:
         down = axis if axis @ down > 0 else -axis
     points = body.points
     for _ in range(ROUNDS):
-        end = (vertices[wall] @ down).max()
-        length = max(0.0, end - head.centre @ down - CLEAR_MM)
-        middles = sections(points[points @ down > end - max(length, STUMP_MM)], down)
+        start, end = head.centre @ down + CLEAR_MM, (vertices[wall] @ down).max()
+        length = max(0.0, end - start)
+        ended = vertices[body.cut] @ down
+        end = ended[ended > start + LONG_SHAFT_MM].min(initial=end)  # a slanted end makes no whole sections
+        along = points @ down
+        middles = sections(points[(along > min(start, end - STUMP_MM)) & (along <= end)], down)
         if length > LONG_SHAFT_MM:
             axis = np.linalg.svd(middles - middles.mean(axis=0))[2][0]
             down = axis if axis @ down > 0 else -axis

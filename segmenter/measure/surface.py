@@ -21,6 +21,7 @@ from segmenter.resample import FloatVolume, reduce
 
 STEP_MM = 1.0
 SMOOTHING_MM = 0.8  # standard deviation: rounds the steps between slices and keeps a trochanter
+LEVELS = (0.25, 0.75)  # beyond these the volume would be made up by growing or shrinking what is not the mask
 VOLUME_TOLERANCE = 1e-3
 MAX_ROUNDS = 12
 CUT_MM = 1.5  # nearer to the end of the scan than this, a surface is taken as made by it
@@ -82,7 +83,8 @@ def body_of(mask: NDArray[np.bool_], geometry: Geometry, step_mm: float = STEP_M
     """Return a mask `(z, y, x)`, not empty, as a smooth body; where it touches the end of the grid it is closed."""
     share, grid = _share(mask, geometry, step_mm)
     wanted = np.count_nonzero(mask) * geometry.voxel_volume_mm3
-    low, high, level = 0.0, float(share.max()), 0.5 * float(min(1.0, share.max()))
+    low, high = (level * float(share.max()) for level in LEVELS)  # of a speck no voxel is whole
+    level = (low + high) / 2
     for _ in range(MAX_ROUNDS):
         surface = surface_at(share, grid, level)
         excess = surface.volume_mm3 / wanted - 1
