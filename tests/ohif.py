@@ -21,8 +21,7 @@ CACHE = ROOT / ".cache" / "ohif"
 PACKAGE, VERSION = "@ohif/app", "3.13.2"
 # The package's "integrity": another file under the same name is not unpacked.
 SHA512 = "WZdxmpmG7rqFgW9ZJLcbgr3XCtLi1KDNPoMaeY5PPe6j4G4fjEjjkycZM6C6Zk2F87BKxFfpq+jd5xXZB9E8EA=="
-# Two thirds of the package: networks for drawing by click, and maps of the source for debuggers.
-NOT_NEEDED = ("package/dist/ort/", ".map")
+BULK = "package/dist/ort/"  # networks for drawing by click, two thirds of the package
 
 MAIN = """\
 daemon off;
@@ -50,7 +49,7 @@ def viewer_files(npm: str) -> Path:
         return folder
     CACHE.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=CACHE) as work:
-        command = [npm, "pack", "--silent", f"--pack-destination={work}", f"{PACKAGE}@{VERSION}"]
+        command = [npm, "pack", "--loglevel=error", f"--pack-destination={work}", f"{PACKAGE}@{VERSION}"]
         fetched = subprocess.run(command, cwd=work, capture_output=True, text=True, timeout=240, check=False)
         if fetched.returncode != 0:
             (pytest.fail if os.environ.get("CI") else pytest.skip)(f"npm cannot fetch {PACKAGE}: {fetched.stderr}")
@@ -58,9 +57,9 @@ def viewer_files(npm: str) -> Path:
         digest = base64.b64encode(hashlib.sha512(archive.read_bytes()).digest()).decode()
         assert digest == SHA512, f"{PACKAGE} {VERSION} is not the package it was: sha512-{digest}"
         with tarfile.open(archive) as packed:
-            names = [m for m in packed.getmembers() if not m.name.startswith(NOT_NEEDED[0])]
-            packed.extractall(work, [m for m in names if not m.name.endswith(NOT_NEEDED[1])], filter="data")
-        with suppress(FileExistsError, OSError):  # another run was faster
+            wanted = [member for member in packed.getmembers() if not member.name.startswith(BULK)]
+            packed.extractall(work, wanted, filter="data")
+        if not folder.exists():  # another run may have been faster
             (Path(work) / "package" / "dist").rename(folder)
     return folder
 
