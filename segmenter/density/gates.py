@@ -10,13 +10,14 @@ from segmenter.density.calibration import Calibration, CalibrationMode, Rod
 from segmenter.density.lines import Line
 from segmenter.density.phantom import Found
 from segmenter.density.rods import RodSlices
+from segmenter.density.search import LEAST_HU
 from segmenter.density.template import LEAST_R2, FloatArray, Template, plausible
 
 WARN_R2 = 0.98  # this and LEAST_R2 as in Ogo (Michalski et al. 2020)
 WARN_TILT_DEG, MOST_TILT_DEG = 3.0, 10.0
 WARN_NOISE_HU, MOST_NOISE_HU = 60.0, 150.0  # standard deviation of a rod's voxels within a slice
 # Of a rod from the line: r2 hardly falls where one of a wide range lies off. So far off, it is another phantom.
-WARN_OFF_MG_CM3, MOST_OFF_MG_CM3 = 5.0, 25.0
+WARN_OFF_MG_CM3, MOST_OFF_MG_CM3 = 5.0, 20.0
 WARN_CHANGE_HU = 12.0  # along the table: cupping, a heel effect, or a phantom that leaves the field
 WARN_SCALE = 0.03
 WARN_OVERSHOOT = 0.06
@@ -47,6 +48,11 @@ def judge(found: Found) -> Calibration:
     name = found.template.settings.title
     if (~used).sum() > MOST_MISSING or used.sum() < LEAST_RODS:
         return _refused(f"the phantom {name} shows {used.sum()} of {len(used)} rods undisturbed: too few for a line")
+    if not (used[0] and used[-1]):
+        return _refused(
+            f"the phantom {name} does not show the rod at an end of its row: "
+            "the same rods one place farther would fit, too"
+        )
     hu = np.array([rod.hu if ok else np.nan for rod, ok in zip(found.rods, used, strict=True)])
     line = found.form.fit(hu, used)
     fit = Fit(line, hu, used, found.form.expected(line))
@@ -70,7 +76,7 @@ def judge(found: Found) -> Calibration:
 
 def _undisturbed(rods: Sequence[RodSlices]) -> NDArray[np.bool_]:
     """Tell which rods may count: enough slices alike, and voxels within them about as alike as in the other rods."""
-    steady = np.array([rod.slices >= LEAST_SLICES and rod.share >= LEAST_SHARE for rod in rods])
+    steady = np.array([rod.slices >= LEAST_SLICES and rod.share >= LEAST_SHARE and rod.hu >= LEAST_HU for rod in rods])
     if not steady.any():
         return steady
     spread = np.array([rod.sd_hu if ok else np.inf for rod, ok in zip(rods, steady, strict=True)])

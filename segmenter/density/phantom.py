@@ -52,14 +52,24 @@ class Found:
 
 
 def find_phantom(volume: NDArray[Any], geometry: Geometry, blocks: Blocks, settings: PhantomSettings) -> Found | str:
-    """Return the phantom with its rods measured, or what speaks against its being there."""
+    """Return the phantom with its rods measured, or what speaks against its being there.
+
+    A row that shows all its rods goes first: evenly stepped rods, moved by one, look like a row with one hidden.
+    """
     template = Template.of(settings)
-    joined = join(candidates(blocks, make_discs(blocks, template.radius), template), blocks)
-    if joined is None:
-        return "no such row of rods"
-    placement = settle(joined, blocks, template)
+    places = candidates(blocks, make_discs(blocks, template.radius), template)
+    whole, hidden = join([place for place in places if place.whole], blocks), join(places, blocks)
+    found: Found | str = "no such row of rods"
+    for joined in filter(None, (whole, hidden)):
+        found = _measured(volume, geometry, settle(joined, blocks, template), template)
+        if isinstance(found, Found):
+            break
+    return found
+
+
+def _measured(volume: NDArray[Any], geometry: Geometry, placement: Placement, template: Template) -> Found | str:
     if not (core := core_radius(geometry, placement, template.radius)):
-        return f"the voxels are too large for rods of {settings.rod_diameter_mm:g} mm"
+        return f"the voxels are too large for rods of {2 * template.radius:g} mm"
 
     def sample(point: FloatArray, reach: float) -> Cylinder:
         return cylinder(volume, geometry, placement, point, reach)

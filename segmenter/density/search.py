@@ -20,7 +20,6 @@ DISC = 0.6  # of a rod's radius: what is looked at as its inside
 SPREAD_HU = 40.0  # of a block within a disc; anatomy is more uneven, noise is averaged out
 LEAST_HU = -300.0  # thinner than any rod
 SPARE_FROM = 5  # rods: from here on one of them may be hidden
-HIDDEN_COSTS = 0.05  # of r2, so that a place that shows all rods goes first
 PER_BLOCK = 6
 STRIDE = 2  # pixels from one place to the next
 WIDE = 0.8  # of the least range of HU that rods must have, before a line is tried
@@ -30,7 +29,7 @@ WIDE = 0.8  # of the least range of HU that rods must have, before a line is tri
 class Candidate:
     """A place in one block: middle of the row (LPS mm), turn of the row (degrees), its spacing, and how well it fits.
 
-    flipped: the last rod of the settings comes first (lowest LPS x).
+    flipped: the last rod of the settings comes first (lowest LPS x). whole: all rods are seen.
     """
 
     block: int
@@ -39,6 +38,7 @@ class Candidate:
     turn_deg: float
     scale: float
     flipped: bool
+    whole: bool
     r2: float
 
 
@@ -74,7 +74,8 @@ def candidates(blocks: Blocks, discs: Discs, template: Template) -> list[Candida
     found.sort(key=lambda c: -c.r2)
     kept: list[Candidate] = []
     for candidate in found:
-        rivals = [c for c in kept if (c.block, c.flipped) == (candidate.block, candidate.flipped)]
+        kind = candidate.block, candidate.flipped, candidate.whole
+        rivals = [c for c in kept if (c.block, c.flipped, c.whole) == kind]
         near = any(np.hypot(c.x_mm - candidate.x_mm, c.y_mm - candidate.y_mm) < template.radius for c in rivals)
         if len(rivals) < PER_BLOCK and not near:
             kept.append(candidate)
@@ -103,12 +104,12 @@ def _at(blocks: Blocks, discs: Discs, form: Template, how: tuple[float, float, b
     use = np.stack([even[window][at] for window in windows])
     worth = wide(hu, use, form)
     block, row, column = (index[worth] for index in at)
-    r2 = fits(hu[:, worth], use[:, worth], form)
+    r2, whole = fits(hu[:, worth], use[:, worth], form)
     for number in np.unique(block[r2 > 0]):
         mine = np.flatnonzero((block == number) & (r2 > 0))
         for n in mine[np.argsort(-r2[mine], kind="stable")][:PER_BLOCK]:
             x, y = blocks.x(column[n] * STRIDE + across), blocks.y(row[n] * STRIDE + down)
-            yield Candidate(int(number), float(x), float(y), turn, scale, flipped, float(r2[n]))
+            yield Candidate(int(number), float(x), float(y), turn, scale, flipped, bool(whole[n]), float(r2[n]))
 
 
 def wide(hu: FloatArray, use: NDArray[np.bool_], form: Template) -> NDArray[np.bool_]:
@@ -121,10 +122,11 @@ def wide(hu: FloatArray, use: NDArray[np.bool_], form: Template) -> NDArray[np.b
     return result
 
 
-def fits(hu: FloatArray, use: NDArray[np.bool_], form: Template) -> FloatArray:
+def fits(hu: FloatArray, use: NDArray[np.bool_], form: Template) -> tuple[FloatArray, NDArray[np.bool_]]:
     """Return r2 `(p,)` of the lines through the rods' HU `(n, p)` at p places; 0 where no scanner has such a line.
 
-    use: which discs count. Of five rods or more, one that lies off the others' line may be left out.
+    use: which discs count. Of five rods or more, one that lies off the others' line may be left out; also returned is
+    where none was.
     """
     r2, off = _lines(hu, use, form)
     if form.count >= SPARE_FROM:
@@ -133,7 +135,7 @@ def fits(hu: FloatArray, use: NDArray[np.bool_], form: Template) -> FloatArray:
         without[worst, np.arange(hu.shape[1])] &= ~use.all(axis=0)
         use = np.where(r2 > 0, use, without)
         r2 = np.where(r2 > 0, r2, _lines(hu, use, form)[0])
-    return r2 * (1 - HIDDEN_COSTS * (~use.all(axis=0)))
+    return r2, np.asarray(use.all(axis=0))
 
 
 def _lines(hu: FloatArray, use: NDArray[np.bool_], form: Template) -> tuple[FloatArray, FloatArray]:

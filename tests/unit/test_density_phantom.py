@@ -104,6 +104,16 @@ def test_a_hidden_rod_of_five_is_left_out_or_the_phantom_refused():
     assert any("the rod of 200 mg/cm3 is disturbed and left out" in warning for warning in calibration.warnings)
 
 
+def test_evenly_stepped_rods_are_not_taken_for_a_row_that_is_moved_by_one():
+    # In the middle of a slab that is as water as its thinnest rod, four of five rods fit their neighbours' densities.
+    scene = Scene(MODELS["b-mas"], intercept=0.5, slope=1.1, noise_hu=5)
+    assert_line(read(scene), scene)
+    cut = replace(AXIAL, shape=(32, 130, 99))  # the densest rod lies outside the field
+    calibration = read(scene, cut)
+    assert calibration.mode is CalibrationMode.NONE
+    assert "does not show the rod at an end" in calibration.warnings[0]
+
+
 def test_a_streak_through_some_slices_changes_nothing():
     scene = Scene(metal=(4, -20.0, -5.0))
     calibration = read(scene)
