@@ -3,17 +3,20 @@
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 from pydicom.dataset import Dataset
 from pydicom.uid import SecondaryCaptureImageStorage
 
 from segmenter.dicom_common import ResultIdentity, new_object
 from segmenter.labels import NOTICE
+from segmenter.page.ink import PAPER
 from segmenter.series import Series
+
+EDGE = 90  # rows above and below the page: viewers write dates, names and windows over the corners of an image
 
 
 def write_sc(series: Series, identity: ResultIdentity, image: Image.Image, path: Path) -> Path:
-    """Write an RGB page as a Secondary Capture (PS3.3 A.8.1), uncompressed; return the path.
+    """Write an RGB page, with an edge above and below, as a Secondary Capture (PS3.3 A.8.1), uncompressed.
 
     The page carries no name, number or date of the patient: who it is stands in the header only.
     """
@@ -54,7 +57,8 @@ def _add_lossy_history(capture: Dataset, header: Dataset) -> None:
 
 
 def _add_pixels(capture: Dataset, image: Image.Image) -> None:
-    pixels = np.asarray(image.convert("RGB"))
+    framed = ImageOps.expand(image.convert("RGB"), (0, EDGE), PAPER)
+    pixels = np.asarray(framed)
     capture.Rows, capture.Columns = pixels.shape[:2]
     capture.SamplesPerPixel, capture.PhotometricInterpretation, capture.PlanarConfiguration = 3, "RGB", 0
     capture.BitsAllocated, capture.BitsStored, capture.HighBit, capture.PixelRepresentation = 8, 8, 7, 0

@@ -177,7 +177,8 @@ def test_a_reader_sees_both_femora_on_their_bone_and_the_page(tmp_path, patient,
         window.open_segmentation()
         assert len(window.segments()) == 2
         look_at_both_femora(window, patient, top="A")
-    with PIL.Image.open(tmp_path / "overlay.png") as page, window.evidence(tmp_path / "ohif-page.png"):
+    page = PIL.Image.fromarray(dcmread(tmp_path / "sc.dcm").pixel_array)
+    with window.evidence(tmp_path / "ohif-page.png"):
         window.open_series("OT")
         window.wait_until_drawn(lambda canvas: page_faults(canvas, page))
         assert window.errors() == []

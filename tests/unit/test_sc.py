@@ -10,7 +10,8 @@ from findings_factory import IDENTITY
 from PIL import Image
 from pydicom import dcmread
 
-from segmenter.dicom_sc import write_sc
+from segmenter.dicom_sc import EDGE, write_sc
+from segmenter.page.ink import PAPER
 from segmenter.series import read_series
 
 
@@ -27,10 +28,11 @@ def test_pixels_are_those_of_the_page(series, tmp_path):
     picture = page()
     data = dcmread(write_sc(series, IDENTITY, picture, tmp_path / "sc.dcm"))
     assert len(data.PixelData) % 2 == 0
-    assert (data.pixel_array == np.asarray(picture)).all()
-    assert (data.Rows, data.Columns, data.PhotometricInterpretation) == (21, 33, "RGB")
+    assert (data.pixel_array[EDGE:-EDGE] == np.asarray(picture)).all()
+    assert (data.pixel_array[:EDGE] == PAPER).all() and (data.pixel_array[-EDGE:] == PAPER).all()
+    assert (data.Rows, data.Columns, data.PhotometricInterpretation) == (21 + 2 * EDGE, 33, "RGB")
     grey = dcmread(write_sc(series, IDENTITY, picture.convert("L"), tmp_path / "grey.dcm"))
-    assert grey.pixel_array.shape == (21, 33, 3)
+    assert grey.pixel_array.shape == (21 + 2 * EDGE, 33, 3)
 
 
 def test_who_it_is_stands_in_the_header_only(series, tmp_path):
