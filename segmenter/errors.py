@@ -32,7 +32,6 @@ class Reason(StrEnum):
     NOT_HU = "not-hu"
     PIXEL_FORMAT = "pixel-format"
     TOO_SHORT = "too-short"
-    NO_FEMUR = "no-femur"
     READBACK = "readback"
     MODEL = "model"
     SETTINGS = "settings"

@@ -18,7 +18,7 @@ from worker.segmentation import Produced
 ERRORS = {
     "memory": MemoryError(),
     "broken": ValueError("DOE^JANE"),
-    "declined": SegmenterError(Reason.NO_FEMUR, "there is no femur in the scan", Verdict.DECLINED),
+    "declined": SegmenterError(Reason.TOO_SHORT, "the scan is too short", Verdict.DECLINED),
     "held": SegmenterError(Reason.GANTRY_TILT, "the gantry is tilted by 5 degrees", Verdict.HELD),
 }
 

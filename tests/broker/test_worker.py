@@ -75,7 +75,7 @@ def test_urgent_job_overtakes_what_was_announced_before_it_and_all_are_run(site,
 @pytest.mark.parametrize(
     ("order", "state", "code", "words"),
     [
-        ("declined", JobState.DECLINED, "no-femur", "there is no femur in the scan"),
+        ("declined", JobState.DECLINED, "too-short", "the scan is too short"),
         ("held", JobState.HELD, "gantry-tilt", "the gantry is tilted by 5 degrees"),
         ("memory", JobState.FAILED, "unexpected", "more memory than the worker has"),
         ("broken", JobState.FAILED, "unexpected", "an unexpected error (ValueError)"),

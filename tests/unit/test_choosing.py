@@ -271,7 +271,7 @@ def test_what_cannot_go_on_is_no_rival(study, fate):
         site.ledger.cancel(thin)
     else:
         site.run(thin)
-        site.ledger.stop_job(thin, "worker", Decision(JobState(fate), "no-femur", "there is no femur in it"))
+        site.ledger.stop_job(thin, "worker", Decision(JobState(fate), "too-short", "the scan is too short"))
     thick = site.send("thick", 3.0)
     site.tick(QUIET + 1)
     assert site.states(thin, thick) == [fate, "queued"]

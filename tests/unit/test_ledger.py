@@ -425,9 +425,9 @@ def test_a_worker_that_lost_its_claim_records_nothing(ledger):
 @pytest.mark.parametrize("state", [S.DECLINED, S.HELD, S.FAILED, S.QUEUED])
 def test_stopping_says_why(ledger, state):
     job_id = running_job(ledger)
-    assert ledger.stop_job(job_id, "w", Decision(state, "no-femur", "no femur was found"))
+    assert ledger.stop_job(job_id, "w", Decision(state, "too-short", "the scan is too short"))
     job = ledger.job(job_id)
-    assert (job.state, job.code, job.reason, job.worker) == (state, "no-femur", "no femur was found", "")
+    assert (job.state, job.code, job.reason, job.worker) == (state, "too-short", "the scan is too short", "")
     assert (job.finished_at is not None) == (state in {S.DECLINED, S.FAILED})
 
 
