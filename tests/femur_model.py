@@ -46,7 +46,7 @@ class Model:
     @property
     def lesser_tip(self) -> NDArray:
         turn = np.radians(LESSER_BEHIND_DEG)
-        out = (SHAFT_MM + 9.0) * np.array([-np.cos(turn), np.sin(turn), 0])
+        out = (SHAFT_MM + 12.0) * np.array([-np.cos(turn), np.sin(turn), 0])
         return self.to_patient(np.array([OFFSET_MM, 0, -LESSER_MM]) + out)
 
     def distance(self, points: NDArray) -> NDArray:
@@ -74,7 +74,7 @@ class Model:
             tube(local, base, base + np.array([2.0, 4.0, 14.0]), 17.0, 12.0),
         ]
         if self.lesser:
-            parts.append(tube(local, lesser, lesser + (SHAFT_MM + 2.0) * out, 9.0, 7.0))
+            parts.append(tube(local, lesser, lesser + (SHAFT_MM + 5.0) * out, 9.0, 7.0))
         result: NDArray = np.maximum(np.minimum.reduce(parts), foot[2] - local[:, 2])  # a flat lower end
         return result
 

@@ -19,7 +19,7 @@ STEP_MM = 1.0
 HALF_WIDTH_MM = 45.0
 ROUNDS = 8
 STILL = 1e-3  # rad: the axis has come to rest
-WAIST = 1.08  # sections hardly wider than the narrowest share in its middle, which then does not jump
+WAIST = 1.15  # sections not much wider than the narrowest: a parabola through their areas says where it is
 
 ANGLE_DEG = (105.0, 155.0)
 AREA_MM2 = (250.0, 2000.0)
@@ -74,8 +74,19 @@ def _waist(body: Body, head: Head, away: Vector) -> _Waist | None:
     waist = waist[np.abs(waist - narrowest) * STEP_MM <= head.radius / 2]
     middles = [head.centre + distances[n] * away + flat[found[n]].mean(axis=0) for n in waist]
     at_end = narrowest in (0, len(areas) - 1)
-    area = float(areas[narrowest] * STEP_MM**2)
-    return _Waist(float(distances[waist].mean()), area, np.mean(middles, axis=0), at_end)
+    distance, area = _lowest(distances[waist], areas[waist] * STEP_MM**2)
+    return _Waist(distance, area, np.mean(middles, axis=0), at_end)
+
+
+def _lowest(distances: NDArray[np.float64], areas: NDArray[np.float64]) -> tuple[float, float]:
+    """Return where the parabola through the areas is lowest, and the area there; the least of them if there is none."""
+    if len(distances) > 2:
+        middle = distances.mean()
+        bend, slope, level = np.polyfit(distances - middle, areas, 2)
+        if bend > 0 and abs(slope / (2 * bend)) <= np.ptp(distances) / 2:
+            return float(middle - slope / (2 * bend)), float(level - slope**2 / (4 * bend))
+    least = int(areas.argmin())
+    return float(distances[least]), float(areas[least])
 
 
 def across(axis: Vector) -> tuple[Vector, Vector]:
