@@ -109,6 +109,7 @@ class Intake(Section):
 class Peer(Section):
     """Somebody who may call us and whom we may call.
 
+    results: what it is sent: segmentation, structured report, Secondary Capture; an archive may not take all of them.
     segmentation: the kind of SEG it is sent; every viewer shows "binary", "labelmap" is for who asks for it.
     """
 
@@ -117,7 +118,14 @@ class Peer(Section):
     host: Annotated[str, Field(min_length=1)]
     port: Port
     maximum_associations: PositiveInt | None = None  # of this peer at one time; absent = as many as there are
+    results: tuple[Literal["seg", "sr", "sc"], ...] = ("seg", "sr", "sc")
     segmentation: Literal["binary", "labelmap"] = "binary"
+
+    @property
+    def kinds(self) -> frozenset[str]:
+        """The kinds of results it is sent, a label map by its own name."""
+        named = {"seg": "labelmap"} if self.segmentation == "labelmap" else {}
+        return frozenset(named.get(kind, kind) for kind in self.results)
 
 
 class Route(Section):
@@ -307,9 +315,9 @@ class Settings(BaseSettings):
         return tuple(p.name for p in self.peers)
 
     @property
-    def labelmap_peers(self) -> frozenset[str]:
-        """The names of the peers that are sent label maps instead of binary segmentations."""
-        return frozenset(p.name for p in self.peers if p.segmentation == "labelmap")
+    def wishes(self) -> dict[str, frozenset[str]]:
+        """The kinds of results that each peer is sent."""
+        return {p.name: p.kinds for p in self.peers}
 
     def peer(self, name: str) -> Peer | None:
         """Return the peer of this name, or None."""

@@ -23,7 +23,13 @@ from typing import Any
 import ct_factory
 import pytest
 from pynetdicom import AE, evt
-from pynetdicom.sop_class import RawDataStorage, SegmentationStorage, Verification
+from pynetdicom.sop_class import (
+    Comprehensive3DSRStorage,
+    RawDataStorage,
+    SecondaryCaptureImageStorage,
+    SegmentationStorage,
+    Verification,
+)
 
 ROOT = Path(__file__).parents[1]
 
@@ -139,6 +145,8 @@ class Peer:
         ae.add_supported_context(RawDataStorage)
         ae.add_supported_context(SegmentationStorage)
         ae.add_supported_context("1.2.840.10008.5.1.4.1.1.66.7")  # Label Map Segmentation Storage
+        ae.add_supported_context(Comprehensive3DSRStorage)
+        ae.add_supported_context(SecondaryCaptureImageStorage)
         ae.add_supported_context(Verification)
         handlers = [(evt.EVT_C_STORE, self._store), (evt.EVT_ACCEPTED, self._accepted)]
         self._server = ae.start_server(("127.0.0.1", self.port), block=False, evt_handlers=handlers)

@@ -105,13 +105,14 @@ class SegmentTask(LedgerTask):
 
     def _segment(self, job: Job, worker: str, folder: ResultFolder, heartbeat: Heartbeat) -> None:
         files = self.ledger.instances_of(job.id)
-        wanted = self.settings.labelmap_peers.intersection(job.destinations or ())
+        wishes = self.settings.wishes
+        labelmap = any("labelmap" in wishes.get(peer, ()) for peer in job.destinations or ())
         produced = self.segmenter.segment(
-            files, folder.unfinished, job.created, heartbeat.stage, job.model, labelmap=bool(wanted)
+            files, folder.unfinished, job.created, heartbeat.stage, job.model, labelmap=labelmap
         )
         heartbeat.stage("keep")
         report = folder.relocate(produced.report, produced.files)
-        if not self.ledger.finish_job(job.id, worker, folder.keep(produced.files), report, wanted):
+        if not self.ledger.finish_job(job.id, worker, folder.keep(produced.files), report, wishes):
             raise ClaimLostError
         log.info("job %s: %d files made", job.id, len(produced.files))
 

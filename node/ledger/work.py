@@ -1,7 +1,8 @@
 """The worker's side: dispatch, claim with a lease, heartbeat, finish, stop, give back, reap."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, delete, insert, or_, select, update
@@ -10,7 +11,7 @@ from node.ledger.records import Decision, Job, Result
 from node.ledger.tables import deliveries, jobs, results
 from node.ledger.views import Views
 from node.states import DeliveryState, JobState, Reason
-from node.takers import takers
+from node.takers import Wishes, takers
 
 
 def free(reason: str = "", code: str = "") -> dict[str, Any]:
@@ -80,12 +81,12 @@ class Work(Views):
         worker: str,
         made: Sequence[Result],
         report: dict[str, Any],
-        labelmap_peers: Collection[str] = (),
+        wishes: Wishes = MappingProxyType({}),
     ) -> bool:
         """Record the results, their deliveries and the new state in one transaction; False if the claim is lost.
 
         report: the segmenter's; its `timings` (stage -> seconds) are shown with the job, and so is its `finding`,
-        the sentence that nothing was found. labelmap_peers: names of peers that get a label map where there is one.
+        the sentence that nothing was found. wishes: the kinds of results that peers want.
         """
         now = self.now()
         with self._write() as connection:
@@ -96,12 +97,14 @@ class Work(Views):
             connection.execute(delete(deliveries).where(deliveries.c.job_id == job_id))
             connection.execute(delete(results).where(results.c.job_id == job_id))
             peers = job.destinations or ()
-            for result in made:
-                self._add_result(connection, job_id, result, takers(result, made, peers, labelmap_peers))
-            sending = bool(peers) and any(result.sop_uid for result in made)
+            sent_to = {result: takers(result, made, peers, wishes) for result in made}
+            for result, names in sent_to.items():
+                self._add_result(connection, job_id, result, names)
+            sending = any(sent_to.values())
             values = free(**outcome(report)) | {"report": report}
             if not sending:
-                told = filter(None, (values["reason"], "no destination is set: the results stay here"))
+                lack = "no destination wants them" if peers else "no destination is set"
+                told = filter(None, (values["reason"], f"{lack}: the results stay here"))
                 values |= {"reason": "; ".join(told), "code": Reason.NO_DESTINATION, "finished_at": now}
             self._move(connection, job_id, JobState.DELIVERING if sending else JobState.DELIVERED, **values)
             return True

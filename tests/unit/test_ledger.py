@@ -397,6 +397,14 @@ def test_without_a_destination_the_results_stay_and_the_reason_says_so(ledger):
     assert job.finished_at is not None
 
 
+def test_results_that_no_destination_wants_stay_and_the_reason_says_so(ledger):
+    job_id = running_job(ledger)
+    assert ledger.finish_job(job_id, "w", [seg(ledger)], {}, {"pacs": {"sr"}})
+    job = ledger.job(job_id)
+    assert (job.state, job.code, job.deliveries) == (S.DELIVERED, Reason.NO_DESTINATION, ())
+    assert job.reason == "no destination wants them: the results stay here"
+
+
 @pytest.mark.parametrize("peers", [(), ("pacs",)])
 def test_that_nothing_was_found_stays_with_the_job(ledger, peers):
     job_id = running_job(ledger, destinations=peers)

@@ -4,49 +4,57 @@ from pathlib import Path
 
 import pytest
 
+from node.errors import SettingsError
 from node.ledger.records import Result
 from node.settings import load_settings
-from node.takers import BINARY, LABELMAP, takers
+from node.takers import takers
 
 PEERS = ("pacs", "viewer", "archive")
+ALL = {"seg", "sr", "sc"}
+MAP_FOR_VIEWER = {"pacs": ALL, "viewer": {"labelmap", "sr", "sc"}}
 
 
-def result(kind, sop_class="", sop_uid="1.2.3"):
-    return Result(kind, Path(kind), "0", 1, sop_class, sop_uid if sop_class else "")
+def result(kind, sop_uid="1.2.3"):
+    return Result(kind, Path(kind), "0", 1, "1.2.840" if sop_uid else "", sop_uid)
 
 
-SEG, MAP = result("seg", BINARY), result("labelmap", LABELMAP)
-SR, REPORT = result("sr", "1.2.840.10008.5.1.4.1.1.88.34"), result("report")
+SEG, MAP, SR, SC = (result(kind) for kind in ("seg", "labelmap", "sr", "sc"))
+REPORT, OTHER = result("report", ""), result("mesh")
 
 
 @pytest.mark.parametrize(
-    ("one", "made", "labelmap_peers", "expected"),
+    ("one", "made", "wishes", "expected"),
     [
-        (SEG, (SEG, SR), (), PEERS),
-        (SEG, (SEG, MAP, SR), ("viewer",), ("pacs", "archive")),
-        (MAP, (SEG, MAP, SR), ("viewer",), ("viewer",)),
-        (SEG, (SEG, MAP), PEERS, ()),
-        (MAP, (SEG, MAP), PEERS, PEERS),
-        (MAP, (SEG, MAP), ("somebody-else",), ()),
-        (SEG, (SEG, SR), ("viewer",), PEERS),  # rather the other kind than none
-        (MAP, (MAP, SR), ("viewer",), PEERS),
-        (SR, (SEG, MAP, SR), ("viewer",), PEERS),
-        (SR, (SR,), ("viewer",), PEERS),
-        (REPORT, (SEG, MAP, REPORT), ("viewer",), ()),
+        (SEG, (SEG, SR), {}, PEERS),
+        (SEG, (SEG, MAP, SR), MAP_FOR_VIEWER | {"archive": ALL}, ("pacs", "archive")),
+        (MAP, (SEG, MAP, SR), MAP_FOR_VIEWER | {"archive": ALL}, ("viewer",)),
+        (SEG, (SEG, MAP), {key: {"labelmap"} for key in PEERS}, ()),
+        (MAP, (SEG, MAP), {key: {"labelmap"} for key in PEERS}, PEERS),
+        (SEG, (SEG, SR), MAP_FOR_VIEWER, PEERS),  # rather the other kind than none
+        (MAP, (MAP, SR), dict.fromkeys(PEERS, ALL), PEERS),
+        (SR, (SEG, MAP, SR), MAP_FOR_VIEWER, PEERS),
+        (SR, (SEG, SR), {"pacs": {"seg"}, "viewer": {"sr"}}, ("viewer", "archive")),
+        (SEG, (SEG, SR), {"pacs": {"sr", "sc"}}, ("viewer", "archive")),
+        (SC, (SC, SR), {key: {"seg"} for key in PEERS}, ()),
+        (OTHER, (OTHER,), {key: {"seg"} for key in PEERS}, PEERS),  # no kind that could be asked for
+        (REPORT, (SEG, MAP, REPORT), MAP_FOR_VIEWER, ()),
     ],
 )
-def test_who_gets_what(one, made, labelmap_peers, expected):
-    assert takers(one, made, PEERS, labelmap_peers) == expected
+def test_who_gets_what(one, made, wishes, expected):
+    assert takers(one, made, PEERS, wishes) == expected
 
 
 def test_without_peers_nothing_goes_anywhere():
-    assert takers(SEG, (SEG, MAP), (), ("viewer",)) == ()
+    assert takers(SEG, (SEG, MAP), (), MAP_FOR_VIEWER) == ()
 
 
 def test_peers_choose_in_the_settings():
     def peer(name, **more):
         return {"name": name, "ae_title": "A", "host": "h", "port": 104} | more
 
-    settings = load_settings(peers=[peer("pacs"), peer("b", segmentation="binary"), peer("c", segmentation="labelmap")])
-    assert [one.segmentation for one in settings.peers] == ["binary", "binary", "labelmap"]
-    assert settings.labelmap_peers == {"c"}
+    settings = load_settings(
+        peers=[peer("pacs"), peer("b", results=["seg"]), peer("c", segmentation="labelmap"), peer("d", results=[])]
+    )
+    assert settings.wishes == {"pacs": ALL, "b": {"seg"}, "c": {"labelmap", "sr", "sc"}, "d": set()}
+    with pytest.raises(SettingsError, match=r"peers.0.results.0 = 'pdf'"):
+        load_settings(peers=[peer("pacs", results=["pdf"])])
