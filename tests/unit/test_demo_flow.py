@@ -106,9 +106,7 @@ def test_a_localiser_beside_the_scan_is_no_fault_but_a_missing_segmentation_is(m
     with pytest.raises(demo.DemoError, match="the archive holds no segmentation"):
         demo.verdict(jobs, [])
     nothing = job("delivered", "there is no proximal femur in the scan", reason_code="no-femur")
-    with pytest.raises(
-        demo.DemoError, match="Nothing was outlined: there is no proximal femur in the scan"
-    ):
+    with pytest.raises(demo.DemoError, match="Nothing was outlined: there is no proximal femur in the scan"):
         demo.verdict([nothing], [])
 
 
