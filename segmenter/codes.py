@@ -74,7 +74,6 @@ REGIONS = MappingProxyType(
 )
 SITES = MappingProxyType({"neck": NECK_OF_FEMUR})  # where it is not the proximal femur as a whole
 REGION_RULE = _own("REGION-RULE", "Rule by which the region is cut")
-PARTIAL_VOLUME = _own("PV-VOLUME", "Volume, each voxel weighted by its share of bone")
 NECK_SHAFT_ANGLE = _own("NECK-SHAFT", "Femoral neck-shaft angle")
 NECK_AREA = _own("NECK-AREA", "Smallest cross-sectional area of femoral neck")
 

@@ -28,7 +28,6 @@ from segmenter.dicom_sr_numbers import (
     asymmetry_numbers,
     calibration_numbers,
     neck_numbers,
-    number,
     region_numbers,
 )
 from segmenter.femur import Side
@@ -98,12 +97,8 @@ def _contents(femur: FemurMeasurements, calibration: Calibration) -> dict[str, _
 def _whole_content(femur: FemurMeasurements) -> _Content:
     """Return what concerns all of a femur: is it whole, is something else in it, what to beware of."""
     yes_no = {True: codes.SCT.Yes, False: codes.SCT.No}
-    numbers: tuple[Measurement, ...] = ()
-    if femur.partial_volume_ml is not None:
-        numbers = (number(own.PARTIAL_VOLUME, femur.partial_volume_ml, codes.UCUM.CubicCentimeter, 3),)
     warnings = [f"incomplete: {reason}" for reason in femur.incomplete_reasons] + list(femur.warnings)
     return _Content(
-        numbers=numbers,
         answers=(
             QualitativeEvaluation(own.COMPLETENESS, own.COMPLETE if femur.complete else own.INCOMPLETE),
             QualitativeEvaluation(own.METAL_SUSPECTED, yes_no[femur.metal_suspected]),

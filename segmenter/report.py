@@ -104,8 +104,6 @@ class FemurReport(RegionReport):
     """Whether the scan holds head, neck and trochanters."""
     incomplete_reasons: tuple[str, ...]
     """What is cut off; empty when complete."""
-    partial_volume_ml: float | None
-    """Volume in mL from the network's soft output; null when there is none."""
     regions: Mapping[str, RegionReport]
     """Other regions by name: "cortical", "trabecular", "total", "neck"; one that cannot be defined is absent."""
     total_rule: str
@@ -307,7 +305,6 @@ def _femur(femur: FemurMeasurements) -> FemurReport:
         side=femur.side,
         complete=femur.complete,
         incomplete_reasons=femur.incomplete_reasons,
-        partial_volume_ml=None if femur.partial_volume_ml is None else round(femur.partial_volume_ml, 3),
         regions={region.name: RegionReport(**_region(region)) for region in others},
         total_rule=femur.total_rule,
         total_plane=_as(PlaneReport, femur.total_plane),

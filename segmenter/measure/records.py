@@ -68,14 +68,13 @@ class FemurMeasurements:
     """All of one femur. regions: by name, only those that could be defined; the first is "integral".
 
     total_rule: how the "total" region is cut, in words ("100 mm below the top of the head"), empty = not cut.
-    partial_volume_ml: volume from the network's soft output, None = there is none. landmarks: None = no head was found.
+    landmarks: None = no head was found.
     """
 
     side: str
     complete: bool
     incomplete_reasons: tuple[str, ...]
     regions: tuple[Region, ...]
-    partial_volume_ml: float | None = None
     total_rule: str = ""
     total_plane: Plane | None = None
     neck: Neck | None = None
