@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import pytest
 from pydicom import dcmread
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian
+from pydicom.uid import Comprehensive3DSRStorage, ExplicitVRLittleEndian, SegmentationStorage
 from senders import association
 
 from node.delivery import deliver
@@ -14,12 +14,12 @@ from node.ledger import Ledger
 from node.ledger.records import Arrival, Decision, Header
 from node.settings import load_settings
 from node.states import JobState
-from node.takers import BINARY, LABELMAP
+from segmenter.uids import LABELMAP_STORAGE
 from worker.segmentation import Produced
 from worker.tasks import SegmentTask
 
 UIDS = {"seg": "1.2.10.1", "labelmap": "1.2.10.2", "sr": "1.2.10.3"}
-CLASSES = {"seg": BINARY, "labelmap": LABELMAP, "sr": "1.2.840.10008.5.1.4.1.1.66"}
+CLASSES = {"seg": SegmentationStorage, "labelmap": LABELMAP_STORAGE, "sr": Comprehensive3DSRStorage}
 
 
 @dataclass
