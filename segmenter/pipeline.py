@@ -113,7 +113,7 @@ def segment(request: SegmentRequest, on_stage: OnStage = lambda stage: None, met
     request.out.mkdir(parents=True, exist_ok=True)
     segs = write_segmentations(run, request.wanted, request.out)
     clock("check")
-    warnings = (*series.warnings, *cut_warnings, *check_segmentations(run, segs))
+    warnings = (*series.warnings, *cut_warnings, *measured.warnings, *check_segmentations(run, segs))
     clock("report")
     findings = Findings(measured, calibration, warnings)
     written = write_reports(run, findings, segs, request.wanted, request.out)

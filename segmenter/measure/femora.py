@@ -15,7 +15,7 @@ from segmenter.measure.asymmetry import asymmetry
 from segmenter.measure.options import STANDARD, MeasureOptions
 from segmenter.measure.records import FemurMeasurements, Measurements
 from segmenter.measure.regions import Voxels, regions
-from segmenter.measure.suspicion import bright_vessels, metal_near
+from segmenter.measure.suspicion import bright_vessels, metal_elsewhere, metal_near
 from segmenter.measure.total import total_of
 
 METAL = "metal suspected in or near the bone: its densities cannot be relied on"
@@ -48,7 +48,8 @@ def measure_femora(
     measured = tuple(_femur(femur, scan, options) for femur in ordered)
     unit = "mg/cm3" if calibration.usable else "HU"
     settings = (*options.described(), ("cortical_threshold_unit", unit))
-    return Measurements(measured, asymmetry(measured), settings)
+    implant = metal_elsewhere(femurs, volume, geometry, options)
+    return Measurements(measured, asymmetry(measured), settings, (implant,) if implant else ())
 
 
 def _femur(femur: Femur, scan: _Scan, how: MeasureOptions) -> FemurMeasurements:

@@ -101,8 +101,9 @@ class Asymmetry:
 
 @dataclass(frozen=True)
 class Measurements:
-    """The femora of one scan, left first, and how they compare."""
+    """The femora of one scan, left first, how they compare, and warnings of what is not among them."""
 
     femurs: tuple[FemurMeasurements, ...]
     asymmetry: tuple[Asymmetry, ...] = ()
     settings: tuple[tuple[str, Any], ...] = ()  # names and values of the settings that shaped them
+    warnings: tuple[str, ...] = ()

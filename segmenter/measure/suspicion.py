@@ -1,5 +1,6 @@
 """What may spoil a density: metal in or near the bone, and contrast medium in the vessels in front of it."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,9 @@ SECTION_MM2 = (20.0, 350.0)  # of one vessel
 ROUND = 0.3  # share of the circle around a section that it fills; artery and vein side by side are a peanut
 STRAY_MM = 3.0  # from one slice to the next
 
+IMPLANT_MM3 = 1000.0  # above the HU of metal: a screw of the neck is twice that, a clip or a wire much less
+APART_MM = 90.0  # from the middle of one femur to what belongs to the other side
+
 
 def metal_near(mask: NDArray[np.bool_], volume: NDArray[Any], geometry: Geometry, how: MeasureOptions) -> bool:
     """Return whether a cluster too bright for bone lies in or near a femur; mask and volume (HU): `(z, y, x)`.
@@ -35,6 +39,31 @@ def metal_near(mask: NDArray[np.bool_], volume: NDArray[Any], geometry: Geometry
         return False
     pieces, _ = ndimage.label(bright)
     return bool(np.bincount(pieces.ravel())[1:].max() * geometry.voxel_volume_mm3 >= how.metal_mm3)
+
+
+def metal_elsewhere(femurs: Sequence[Femur], volume: NDArray[Any], geometry: Geometry, how: MeasureOptions) -> str:
+    """Return a sentence when metal, perhaps an implant, lies where no femur was outlined; empty = nothing to say.
+
+    femurs: none or one; with both there is no such place. volume: HU `(z, y, x)` on `geometry`.
+    """
+    outlined = [femur for femur in femurs if femur.mask.any()]
+    if len(outlined) > 1:
+        return ""
+    # Metal counts whose x times `outwards` is greater than this.
+    outwards, beyond, where, missing = 1.0, -np.inf, "in the scan", "femur"
+    for femur in outlined:
+        other, outwards = (Side.RIGHT, -1.0) if femur.side is Side.LEFT else (Side.LEFT, 1.0)
+        beyond = outwards * geometry.to_patient(np.argwhere(femur.mask))[:, 0].mean() + APART_MM
+        where, missing = "on that side", f"{other} femur"
+    voxels = 0
+    for number, plane in enumerate(volume):
+        metal = np.argwhere(plane > how.metal_hu)
+        if len(metal):
+            across = geometry.to_patient(np.insert(metal, 0, number, axis=1))[:, 0]
+            voxels += int(np.count_nonzero(outwards * across > beyond))
+    if voxels * geometry.voxel_volume_mm3 < IMPLANT_MM3:
+        return ""
+    return f"no {missing} was outlined and there is metal {where}: an implant may be the reason"
 
 
 def bright_vessels(head: Head, femur: Femur, volume: NDArray[Any], geometry: Geometry, how: MeasureOptions) -> bool:

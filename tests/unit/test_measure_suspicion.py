@@ -8,7 +8,7 @@ from segmenter.femur import Femur, Side
 from segmenter.geometry import Geometry
 from segmenter.measure.axes import Head
 from segmenter.measure.options import STANDARD
-from segmenter.measure.suspicion import bright_vessels, metal_near
+from segmenter.measure.suspicion import bright_vessels, metal_elsewhere, metal_near
 
 GRID = grid((2.5, 2.0, 2.0), below_mm=100.0)
 INDEX = np.stack(np.meshgrid(*map(np.arange, GRID.shape), indexing="ij"), -1)
@@ -52,6 +52,46 @@ def test_metal_is_found_in_whole_numbers_at_the_edge_of_the_scan():
     volume = np.zeros(geometry.shape, np.int16)
     volume[0:4, 0:4, 0:4] = 3071
     assert metal_near(mask, volume, geometry, STANDARD)
+
+
+FIELD = Geometry.axial((10, 20, 300), (2.0, 1.0, 1.0), (-150.0, -10.0, 0.0))
+ON_THE_OTHER = "no {} femur was outlined and there is metal on that side: an implant may be the reason"
+
+
+def outlined(side: Side) -> Femur:
+    mask = np.zeros(FIELD.shape, bool)
+    middle = 250 if side is Side.LEFT else 50  # x = 100 or -100 mm
+    mask[:, 5:15, middle - 10 : middle + 10] = True
+    return Femur(side, mask, True)
+
+
+def with_metal(x_mm: float, rows: int = 20) -> np.ndarray:
+    volume = np.full(FIELD.shape, 40, np.int16)
+    column = int(x_mm) + 150
+    volume[:, :rows, column - 5 : column + 5] = 3071
+    return volume
+
+
+@pytest.mark.parametrize(
+    ("sides", "x_mm", "said"),
+    [
+        ([Side.LEFT], -100, ON_THE_OTHER.format("right")),
+        ([Side.RIGHT], 100, ON_THE_OTHER.format("left")),
+        ([Side.LEFT], 100, ""),  # its own, told with its numbers
+        ([Side.LEFT], 30, ""),  # in the middle of the pelvis
+        ([Side.RIGHT], -140, ""),  # beside its own hip
+        ([], 0, "no femur was outlined and there is metal in the scan: an implant may be the reason"),
+        ([Side.LEFT, Side.RIGHT], 100, ""),
+    ],
+)
+def test_metal_where_no_femur_was_outlined_is_told(sides, x_mm, said):
+    assert metal_elsewhere([outlined(side) for side in sides], with_metal(x_mm), FIELD, STANDARD) == said
+
+
+def test_a_clip_is_no_implant_and_an_empty_mask_no_femur():
+    assert metal_elsewhere([], with_metal(0, rows=2), FIELD, STANDARD) == ""
+    empty = Femur(Side.LEFT, np.zeros(FIELD.shape, bool), False)
+    assert metal_elsewhere([empty], with_metal(0), FIELD, STANDARD).startswith("no femur was outlined")
 
 
 def vessel(
