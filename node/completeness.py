@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from node.counts import Count, counts
 from node.ledger.records import Decision, Evidence, Header
 from node.settings import Intake
-from node.stack import Stack, differ, stacked, without_localisers
+from node.stack import Stack, differ, stacked, without_localisers, without_tracking
 from node.states import JobState, Reason
 from node.uids import CT_CLASSES
 
@@ -77,7 +77,7 @@ def judge(headers: Sequence[Header], evidence: Evidence, rules: Intake) -> Decis
     hopeless = foreign or _localisers(headers, images) or _mixed(images)
     if hopeless:
         return hopeless if phase.quiet or phase.late or phase.settled else _awaiting_quiet(rules)
-    stack = None if any(image.frames > 1 for image in images) else stacked(images)
+    stack = None if any(image.frames > 1 for image in images) else _stack(images, phase)
     known = counts(headers, phase.expected, phase.expected_from, rules.expect)
     return _missing(stack, known, phase) or _short(stack, phase, rules) or _whole(stack, known, phase, rules)
 
@@ -143,6 +143,15 @@ def _mixed(images: Sequence[Header]) -> Decision | None:
         sentence = "the slices do not all look the same way: send each reformation as its own series"
         return Decision(JobState.HELD, Reason.MIXED_ORIENTATION, sentence)
     return None
+
+
+def _stack(images: Sequence[Header], phase: Phase) -> Stack:
+    """Return the stack to judge: once no more slices come, a gap between the scan and bolus tracking is none."""
+    whole = stacked(images)
+    if whole.gaps and (phase.quiet or phase.late):
+        scan = stacked(without_tracking(images))
+        return whole if scan.gaps else scan
+    return whole
 
 
 def _missing(stack: Stack | None, known: Sequence[Count], phase: Phase) -> Decision | None:

@@ -1,8 +1,9 @@
 """The stack that the slices of a series form along their normal: its length and its gaps, from headers only."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain, pairwise
 from statistics import median
 
 from node.ledger.records import Header
@@ -47,6 +48,18 @@ class Stack:
 def without_localisers(headers: Sequence[Header]) -> list[Header]:
     """Return the images that belong to the scan itself."""
     return [header for header in headers if "LOCALIZER" not in header.image_type]
+
+
+def without_tracking(images: Sequence[Header]) -> list[Header]:
+    """Return the images without the acquisitions that stay at one place, as bolus tracking does beside the scan.
+
+    All of them, where every acquisition does: a sequential scan may number each slice.
+    """
+    by_acquisition: dict[int | None, list[Header]] = defaultdict(list)
+    for image in images:
+        by_acquisition[image.acquisition].append(image)
+    moving = [part for part in by_acquisition.values() if stacked(part).slices > 1]
+    return list(chain(*moving)) or list(images)
 
 
 def stacked(images: Sequence[Header]) -> Stack:

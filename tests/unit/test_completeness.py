@@ -178,6 +178,38 @@ def test_copies_at_one_place_are_left_to_the_segmenter():
     assert judge(stack() + stack(), GONE, RULES).state is JobState.COMPLETE
 
 
+def tracking(at=200.0, images=12, **other):
+    """Many images of one place: bolus tracking beside the scan, which is acquisition 2."""
+    return [image((0.0, 0.0, at), **({"acquisition": 1} | other)) for _ in range(images)]
+
+
+def test_bolus_tracking_away_from_the_scan_leaves_no_gap_once_no_more_slices_come():
+    slices = stack(acquisition=2) + tracking()
+    assert verdict(slices, GONE)[0] is JobState.RECEIVED
+    assert verdict(slices, QUIET)[0] is JobState.COMPLETE
+    assert verdict(slices, LATE)[0] is JobState.COMPLETE
+    state, code, reason = verdict(without(stack(acquisition=2), 41) + tracking(), LATE)
+    assert (state, code) == (JobState.HELD, Reason.GAP)
+    assert reason.startswith("slice 41 is missing between")
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        tracking(acquisition=2),  # of the scan's own acquisition: its slices in between were lost
+        tracking(images=1, acquisition=2) + tracking(201.0, images=1),  # the end of a second part
+    ],
+)
+def test_slices_far_away_that_are_no_bolus_tracking_still_mean_a_gap(rest):
+    assert verdict(stack(acquisition=2) + rest, LATE)[:2] == (JobState.HELD, Reason.GAP)
+
+
+def test_a_scan_that_numbers_every_slice_as_an_acquisition_is_one_stack():
+    slices = [image((0.0, 0.0, 2.0 * n), acquisition=n) for n in range(60)]
+    assert verdict(slices, GONE)[0] is JobState.COMPLETE
+    assert verdict(without(slices, 30), LATE)[:2] == (JobState.HELD, Reason.GAP)
+
+
 # --- announced numbers
 
 
