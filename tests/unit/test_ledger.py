@@ -36,17 +36,9 @@ def clock():
     return Clock()
 
 
-@pytest.fixture(scope="module")
-def empty(tmp_path_factory):
-    """A ledger of today's layout, made once: a copy is quicker than the migrations."""
-    folder = tmp_path_factory.mktemp("empty")
-    Ledger.open(f"sqlite:///{folder}/ledger.sqlite3", folder).close()
-    return folder / "ledger.sqlite3"
-
-
 @pytest.fixture
-def ledger(tmp_path, clock, empty):
-    shutil.copy(empty, tmp_path)
+def ledger(tmp_path, clock, empty_ledger):
+    shutil.copy(empty_ledger, tmp_path)
     opened = Ledger.open(f"sqlite:///{tmp_path}/ledger.sqlite3", tmp_path, clock)
     yield opened
     opened.close()

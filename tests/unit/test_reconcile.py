@@ -3,6 +3,7 @@
 import hashlib
 import logging
 import os
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -29,7 +30,8 @@ def data(tmp_path):
 
 
 @pytest.fixture
-def ledger(data):
+def ledger(data, empty_ledger):
+    shutil.copy(empty_ledger, data)
     opened = Ledger.open(f"sqlite:///{data}/ledger.sqlite3", data)
     yield opened
     opened.close()

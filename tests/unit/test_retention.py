@@ -1,6 +1,7 @@
 """Which files may go, and that they go so that neither a crash nor a late slice does harm."""
 
 import hashlib
+import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -137,7 +138,8 @@ def clock():
 
 
 @pytest.fixture
-def ledger(tmp_path, clock):
+def ledger(tmp_path, clock, empty_ledger):
+    shutil.copy(empty_ledger, tmp_path)
     opened = Ledger.open(f"sqlite:///{tmp_path}/ledger.sqlite3", tmp_path, clock)
     yield opened
     opened.close()

@@ -41,17 +41,9 @@ class Roundabout(Ledger):
         return self._quick.begin()
 
 
-@pytest.fixture(scope="module")
-def empty(tmp_path_factory):
-    """A ledger of today's layout, made once."""
-    folder = tmp_path_factory.mktemp("empty")
-    Ledger.open(f"sqlite:///{folder}/ledger.sqlite3", folder).close()
-    return folder / "ledger.sqlite3"
-
-
 @pytest.fixture
-def ledger(tmp_path, empty):
-    shutil.copy(empty, tmp_path)
+def ledger(tmp_path, empty_ledger):
+    shutil.copy(empty_ledger, tmp_path)
     opened = Ledger.open(f"sqlite:///{tmp_path}/ledger.sqlite3", tmp_path, Clock())
     yield opened
     opened.close()
@@ -84,12 +76,12 @@ groups = st.lists(
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(groups)
-def test_both_ways_leave_the_same_rows(tmp_path_factory, empty, groups):
+def test_both_ways_leave_the_same_rows(tmp_path_factory, empty_ledger, groups):
     """groups: arrivals in one transaction as (series, number, content, sender), or what is decided about all jobs."""
     found = []
     for kind in (Ledger, Roundabout):
         folder = tmp_path_factory.mktemp(kind.__name__)
-        shutil.copy(empty, folder)
+        shutil.copy(empty_ledger, folder)
         with closing(kind.open(f"sqlite:///{folder}/ledger.sqlite3", folder, Clock())) as ledger:
             outcomes = []
             for group in groups:
