@@ -83,7 +83,7 @@ class Choosing:
 
     def _is_rival(self, other: Job, name: str) -> bool:
         if other.state in CHOSEN:
-            accepted = other.route == name
+            accepted = other.route == name and not other.finding
         elif other.state is JobState.COMPLETE:
             decision = self._routed(other)
             accepted = (decision.state, decision.route) == (JobState.QUEUED, name)

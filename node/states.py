@@ -68,7 +68,8 @@ class Reason(StrEnum):
 S = JobState
 
 # Retry leads from failed to queued (segment again) or delivering (send again); from declined and cancelled a
-# person may ask for a new decision, which starts at received. A held job goes back to where it was held.
+# person may ask for a new decision, which starts at received. A series that was passed over for a better one which then
+# shows no femur is complete again. A held job goes back to where it was held.
 JOB_TRANSITIONS: dict[JobState, frozenset[JobState]] = {
     S.RECEIVED: frozenset({S.COMPLETE, S.DECLINED, S.HELD, S.CANCELLED}),
     S.COMPLETE: frozenset({S.QUEUED, S.DECLINED, S.HELD, S.CANCELLED}),
@@ -77,7 +78,7 @@ JOB_TRANSITIONS: dict[JobState, frozenset[JobState]] = {
     S.DELIVERING: frozenset({S.DELIVERED, S.FAILED, S.CANCELLED}),
     S.DELIVERED: frozenset({S.COMMITTED}),
     S.COMMITTED: frozenset(),
-    S.DECLINED: frozenset({S.RECEIVED}),
+    S.DECLINED: frozenset({S.RECEIVED, S.COMPLETE}),
     S.HELD: frozenset({S.RECEIVED, S.COMPLETE, S.QUEUED, S.DECLINED, S.CANCELLED}),
     S.FAILED: frozenset({S.QUEUED, S.DELIVERING, S.CANCELLED}),
     S.CANCELLED: frozenset({S.RECEIVED}),

@@ -197,8 +197,9 @@ class Job:
     """One series revision on its way, as the ledger knows it now. Times are UTC.
 
     instances: objects of the series up to this revision (for a refusal: how often it happened). stage_seconds: what the
-    worker reported. created_at: when the first complete revision of the series was found so. duplicates: objects that
-    came again. forced: a person overrode completeness or the choice among series. removed_at: when its files went.
+    worker reported. finding: its sentence that there was nothing to outline. created_at: when the first complete
+    revision of the series was found so. duplicates: objects that came again. forced: a person overrode completeness or
+    the choice among series. removed_at: when its files went.
     """
 
     id: str
@@ -237,6 +238,7 @@ class Job:
     stage: str
     lease_until: datetime | None
     stage_seconds: dict[str, float] = field(default_factory=dict)
+    finding: str = ""
     results: tuple[Result, ...] = ()
     deliveries: tuple[Delivery, ...] = ()
 

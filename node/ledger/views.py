@@ -113,7 +113,7 @@ def _jobs() -> Select[Any]:
 
 
 def _job(row: Row[Any], made: Iterable[Result], sent: Iterable[Delivery]) -> Job:
-    timings = (row.report or {}).get("timings", {})
+    report = row.report or {}
     return Job(
         id=row.id,
         state=JobState(row.state),
@@ -150,7 +150,8 @@ def _job(row: Row[Any], made: Iterable[Result], sent: Iterable[Delivery]) -> Job
         worker=row.worker,
         stage=row.stage,
         lease_until=row.lease_until,
-        stage_seconds={str(stage): float(seconds) for stage, seconds in timings.items()},
+        stage_seconds={str(stage): float(seconds) for stage, seconds in report.get("timings", {}).items()},
+        finding=str(report.get("finding", "")),
         results=tuple(made),
         deliveries=tuple(sent),
     )

@@ -5,10 +5,10 @@ from datetime import timedelta
 from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, delete, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, delete, exists, insert, or_, select, update
 
 from node.ledger.records import Decision, Job, Result
-from node.ledger.tables import deliveries, jobs, results
+from node.ledger.tables import deliveries, jobs, results, series
 from node.ledger.views import Views
 from node.states import DeliveryState, JobState, Reason
 from node.takers import Wishes, takers
@@ -107,6 +107,8 @@ class Work(Views):
                 told = filter(None, (values["reason"], f"{lack}: the results stay here"))
                 values |= {"reason": "; ".join(told), "code": Reason.NO_DESTINATION, "finished_at": now}
             self._move(connection, job_id, JobState.DELIVERING if sending else JobState.DELIVERED, **values)
+            if report.get("finding"):
+                self._give_way(connection, job)
             return True
 
     def _add_result(self, connection: Connection, job_id: str, result: Result, peers: Sequence[str]) -> None:
@@ -145,10 +147,30 @@ class Work(Views):
 
     def _end_claim(self, job_id: str, worker: str, state: JobState, values: dict[str, Any]) -> bool:
         with self._write() as connection:
-            if connection.execute(select(jobs.c.id).where(_mine(job_id, worker)).with_for_update()).first() is None:
+            job = connection.execute(select(jobs).where(_mine(job_id, worker)).with_for_update()).first()
+            if job is None:
                 return False
             self._move(connection, job_id, state, **values)
+            if state is JobState.DECLINED:
+                self._give_way(connection, job)
             return True
+
+    def _give_way(self, connection: Connection, job: Row[Any]) -> None:
+        """Let the choice be made again among the series of the study that were passed over for this fruitless one."""
+        chosen = connection.execute(select(series).where(series.c.id == job.series_id)).one()
+        later = jobs.alias()
+        superseded = exists().where(later.c.series_id == jobs.c.series_id, later.c.revision > jobs.c.revision)
+        passed_over = (
+            select(jobs.c.id)
+            .join(series, series.c.id == jobs.c.series_id)
+            .where(series.c.study_uid == chosen.study_uid, jobs.c.route == job.route)
+            .where(jobs.c.state == JobState.DECLINED, jobs.c.code == Reason.NOT_BEST, jobs.c.removed_at.is_(None))
+            .where(~superseded)
+        )
+        name = f'"{chosen.series_description}"' if chosen.series_description else chosen.series_uid
+        values = free(f"series {name} of the study was taken before this one and shows no proximal femur")
+        for job_id in list(connection.execute(passed_over).scalars()):
+            self._move(connection, job_id, JobState.COMPLETE, **values, finished_at=None)
 
     def reap_expired(self, max_attempts: int) -> list[str]:
         """Take jobs from workers whose lease ran out: back to the queue, or failed after so many attempts.

@@ -6,10 +6,12 @@ from pathlib import Path
 import pytest
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from senders import association
+from sqlalchemy import update
 
 from node.choosing import Choosing
 from node.ledger import Ledger
 from node.ledger.records import Arrival, Decision, Ending, Header, Result
+from node.ledger.tables import jobs
 from node.settings import load_settings
 from node.states import JobState, Reason
 from node.supervisor import Supervisor
@@ -84,9 +86,9 @@ class Study:
     def run(self, job_id: str) -> None:
         assert self.ledger.claim_job(job_id, "worker", 1000)
 
-    def finish(self, job_id: str) -> None:
+    def finish(self, job_id: str, finding: str = "") -> None:
         made = [Result("seg", self.settings.data / "seg.dcm", "0", 1, "1.66.4", "2.25.1")]
-        assert self.ledger.finish_job(job_id, "worker", made, {})
+        assert self.ledger.finish_job(job_id, "worker", made, {"finding": finding})
 
 
 @pytest.fixture
@@ -359,3 +361,69 @@ def test_the_loser_stays_while_the_winner_is_not_queued(study):
     loser = site.job(thick)
     assert choosing.judge(loser).state is JobState.COMPLETE
     assert site.states(thick) == ["complete"]
+
+
+NOTHING = "there is no proximal femur in the scan"
+
+
+def test_when_the_best_shows_no_femur_the_next_best_takes_its_turn(study):
+    site = study()
+    chest, hip, thick = site.send("chest"), site.send("hip", 2.0), site.send("thick", 5.0)
+    site.tick(QUIET + 1)
+    site.tick()
+    assert site.states(chest, hip, thick) == ["queued", "declined", "declined"]
+    site.run(chest)
+    site.finish(chest, NOTHING)
+    assert site.states(chest, hip, thick) == ["delivered", "complete", "complete"]
+    assert site.job(hip).reason == 'series "chest" of the study was taken before this one and shows no proximal femur'
+    site.tick()
+    site.tick()
+    assert site.states(chest, hip, thick) == ["delivered", "queued", "declined"]
+    assert site.job(thick).reason.startswith('series "hip" of the study is better')
+    site.run(hip)
+    site.finish(hip, NOTHING)
+    site.tick()
+    assert site.states(thick) == ["queued"]
+    site.run(thick)
+    site.finish(thick)
+    site.tick()
+    assert site.states(chest, hip, thick) == ["delivered"] * 3
+
+
+def test_when_the_segmenter_declines_the_best_the_next_best_takes_its_turn(study):
+    site = study()
+    best, next_best = site.send("best"), site.send("next", 2.0)
+    site.tick(QUIET + 1)
+    site.tick()
+    site.run(best)
+    assert site.ledger.stop_job(best, "worker", Decision(JobState.DECLINED, "several-stacks", "two stacks"))
+    site.tick()
+    assert site.states(best, next_best) == ["declined", "queued"]
+
+
+def test_a_worse_late_comer_is_segmented_when_the_best_shows_no_femur(study):
+    site = study()
+    best = site.send("best")
+    site.tick(QUIET + 1)
+    site.run(best)
+    site.finish(best, NOTHING)
+    worse = site.send("worse", 5.0)
+    site.tick(QUIET + 1)
+    assert site.states(worse) == ["queued"]
+
+
+def test_what_was_declined_for_another_reason_or_superseded_or_removed_does_not_come_back(study):
+    site = study()
+    best, chest = site.send("best"), site.send("lung", 2.0, body_part="CHEST")
+    superseded, removed = site.send("superseded", 2.0), site.send("removed", 3.0)
+    site.tick(QUIET + 1)
+    site.tick()
+    assert site.states(best, chest, superseded, removed) == ["queued", "declined", "declined", "declined"]
+    newest = site.send("superseded", 2.0, count=101)
+    with site.ledger._write() as connection:
+        connection.execute(update(jobs).where(jobs.c.id == removed).values(removed_at=site.clock()))
+    site.run(best)
+    site.finish(best, NOTHING)
+    assert site.states(best, chest, superseded, removed) == ["delivered", "declined", "declined", "declined"]
+    site.tick(QUIET + 1)
+    assert site.states(newest) == ["queued"]

@@ -13,7 +13,7 @@ running    -> queued delivering delivered declined held failed cancelled
 delivering -> delivered failed cancelled
 delivered  -> committed
 committed  ->
-declined   -> received
+declined   -> received complete
 held       -> received complete queued declined cancelled
 failed     -> queued delivering cancelled
 cancelled  -> received
