@@ -168,7 +168,7 @@ class Work(Views):
             .where(~superseded)
         )
         name = f'"{chosen.series_description}"' if chosen.series_description else chosen.series_uid
-        values = free(f"series {name} of the study was taken before this one and shows no proximal femur")
+        values = free(f"series {name} of the study was taken before this one and gave no segmentation")
         for job_id in list(connection.execute(passed_over).scalars()):
             self._move(connection, job_id, JobState.COMPLETE, **values, finished_at=None)
 

@@ -375,7 +375,7 @@ def test_when_the_best_shows_no_femur_the_next_best_takes_its_turn(study):
     site.run(chest)
     site.finish(chest, NOTHING)
     assert site.states(chest, hip, thick) == ["delivered", "complete", "complete"]
-    assert site.job(hip).reason == 'series "chest" of the study was taken before this one and shows no proximal femur'
+    assert site.job(hip).reason == 'series "chest" of the study was taken before this one and gave no segmentation'
     site.tick()
     site.tick()
     assert site.states(chest, hip, thick) == ["delivered", "queued", "declined"]
