@@ -13,10 +13,8 @@ from segmenter.measure.surface import Body
 BIN_MM = 2.0
 BIN_DEG = 10.0
 SECTOR_DEG = (10.0, 120.0)  # from medial (where the head is) towards the back
-DEPTH_RADII = (
-    0.6,
-    4.0,
-)  # below the head's centre along the shaft, in radii of the head; of a varus hip the tip is at 1.3
+# Below the head's centre along the shaft, in radii of the head; of a varus hip the tip is at 1.3.
+DEPTH_RADII = (0.6, 4.0)
 WINDOW_MM = 60.0  # the bump is judged against what lies so near to it
 MIN_PROMINENCE_MM = 6.0  # in 70 bones at hand it was 8.7 or more
 MIN_BELOW_MM = 10.0  # so much bone must follow below it, or its lower slope is not seen
