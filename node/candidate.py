@@ -7,7 +7,7 @@ from itertools import pairwise
 from statistics import median
 from typing import TypeVar
 
-from node.ledger.records import Header, Job
+from node.ledger.records import Header, Job, series_name
 from node.stack import SAME_POSITION_MM, without_localisers
 
 AXIAL_COSINE = 0.8  # between the slices' normal and the long axis of the patient; a gantry tilts by up to 30 degrees
@@ -83,7 +83,7 @@ class Candidate:
     @property
     def name(self) -> str:
         """What a person calls the series: its description, or its UID if it has none."""
-        return f'"{self.series_description}"' if self.series_description else self.series_uid
+        return series_name(self.series_description, self.series_uid)
 
 
 def _usual(values: Iterable[Value]) -> Value | None:

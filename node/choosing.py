@@ -6,7 +6,7 @@ from dataclasses import replace
 from node.candidate import Candidate
 from node.completeness import Phase
 from node.ledger import Ledger
-from node.ledger.records import Decision, Job
+from node.ledger.records import Decision, Job, series_name
 from node.ranking import rank
 from node.routing import route
 from node.settings import Settings
@@ -52,7 +52,7 @@ class Choosing:
         arriving = self._arriving() if waiting else set()
         late = next((other for other in study if other.id in arriving and other.modality == "CT"), None)
         if waiting and late is not None:
-            name = f'"{late.description}"' if late.description else late.series_uid
+            name = series_name(late.description, late.series_uid or "")
             return Decision(
                 job.state, reason=f"waiting: series {name} still arrives, and the best of the study is chosen"
             )

@@ -286,6 +286,11 @@ class Process:
         return _row(self)
 
 
+def series_name(description: str, series_uid: str) -> str:
+    """Return what a person calls a series: its description, or its UID if it has none."""
+    return f'"{description}"' if description else series_uid
+
+
 def _row(record: Any) -> dict[str, Any]:
     return {key: _plain(value) for key, value in asdict(record).items()}
 

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, func, or_, select
 
 from node.errors import UnknownJobError
 from node.ledger.records import Delivery, Event, Job, Process, Result
@@ -39,9 +39,7 @@ class Views(Store):
 
     def of_study(self, study_uid: str) -> list[Job]:
         """Return the newest revision of every series of a study, in the order of arrival."""
-        newest = select(func.max(jobs.c.revision)).where(jobs.c.series_id == series.c.id).scalar_subquery()
-        own = (series.c.study_uid == study_uid) & (jobs.c.revision == newest.correlate(series))
-        return self._load(_jobs().where(own).order_by(jobs.c.id))
+        return self._load(_jobs().where(newest_of_study(study_uid)).order_by(jobs.c.id))
 
     def counts(self) -> dict[JobState, int]:
         """Return how many jobs are in each state; states without jobs are there with 0."""
@@ -104,6 +102,12 @@ class Views(Store):
             )
             for row in connection.execute(wanted)
         ]
+
+
+def newest_of_study(study_uid: str) -> ColumnElement[bool]:
+    """Return the condition that a job, joined with its series, is the newest revision of a series of this study."""
+    newest = select(func.max(jobs.c.revision)).where(jobs.c.series_id == series.c.id).scalar_subquery()
+    return (series.c.study_uid == study_uid) & (jobs.c.revision == newest.correlate(series))
 
 
 def _jobs() -> Select[Any]:

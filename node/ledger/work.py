@@ -5,11 +5,11 @@ from datetime import timedelta
 from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, delete, exists, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, delete, insert, or_, select, update
 
-from node.ledger.records import Decision, Job, Result
+from node.ledger.records import Decision, Job, Result, series_name
 from node.ledger.tables import deliveries, jobs, results, series
-from node.ledger.views import Views
+from node.ledger.views import Views, newest_of_study
 from node.states import DeliveryState, JobState, Reason
 from node.takers import Wishes, takers
 
@@ -158,16 +158,13 @@ class Work(Views):
     def _give_way(self, connection: Connection, job: Row[Any]) -> None:
         """Let the choice be made again among the series of the study that were passed over for this fruitless one."""
         chosen = connection.execute(select(series).where(series.c.id == job.series_id)).one()
-        later = jobs.alias()
-        superseded = exists().where(later.c.series_id == jobs.c.series_id, later.c.revision > jobs.c.revision)
         passed_over = (
             select(jobs.c.id)
             .join(series, series.c.id == jobs.c.series_id)
-            .where(series.c.study_uid == chosen.study_uid, jobs.c.route == job.route)
+            .where(newest_of_study(chosen.study_uid), jobs.c.route == job.route)
             .where(jobs.c.state == JobState.DECLINED, jobs.c.code == Reason.NOT_BEST, jobs.c.removed_at.is_(None))
-            .where(~superseded)
         )
-        name = f'"{chosen.series_description}"' if chosen.series_description else chosen.series_uid
+        name = series_name(chosen.series_description, chosen.series_uid)
         values = free(f"series {name} of the study was taken before this one and gave no segmentation")
         for job_id in list(connection.execute(passed_over).scalars()):
             self._move(connection, job_id, JobState.COMPLETE, **values, finished_at=None)
