@@ -13,14 +13,13 @@ from numpy.typing import NDArray
 
 from segmenter.density.calibrate import calibrate
 from segmenter.density.settings import DensitySettings, read_density_settings
-from segmenter.dicom_common import ResultIdentity, source_time
-from segmenter.distal import shorten
-from segmenter.femur import Femur
-from segmenter.findings import Findings
-from segmenter.geometry import Geometry
+from segmenter.measure.distal import shorten
 from segmenter.measure.femora import measure_femora
+from segmenter.measure.findings import Findings
 from segmenter.measure.options import MeasureOptions
-from segmenter.report import (
+from segmenter.objects.common import ResultIdentity, source_time
+from segmenter.output.outputs import Run, Wanted, Written, check_segmentations, write_reports, write_segmentations
+from segmenter.output.report_json import (
     NOTHING_FOUND,
     SCHEMA_VERSION,
     ModelReport,
@@ -30,9 +29,10 @@ from segmenter.report import (
     describe_objects,
     describe_series,
 )
-from segmenter.results import Run, Wanted, Written, check_segmentations, write_reports, write_segmentations
-from segmenter.series import Series, read_series
-from segmenter.volume import read_volume
+from segmenter.read.hounsfield import read_volume
+from segmenter.read.series import Series, read_series
+from segmenter.volume.femur import Femur
+from segmenter.volume.geometry import Geometry
 
 STAGES = ("read", "locate", "segment", "measure", "write", "check", "report")
 
@@ -76,8 +76,8 @@ class SegmentRequest:
 
 def network(model: Path | None = None, device: str = "auto") -> Method:
     """Return the V-Net as a method; loading checks the weights' digest."""
-    from segmenter.inference import segment_femora
-    from segmenter.weights import load_models
+    from segmenter.vnet.fine import segment_femora
+    from segmenter.vnet.weights import load_models
 
     models = load_models(model, device)
 
@@ -89,7 +89,7 @@ def network(model: Path | None = None, device: str = "auto") -> Method:
 
 
 def segment(request: SegmentRequest, on_stage: OnStage = lambda stage: None, method: Method | None = None) -> Report:
-    """Segment and measure one series; write the files of `segmenter.results` and `report.json`; return the report.
+    """Segment and measure one series; write the files of `output.outputs` and `report.json`; return the report.
 
     on_stage: called with each of STAGES as it begins. method: None loads the network that the request names. A scan
     without a femur gives a report that says so. Raises SegmenterError for every refusal; results that fail the check

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, EnhancedCTImageStorage, ExplicitVRLittleEndian, generate_uid
 
-from segmenter.geometry import Geometry
+from segmenter.volume.geometry import Geometry
 
 AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 HEAD_DOWN = (1.0, 0.0, 0.0, 0.0, -1.0, 0.0)  # the normal runs towards the feet

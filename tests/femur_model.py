@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from segmenter.femur import Femur, Side
-from segmenter.geometry import Geometry
+from segmenter.volume.femur import Femur, Side
+from segmenter.volume.geometry import Geometry
 
 HEAD_MM, NECK_MM, SHAFT_MM, CORTEX_MM = 22.0, 14.0, 14.0, 4.0
 WAIST_MM = 25.0  # from the head's centre to the narrowest section of the neck

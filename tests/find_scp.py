@@ -6,7 +6,7 @@ from pydicom import Dataset
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind
 
-from node.settings import Peer
+from node.settings.routing import Peer
 
 PENDING, SUCCESS = 0xFF00, 0x0000
 Answers = Callable[[Dataset], Iterator[tuple[int, Dataset | None]]]

@@ -4,9 +4,9 @@ from dataclasses import replace
 from datetime import datetime
 
 from segmenter.density.calibration import Calibration, CalibrationMode, Material, Rod
-from segmenter.dicom_common import ResultIdentity
-from segmenter.findings import Findings
+from segmenter.measure.findings import Findings
 from segmenter.measure.records import Asymmetry, FemurMeasurements, Measurements, Neck, Plane, Region
+from segmenter.objects.common import ResultIdentity
 
 IDENTITY = ResultIdentity("femur-vnet", "1.2.3", "ab" * 32, "cd" * 32, datetime(2024, 5, 2, 8, 9, 10, 250000))
 

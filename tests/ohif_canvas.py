@@ -9,8 +9,8 @@ import PIL.Image
 from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates, uniform_filter
 
-from segmenter.femur import Side
-from segmenter.labels import LABELS
+from segmenter.objects.labels import LABELS
+from segmenter.volume.femur import Side
 
 Canvas = NDArray[np.float64]  # `(row, column, RGB)`, 0-255
 Mask = NDArray[np.bool_]

@@ -7,8 +7,8 @@ import numpy as np
 from segmenter.density.placement import Placement
 from segmenter.density.settings import DensitySettings, PhantomSettings
 from segmenter.density.template import Template
-from segmenter.geometry import Geometry
-from segmenter.synth.phantom_models import MODELS, PhantomModel
+from segmenter.synth.calibration_phantom_models import MODELS, PhantomModel
+from segmenter.volume.geometry import Geometry
 
 MIDDLE_MM = (4.0, 70.0)  # LPS x and y of the row's middle at height 0
 BODY_MM = (150.0, 55.0)  # half axes

@@ -5,11 +5,11 @@ from datetime import datetime
 import numpy as np
 from ct_factory import ORIENTATIONS, CtSpec, write_ct, write_enhanced
 
-from segmenter.dicom_common import ResultIdentity
-from segmenter.dicom_seg import write_labelmap, write_seg
-from segmenter.femur import Side
-from segmenter.readback import check_labelmap, check_seg
-from segmenter.series import read_series
+from segmenter.objects.common import ResultIdentity
+from segmenter.objects.seg import write_labelmap, write_seg
+from segmenter.objects.seg_check import check_labelmap, check_seg
+from segmenter.read.series import read_series
+from segmenter.volume.femur import Side
 
 IDENTITY = ResultIdentity("femur-vnet", "1.2.3", "ab" * 32, "cd" * 32, datetime(2024, 5, 2, 8, 9, 10, 250000))
 WRITERS = {"binary": write_seg, "labelmap": write_labelmap}

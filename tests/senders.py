@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from uuid import uuid4
 
-from node.ledger.records import Association
+from node.records.instances import Association
 
 
 def association(calling_ae: str = "SCANNER", host: str = "127.0.0.1", receiver: str = "scp@test:1") -> Association:

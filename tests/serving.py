@@ -7,8 +7,9 @@ from pathlib import Path
 
 from node.errors import PeerError
 from node.ledger import Ledger
-from node.scu import echo
-from node.settings import Peer, load_settings
+from node.scu.requestor import echo
+from node.settings.routing import Peer
+from node.settings.settings import load_settings
 
 REPOSITORY = Path(__file__).parents[1]
 

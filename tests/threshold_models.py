@@ -3,9 +3,9 @@
 import numpy as np
 import torch
 
-from segmenter.grids import normalise
-from segmenter.network import VNet, VNetConfig
-from segmenter.weights import Models
+from segmenter.vnet.grids import normalise
+from segmenter.vnet.network import VNet, VNetConfig
+from segmenter.vnet.weights import Models
 
 
 def denser_than(hu: float, classes: int) -> VNet:

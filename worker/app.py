@@ -18,11 +18,11 @@ from typing import Any
 from billiard.process import current_process
 from celery import Celery, signals
 
-from node.broker import DELIVERY_THREADS, SEGMENT_QUEUE, make_app
+from node.dispatch.celery_app import DELIVERY_THREADS, SEGMENT_QUEUE, make_app
 from node.ledger import Ledger
 from node.logs import configure_logging
-from node.presence import Presence
-from node.settings import Settings
+from node.run.process_heartbeat import Presence
+from node.settings.settings import Settings
 from segmenter.errors import SegmenterError
 from worker.heartbeat import INTERRUPT
 from worker.segmentation import Segmenter, VNetSegmenter

@@ -5,8 +5,8 @@ import sys
 import click
 
 from node.logs import configure_logging
-from node.processes import die_with_parent, keep_private
-from node.settings import load_settings
+from node.run.processes import die_with_parent, keep_private
+from node.settings.settings import load_settings
 
 
 @click.command()

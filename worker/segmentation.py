@@ -79,8 +79,8 @@ class VNetSegmenter:
         labelmap: bool = False,
     ) -> Produced:
         """Run the whole pipeline on one series."""
+        from segmenter.output.outputs import Wanted
         from segmenter.pipeline import SegmentRequest, segment
-        from segmenter.results import Wanted
 
         wanted = Wanted(labelmap=labelmap)
         request = SegmentRequest(

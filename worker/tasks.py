@@ -12,16 +12,16 @@ from functools import cached_property
 from billiard.exceptions import SoftTimeLimitExceeded
 from celery import Task
 
-from node.broker import DELIVER_TASK, SEGMENT_TASK
-from node.delivery import deliver
+from node.dispatch.celery_app import DELIVER_TASK, SEGMENT_TASK
 from node.errors import LedgerError
+from node.files.results import ResultFolder
 from node.ledger import Ledger
-from node.ledger.records import Decision, Job
-from node.settings import Settings
-from node.states import JobState, Reason
+from node.records.jobs import Decision, Job
+from node.records.states import JobState, Reason
+from node.scu.delivery import deliver
+from node.settings.settings import Settings
 from segmenter.errors import SegmenterError
 from worker.heartbeat import ClaimLostError, Heartbeat, StoppingError
-from worker.results import ResultFolder
 from worker.segmentation import Segmenter
 
 log = logging.getLogger(__name__)

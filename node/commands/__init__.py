@@ -11,7 +11,7 @@ from sqlalchemy.engine import make_url
 
 from node.errors import NodeError
 from node.ledger import Ledger
-from node.settings import Settings, load_settings
+from node.settings.settings import Settings, load_settings
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 

@@ -14,10 +14,11 @@ import click
 
 from node.commands import absent_ledger, as_json, opened_ledger, print_json, settings_of
 from node.errors import NodeError
+from node.files.disk_space import Level, Pressure, look, pressure
 from node.ledger import Ledger
-from node.settings import Peer, Settings
-from node.space import Level, Pressure, look, pressure
-from node.web.health import assess
+from node.run.health import assess
+from node.settings.routing import Peer
+from node.settings.settings import Settings
 
 FRESH_SECONDS = 15.0
 
@@ -109,7 +110,7 @@ def _ledger(settings: Settings) -> str:
 
 
 def _echo(peer: Peer, calling_ae: str) -> str:
-    from node.scu import echo
+    from node.scu.requestor import echo
 
     echo(peer, calling_ae)
     return "answers C-ECHO"

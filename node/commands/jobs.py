@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 import click
 
 from node.commands import as_json, opened_ledger, print_json, settings_of
-from node.ledger.records import Job
-from node.states import JobState
+from node.records.jobs import Job
+from node.records.states import JobState
 
 COLUMNS = "{:<15} {:<10} {:>8} {:<4} {:>6} {:<24} {}"
 STATES = click.Choice([state.value for state in JobState])

@@ -1,19 +1,20 @@
 """The command `route`: what the node would do with the series in a folder, and why."""
 
-from collections import Counter
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import click
 
 from node.commands import as_json, print_json, settings_of
 from node.commands.tools import is_dicom
-from node.errors import NodeError
-from node.ledger.records import Decision
-from node.routing import Trial
-from node.settings import Settings
-from node.states import JobState
-from node.survey import Surveyed, SurveyedStudy, read_folder, survey
+from node.decide.preview import Found, Surveyed, SurveyedStudy, survey
+from node.decide.routing import Trial
+from node.dicom.headers import file_header
+from node.errors import NodeError, ObjectError
+from node.records.jobs import Decision
+from node.records.states import JobState
+from node.settings.settings import Settings
 
 BUILT_IN = "the built-in rule"
 
@@ -113,3 +114,23 @@ def _rankings(study: SurveyedStudy, settings: Settings) -> Iterator[str]:
             first = placed[0].candidate.name
             why = f": {first} is better, {place.why}" if place.why else ""
             yield f"    {number}. {place.candidate.name}{why}"
+
+
+def read_folder(files: Iterable[Path]) -> tuple[Found, Counter[str]]:
+    """Return the headers by study and series, in the order of the files, and how many files are broken in which way.
+
+    Of files with the same SOP Instance UID the first counts, as in the node.
+    """
+    found: Found = defaultdict(list)
+    seen: set[str] = set()
+    broken: Counter[str] = Counter()
+    for file in files:
+        try:
+            header = file_header(file)
+        except ObjectError as error:
+            broken[str(error)] += 1
+            continue
+        if header.sop_uid not in seen:
+            seen.add(header.sop_uid)
+            found[header.study_uid, header.series_uid].append(header)
+    return found, broken

@@ -12,9 +12,9 @@ import click
 
 from node.ledger import Ledger
 from node.logs import configure_logging
-from node.presence import Presence
-from node.processes import die_with_parent, keep_private, reserve_port
-from node.settings import Settings, load_settings
+from node.run.process_heartbeat import Presence
+from node.run.processes import die_with_parent, keep_private, reserve_port
+from node.settings.settings import Settings, load_settings
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 WEB_STOP_SECONDS = 3
@@ -29,7 +29,7 @@ def up(ctx: click.Context, /, **given: Any) -> None:
     """Run everything on one machine; prints one line when all parts answer, stops cleanly on SIGTERM."""
     keep_private()
     configure_logging()
-    from node.up import run_up
+    from node.run.up import run_up
 
     config = ctx.obj["config"]
     section = {key: value for key, value in given.items() if value is not None}
@@ -41,7 +41,7 @@ def up(ctx: click.Context, /, **given: Any) -> None:
 def serve(ctx: click.Context) -> None:
     """Receive: the Storage SCP, in several processes on one port."""
     with _part(ctx, "receivers") as (settings, ledger, stop):
-        from node.receivers import run_receivers
+        from node.run.receivers import run_receivers
 
         run_receivers(ctx.obj["config"], settings, ledger, stop)
 
@@ -53,8 +53,8 @@ def serve(ctx: click.Context) -> None:
 def receive(ctx: click.Context, listener: int, slots: int) -> None:
     """Receive as one of the processes that `serve` starts."""
     with _part(ctx, "scp") as (settings, ledger, stop):
-        from node.scp import run
-        from node.slots import Slots
+        from node.scp.association_slots import Slots
+        from node.scp.listener import run
 
         places = Slots(settings.intake.maximum_associations, slots)
         run(settings, ledger, stop, socket.socket(fileno=listener), places)
@@ -65,8 +65,9 @@ def receive(ctx: click.Context, listener: int, slots: int) -> None:
 def supervise(ctx: click.Context) -> None:
     """Decide, queue, dispatch: the supervisor."""
     with _part(ctx, "supervisor") as (settings, ledger, stop):
-        from node.broker import Dispatcher, make_app
-        from node.supervisor import Supervisor
+        from node.dispatch.celery_app import make_app
+        from node.dispatch.dispatcher import Dispatcher
+        from node.supervise.supervisor import Supervisor
 
         Supervisor(ledger, settings, Dispatcher(make_app(settings))).run(stop)
 

@@ -11,9 +11,10 @@ from pydantic import ValidationError
 
 from node.commands import settings_of
 from node.errors import NodeError
-from node.scu import OnEach, Sent, send_files
-from node.scu import echo as verify
-from node.settings import Peer, Settings
+from node.scu.requestor import echo as verify
+from node.scu.storage import OnEach, Sent, send_files
+from node.settings.routing import Peer
+from node.settings.settings import Settings
 
 PREAMBLE = 128
 

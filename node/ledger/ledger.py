@@ -2,15 +2,15 @@
 
 from typing import Self
 
-from node.ledger.arrivals import Arrivals
-from node.ledger.desk import Desk
-from node.ledger.intake import Intake
-from node.ledger.inventory import Inventory
+from node.ledger.database import Clock, utc_now
+from node.ledger.decisions import Intake
+from node.ledger.instances import Arrivals
+from node.ledger.job_queue import Work
+from node.ledger.missing_files import Inventory
+from node.ledger.operator_actions import Desk
 from node.ledger.outbox import Outbox
-from node.ledger.removal import Removal
-from node.ledger.store import Clock, utc_now
-from node.ledger.work import Work
-from node.settings import Settings
+from node.ledger.retention import Removal
+from node.settings.settings import Settings
 
 
 class Ledger(Arrivals, Intake, Work, Outbox, Desk, Removal, Inventory):

@@ -5,11 +5,11 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, func, or_, select, update
 
-from node.ledger.records import Delivery
+from node.ledger.job_queue import outcome
+from node.ledger.queries import Views
 from node.ledger.tables import deliveries, jobs
-from node.ledger.views import Views
-from node.ledger.work import outcome
-from node.states import DeliveryState, JobState, Reason
+from node.records.results import Delivery
+from node.records.states import DeliveryState, JobState, Reason
 
 OPEN = (DeliveryState.WAITING, DeliveryState.SENDING)
 

@@ -22,13 +22,13 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from node.errors import UnknownJobError
+from node.files.disk_space import look, pressure
 from node.ledger import Ledger
-from node.ledger.records import Job
-from node.settings import Settings
-from node.space import look, pressure
-from node.states import JobState
-from node.web import words
-from node.web.health import Health, assess
+from node.records.jobs import Job
+from node.records.states import JobState
+from node.run.health import Health, assess
+from node.settings.settings import Settings
+from node.web.format import MEANINGS, age, clock, size, span, tone
 
 SHOWN = 200  # jobs on the page; older ones are found by search or in the JSON
 LISTED = 5000  # jobs in /api/jobs
@@ -60,8 +60,8 @@ class Window:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._pages.filters |= {name: getattr(words, name) for name in ("tone", "span", "age", "clock", "size")}
-        self._pages.globals |= {"states": list(JobState), "meanings": words.MEANINGS, "node": self._node()}
+        self._pages.filters |= {"tone": tone, "span": span, "age": age, "clock": clock, "size": size}
+        self._pages.globals |= {"states": list(JobState), "meanings": MEANINGS, "node": self._node()}
 
     def queue(self, request: Request) -> Response:
         """Show every study, the newest first; `state` and `q` narrow it down."""

@@ -8,14 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segmenter.density.asynchronous import by_certificate
-from segmenter.density.blocks import make_blocks
 from segmenter.density.calibration import UNCALIBRATED, Calibration, CalibrationMode
-from segmenter.density.gates import WARN_R2, judge
-from segmenter.density.phantom import Found, find_phantom
+from segmenter.density.find_phantom import Found, find_phantom
+from segmenter.density.quality_gates import WARN_R2, judge
 from segmenter.density.scanner import Scanner, read_scanner, same
 from segmenter.density.settings import DensitySettings, PhantomSettings
-from segmenter.geometry import Geometry
-from segmenter.series import Series
+from segmenter.density.thick_slabs import make_blocks
+from segmenter.read.series import Series
+from segmenter.volume.geometry import Geometry
 
 COMPARED_AT_MG_CM3 = 200.0  # a usual density of a hip
 APART_MG_CM3 = 10.0

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage, optimize
 
-from segmenter.density.blocks import PIXEL_MM, Blocks
-from segmenter.density.search import Candidate
+from segmenter.density.row_search import Candidate
 from segmenter.density.template import FloatArray, Template
+from segmenter.density.thick_slabs import PIXEL_MM, Blocks
 
 MOST_TILT = 0.27  # mm sideways per mm along the table, 15 degrees: beyond it a row of rods is not told from others
 STRAY_MM = 6.0  # of a block's candidate from the straight line; candidates lie anywhere in the middle of their rods

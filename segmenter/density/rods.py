@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from segmenter.density.placement import Placement
 from segmenter.density.template import FloatArray
-from segmenter.geometry import Geometry
+from segmenter.volume.geometry import Geometry
 
 CHUNK_MM = 20.0  # of a rod's length at a time: voxels of a tilted box around a long rod would be many
 # The core keeps this far from the rod's surface: nearer a rod mixes with what is around it, and a sharp kernel raises

@@ -7,7 +7,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from segmenter.density.lines import Line, fit_line, line_in_tissue
+from segmenter.density.calibration_line import Line, fit_line, line_in_tissue
 from segmenter.density.settings import PhantomSettings
 
 SLOPE_HU_PER_MG_CM3 = (0.7, 2.4)  # of both materials, from 150 kV down to 70 kV

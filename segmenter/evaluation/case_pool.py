@@ -7,10 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segmenter.evaluation.cases import Case, Scan, load
-from segmenter.femur import Side
-from segmenter.grids import FINE_MARGIN_MM, FINE_MM, OUTSIDE_HU, box_geometry
-from segmenter.resample import FloatVolume, reduce
 from segmenter.training.pool import save
+from segmenter.vnet.grids import FINE_MARGIN_MM, FINE_MM
+from segmenter.volume.femur import Side
+from segmenter.volume.geometry import box_geometry
+from segmenter.volume.resample import OUTSIDE_HU, FloatVolume, reduce
 
 AROUND_MM = FINE_MARGIN_MM + 10.0  # the window in use keeps that margin around a femur found coarsely, so roughly
 WHOLE = 255  # label of a voxel that lies inside altogether

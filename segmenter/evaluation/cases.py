@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from segmenter.errors import Reason, SegmenterError, Verdict
 from segmenter.evaluation.images import find_image, laid_on, read_array, read_geometry, read_hu
 from segmenter.evaluation.listing import Listed, read_listing
-from segmenter.femur import Side
-from segmenter.folder import find_series
-from segmenter.geometry import Geometry
-from segmenter.series import read_series
-from segmenter.volume import read_volume
+from segmenter.read.folder import find_series
+from segmenter.read.hounsfield import read_volume
+from segmenter.read.series import read_series
+from segmenter.volume.femur import Side
+from segmenter.volume.geometry import Geometry
 
 LABELS = {1: Side.LEFT, 2: Side.RIGHT}
 WIDEST_MM = 220.0  # from left to right; a femur turned outwards is about 150 mm

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from segmenter.training.options import TrainOptions
 from segmenter.training.train import Trainer
-from segmenter.weights import choose_device, model_digest, read_manifest, read_weights, weight_file, write_manifest
+from segmenter.vnet.weights import choose_device, model_digest, read_manifest, read_weights, weight_file, write_manifest
 
 FINE_TUNING_RATE = 0.1  # of the learning rate from scratch: what is learned already is to be kept
 

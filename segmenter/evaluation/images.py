@@ -9,8 +9,8 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813
 from numpy.typing import NDArray
 
-from segmenter.geometry import Geometry
-from segmenter.grids import OUTSIDE_HU
+from segmenter.volume.geometry import Geometry
+from segmenter.volume.resample import OUTSIDE_HU
 
 SUFFIXES = (".nii.gz", ".nii")
 SAME_PLACE = 0.25  # of a voxel: programs round positions and spacings differently

@@ -7,13 +7,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from segmenter.distal import shorten
 from segmenter.evaluation.cases import Case, load
 from segmenter.evaluation.listing import Listed, Sex
 from segmenter.evaluation.metrics import CaseScore, FemurScore, score_case
 from segmenter.evaluation.statistics import Judged
-from segmenter.femur import Femur, Side
+from segmenter.measure.distal import shorten
 from segmenter.pipeline import Method
+from segmenter.volume.femur import Femur, Side
 
 
 def judge(

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segmenter.evaluation.surface import surface_distances
-from segmenter.femur import Femur, Side
-from segmenter.geometry import Geometry
+from segmenter.volume.femur import Femur, Side
+from segmenter.volume.geometry import Geometry
 
 Mask = NDArray[np.bool_]
 

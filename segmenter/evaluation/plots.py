@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from segmenter.evaluation.listing import Sex
 from segmenter.evaluation.metrics import FemurScore
 from segmenter.evaluation.statistics import Judged, Volumes, volumes
-from segmenter.femur import Side
+from segmenter.volume.femur import Side
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

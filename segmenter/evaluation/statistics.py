@@ -9,7 +9,7 @@ from scipy import stats
 
 from segmenter.evaluation.listing import Listed, Sex
 from segmenter.evaluation.metrics import CaseScore, FemurScore
-from segmenter.femur import Side
+from segmenter.volume.femur import Side
 
 MEASURES = ("dice", "sensitivity", "specificity", "assd_mm", "hd95_mm")
 AGREEMENT = 1.96  # standard deviations that hold 95 % of normally distributed differences

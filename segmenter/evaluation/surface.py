@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
-from segmenter.geometry import Geometry, Matrix
+from segmenter.volume.geometry import Geometry, Matrix
 
 HD_QUANTILE = 0.95
 

@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 
-from segmenter.femur import Femur
-from segmenter.geometry import Geometry
 from segmenter.measure.axes import Head, Shaft, find_head, find_shaft, triple
 from segmenter.measure.neck import find_neck
 from segmenter.measure.records import Landmarks, Neck
 from segmenter.measure.surface import Body, body_of
 from segmenter.measure.trochanter import Trochanter, find_lesser_trochanter
+from segmenter.volume.femur import Femur
+from segmenter.volume.geometry import Geometry
 
 
 @dataclass(frozen=True, eq=False)

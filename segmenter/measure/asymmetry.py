@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from segmenter.femur import Side
 from segmenter.measure.records import Asymmetry, FemurMeasurements, Region
+from segmenter.volume.femur import Side
 
 
 def asymmetry(femurs: Sequence[FemurMeasurements]) -> tuple[Asymmetry, ...]:

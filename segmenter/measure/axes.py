@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from segmenter.geometry import Matrix
 from segmenter.measure.surface import Body
+from segmenter.volume.geometry import Matrix
 
 Vector = NDArray[np.float64]
 

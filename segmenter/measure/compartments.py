@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
-from segmenter.geometry import Matrix
 from segmenter.measure.axes import Vector
 from segmenter.measure.surface import Body
+from segmenter.volume.geometry import Matrix
 
 END_MM = 3.0  # from the lowest point: there a face that looks down the shaft is a distal cut
 FACING = 0.7  # cosine

@@ -8,8 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segmenter.density.calibration import Calibration
-from segmenter.femur import NO_IMAGE_HU, Femur, Side
-from segmenter.geometry import Geometry
 from segmenter.measure.anatomy import Anatomy, find_anatomy
 from segmenter.measure.asymmetry import asymmetry
 from segmenter.measure.options import STANDARD, MeasureOptions
@@ -17,6 +15,9 @@ from segmenter.measure.records import FemurMeasurements, Measurements
 from segmenter.measure.regions import Voxels, regions
 from segmenter.measure.suspicion import bright_vessels, metal_elsewhere, metal_near
 from segmenter.measure.total import total_of
+from segmenter.volume.coverage import NO_IMAGE_HU
+from segmenter.volume.femur import Femur, Side
+from segmenter.volume.geometry import Geometry
 
 METAL = "metal suspected in or near the bone: its densities cannot be relied on"
 CONTRAST = "contrast medium suspected ({}): densities may be too high"

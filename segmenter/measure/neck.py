@@ -6,12 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from segmenter.femur import Side
-from segmenter.geometry import Matrix
 from segmenter.measure.axes import Head, Shaft, Vector, triple
 from segmenter.measure.records import Neck
 from segmenter.measure.surface import Body
 from segmenter.measure.trochanter import frame
+from segmenter.volume.femur import Side
+from segmenter.volume.geometry import Matrix
 
 START_DEG = 127.0  # neck-shaft angle where the search begins
 REACH_RADII = (0.8, 2.4)  # where the narrowest section may lie, from the head's centre

@@ -8,13 +8,13 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from segmenter.density.calibration import Calibration
-from segmenter.femur import bounding_box
-from segmenter.geometry import Geometry, Matrix
 from segmenter.measure.anatomy import Anatomy
 from segmenter.measure.compartments import cortical, depth_below_surface
 from segmenter.measure.neck import in_slab
 from segmenter.measure.options import MeasureOptions
 from segmenter.measure.records import Plane, Region
+from segmenter.volume.geometry import Geometry, Matrix
+from segmenter.volume.masks import bounding_box
 
 NEAR_AXIS_MM = 5.0  # the neck's piece of a slab is the one that its axis runs through
 

@@ -14,10 +14,9 @@ from scipy import ndimage, sparse
 from scipy.sparse import csgraph
 from skimage.measure import marching_cubes
 
-from segmenter.femur import bounding_box
-from segmenter.geometry import Geometry, Matrix
-from segmenter.grids import box_geometry
-from segmenter.resample import FloatVolume, reduce
+from segmenter.volume.geometry import Geometry, Matrix, box_geometry
+from segmenter.volume.masks import bounding_box
+from segmenter.volume.resample import FloatVolume, reduce
 
 STEP_MM = 1.0
 SMOOTHING_MM = 0.8  # standard deviation: rounds the steps between slices and keeps a trochanter

@@ -7,12 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from segmenter.femur import Femur, Side, bounding_box
-from segmenter.geometry import Geometry
-from segmenter.grids import OUTSIDE_HU, box_geometry
 from segmenter.measure.axes import Head
 from segmenter.measure.options import MeasureOptions
-from segmenter.resample import reduce
+from segmenter.volume.femur import Femur, Side
+from segmenter.volume.geometry import Geometry, box_geometry
+from segmenter.volume.masks import bounding_box
+from segmenter.volume.resample import OUTSIDE_HU, reduce
 
 VESSEL_STEP_MM = 1.5
 VESSEL_BLUR_MM = 1.5  # standard deviation: a vessel outlives it, noise does not

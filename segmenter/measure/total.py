@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
-from segmenter.femur import FIELD_CUT, HEAD_CUT
 from segmenter.measure.anatomy import Anatomy
 from segmenter.measure.axes import triple
 from segmenter.measure.options import MeasureOptions, TotalRule
 from segmenter.measure.records import Plane
+from segmenter.volume.coverage import FIELD_CUT, HEAD_CUT
 
 SLACK_MM = 1.0  # nearer to the plane than this, the bone's end counts as reaching it
 

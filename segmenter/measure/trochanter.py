@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage, signal
 
-from segmenter.femur import Side
 from segmenter.measure.axes import Head, Shaft, Vector
 from segmenter.measure.surface import Body
+from segmenter.volume.femur import Side
 
 BIN_MM = 2.0
 BIN_DEG = 10.0

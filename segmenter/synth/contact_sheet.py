@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from segmenter.femur import Side
-from segmenter.geometry import Geometry
 from segmenter.synth.patient import Patient
 from segmenter.synth.sampling import Wishes, sample_patient
 from segmenter.synth.scanner import Protocol, noise, reconstructed
+from segmenter.volume.femur import Side
+from segmenter.volume.geometry import Geometry
 
 STEP_MM = 1.25
 WIDTH_MM, DEPTH_MM, HEIGHT_MM, HIP_MM = 390.0, 290.0, 220.0, 200.0

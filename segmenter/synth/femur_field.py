@@ -9,9 +9,9 @@ from scipy import ndimage
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
-from segmenter.geometry import Geometry
 from segmenter.synth.atlas import FemurShape, FloatArray, Pose, load_atlas
 from segmenter.synth.layers import FAR_MM
+from segmenter.volume.geometry import Geometry
 
 FIELD_STEP_MM = 2.0  # a signed distance is smooth: trilinear values between 2 mm nodes are good to about 0.05 mm
 NEAR_MM = 4.0  # below this the distance to the tangent plane is better than the distance to the nearest vertex

@@ -11,11 +11,11 @@ from enum import Enum, auto
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from segmenter.geometry import Geometry
 from segmenter.synth.atlas import FloatArray
 from segmenter.synth.femur_field import FemurField, Landmarks
 from segmenter.synth.layers import FloatVolume, noise_layer
 from segmenter.synth.tissues import Tissues
+from segmenter.volume.geometry import Geometry
 
 METAL_HU = 3071.0  # where a 12 bit CT number ends
 

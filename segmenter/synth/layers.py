@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from segmenter.geometry import Geometry, Matrix
-from segmenter.resample import resample
 from segmenter.synth.atlas import FloatArray
+from segmenter.volume.geometry import Geometry, Matrix
+from segmenter.volume.resample import resample
 
 FloatVolume = NDArray[np.float32]
 FAR_MM = 30.0  # a signed distance beyond this is only known to be far

@@ -6,15 +6,15 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy import ndimage
 
-from segmenter.femur import Side
-from segmenter.geometry import Geometry
 from segmenter.synth.atlas import FloatArray, Tissue
-from segmenter.synth.calibration import CalibrationPhantom
+from segmenter.synth.calibration_phantom import CalibrationPhantom
 from segmenter.synth.femur_bone import BoneAt, cortex_hu, cortex_thickness, trabecular_hu
 from segmenter.synth.femur_field import FemurField
 from segmenter.synth.inclusions import Capsule, Place, draw_all
 from segmenter.synth.layers import FAR_MM, FloatVolume, Layer, blend, coordinates, smoothstep
 from segmenter.synth.tissues import Tissues
+from segmenter.volume.femur import Side
+from segmenter.volume.geometry import Geometry
 
 AIR_HU = -1000.0
 CT_NUMBERS = (-1024.0, 3071.0)  # 12 bits, as scanners store them

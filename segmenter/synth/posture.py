@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import map_coordinates
 
-from segmenter.geometry import Geometry, Matrix
-from segmenter.resample import resample
 from segmenter.synth.atlas import FloatArray
 from segmenter.synth.layers import FloatVolume, Layer, coordinates, noise_layer, smoothstep
+from segmenter.volume.geometry import Geometry, Matrix
+from segmenter.volume.resample import resample
 
 NODE_MM = 8.0  # displacements are smooth: they are computed on nodes this far apart
 FLESH_MM = 70.0  # below the head's centre within which the flesh goes over from the pelvis to the leg

@@ -7,18 +7,18 @@ from functools import cache
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from segmenter.femur import Side
-from segmenter.geometry import Geometry
 from segmenter.synth.artefacts import artefacts
 from segmenter.synth.atlas import Body, FloatArray, Tissue, load_atlas
-from segmenter.synth.calibration import CalibrationPhantom
+from segmenter.synth.calibration_phantom import CalibrationPhantom
+from segmenter.synth.calibration_phantom_models import SLAB, PhantomModel
 from segmenter.synth.femur_field import FemurField, femur_field, place
 from segmenter.synth.inclusions import Capsule, belly, beside, lesions, prosthesis, resected, roughened, screws, vessels
 from segmenter.synth.layers import FloatVolume, Layer, noise_layer, signed_distance
 from segmenter.synth.patient import Patient
-from segmenter.synth.phantom_models import SLAB, PhantomModel
 from segmenter.synth.posture import Leg, draw_swings, pose_layers
 from segmenter.synth.tissues import Tissues
+from segmenter.volume.femur import Side
+from segmenter.volume.geometry import Geometry
 
 POSED_MM = (3.0, 3.0, 3.0)  # grid of the posed distances, which are smooth
 SHAPE_SPREAD, SIDE_SPREAD = 0.9, 0.25  # standard deviations of the shape's modes: between people, between two sides

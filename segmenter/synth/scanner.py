@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from segmenter.grids import OUTSIDE_HU
+from segmenter.volume.resample import OUTSIDE_HU
 
 FloatVolume = NDArray[np.float32]
 SOFT_FROM_HU = -200.0  # below it there is gas, which no voltage changes

@@ -11,10 +11,11 @@ from scipy import ndimage
 from torch import Tensor
 from torch.utils.data import IterableDataset
 
-from segmenter.femur import Side
-from segmenter.grids import COARSE_MM, FINE_MM, OUTSIDE_HU, normalise
-from segmenter.locate import CoarseClass
 from segmenter.synth.scanner import Protocol, field_of_view, scan
+from segmenter.vnet.coarse import CoarseClass
+from segmenter.vnet.grids import COARSE_MM, FINE_MM, normalise
+from segmenter.volume.femur import Side
+from segmenter.volume.resample import OUTSIDE_HU
 
 UPSIDE_DOWN, SHORT = 0.15, 0.4  # of the coarse network's examples
 SHORT_MM = (60.0, 180.0)  # height of a scan of the hips alone

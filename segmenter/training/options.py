@@ -7,8 +7,8 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Field
 
-from segmenter.locate import CoarseClass
-from segmenter.network import VNetConfig
+from segmenter.vnet.coarse import CoarseClass
+from segmenter.vnet.network import VNetConfig
 
 Count = Annotated[int, Field(ge=1)]
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]

@@ -13,12 +13,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from segmenter.femur import Side
-from segmenter.grids import COARSE_MM, FINE_MARGIN_MM, FINE_MM, box_geometry
-from segmenter.locate import CoarseClass
 from segmenter.synth.cohort import training_shape
 from segmenter.synth.patient import PROXIMAL_DEPTH_MM, Patient
 from segmenter.synth.sampling import Wishes, sample_patient
+from segmenter.vnet.coarse import CoarseClass
+from segmenter.vnet.grids import COARSE_MM, FINE_MARGIN_MM, FINE_MM
+from segmenter.volume.femur import Side
+from segmenter.volume.geometry import box_geometry
 
 AROUND_MM = 24.0
 

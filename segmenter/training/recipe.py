@@ -14,7 +14,7 @@ from segmenter.errors import Reason, SegmenterError, Verdict
 from segmenter.training.options import MAY_CHANGE, TrainOptions
 from segmenter.training.pool import make_pool
 from segmenter.training.train import Progress, Trainer, start_from
-from segmenter.weights import choose_device, write_manifest
+from segmenter.vnet.weights import choose_device, write_manifest
 
 RUN = "run.toml"
 NETWORKS = ("coarse", "fine")

@@ -15,12 +15,12 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
 from segmenter.errors import Reason, SegmenterError, Verdict
-from segmenter.network import VNet
 from segmenter.training.crops import STAGES, Crops
 from segmenter.training.curves import Row, RunLog
 from segmenter.training.loss import compound_loss, hard_dice
 from segmenter.training.options import MAY_CHANGE, TrainOptions
-from segmenter.weights import choose_device, read_weights, save_weights
+from segmenter.vnet.network import VNet
+from segmenter.vnet.weights import choose_device, read_weights, save_weights
 
 VALIDATION_CROPS = 16
 

@@ -21,7 +21,6 @@ import click
 import numpy as np
 from judging import judge_scans, judge_windows, one_stage, two_stages
 
-from segmenter.network import PRESETS, VNet
 from segmenter.synth import sampling
 from segmenter.synth.patient import Patient
 from segmenter.training import crops
@@ -29,7 +28,8 @@ from segmenter.training.curves import read_log
 from segmenter.training.options import TrainOptions
 from segmenter.training.pool import make_pool
 from segmenter.training.train import Trainer
-from segmenter.weights import choose_device, read_weights
+from segmenter.vnet.network import PRESETS, VNet
+from segmenter.vnet.weights import choose_device, read_weights
 
 
 @dataclass(frozen=True)

@@ -6,17 +6,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from segmenter.femur import Side
-from segmenter.geometry import Geometry
-from segmenter.grids import COARSE_MM, FINE_MM, OUTSIDE_HU, box_geometry
-from segmenter.inference import segment_femora
-from segmenter.locate import CoarseClass
-from segmenter.network import VNet, probabilities
-from segmenter.resample import reduce, resample
 from segmenter.synth.cohort import family_shape
 from segmenter.synth.sampling import Wishes, sample_patient
 from segmenter.synth.scanner import Protocol, scan
-from segmenter.weights import Models, choose_device
+from segmenter.vnet.coarse import CoarseClass
+from segmenter.vnet.fine import segment_femora
+from segmenter.vnet.grids import COARSE_MM, FINE_MM
+from segmenter.vnet.network import VNet, probabilities
+from segmenter.vnet.weights import Models, choose_device
+from segmenter.volume.femur import Side
+from segmenter.volume.geometry import Geometry, box_geometry
+from segmenter.volume.resample import OUTSIDE_HU, reduce, resample
 
 SCAN_MM, SCAN_ABOVE_MM, SCAN_BELOW_MM = 2.0, 50.0, 160.0  # voxel; from the hips' centres upwards and downwards
 

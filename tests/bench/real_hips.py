@@ -20,13 +20,13 @@ from pydicom import dcmread
 
 from segmenter.evaluation.images import find_image, read_array, read_geometry, read_hu
 from segmenter.evaluation.metrics import score_femur
-from segmenter.femur import Femur
-from segmenter.folder import find_series
-from segmenter.geometry import Geometry
-from segmenter.inference import segment_femora
-from segmenter.series import read_series
-from segmenter.volume import read_volume
-from segmenter.weights import load_models
+from segmenter.read.folder import find_series
+from segmenter.read.hounsfield import read_volume
+from segmenter.read.series import read_series
+from segmenter.vnet.fine import segment_femora
+from segmenter.vnet.weights import load_models
+from segmenter.volume.femur import Femur
+from segmenter.volume.geometry import Geometry
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt

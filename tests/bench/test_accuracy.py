@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
 
-from segmenter.folder import find_series
-from segmenter.inference import segment_femora
-from segmenter.phantom import PhantomOptions, write_phantom
-from segmenter.series import read_series
-from segmenter.volume import read_volume
-from segmenter.weights import load_models
+from segmenter.read.folder import find_series
+from segmenter.read.hounsfield import read_volume
+from segmenter.read.series import read_series
+from segmenter.synth.series import PhantomOptions, write_phantom
+from segmenter.vnet.fine import segment_femora
+from segmenter.vnet.weights import load_models
 
 CASES = (
     ("2.5 mm slices", {}),

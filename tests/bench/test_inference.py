@@ -31,16 +31,16 @@ from bench.figures import load, machine, phantom
 from bench.figures import record as write_figures
 from torch import Tensor, nn
 
-from segmenter.folder import find_series
-from segmenter.geometry import Geometry
-from segmenter.grids import FINE_MARGIN_MM, FINE_MM, OUTSIDE_HU, box_geometry, normalise
-from segmenter.inference import segment_femora
-from segmenter.locate import find_hips
-from segmenter.network import probabilities
-from segmenter.resample import reduce
-from segmenter.series import read_series
-from segmenter.volume import read_volume
-from segmenter.weights import Models, load_models
+from segmenter.read.folder import find_series
+from segmenter.read.hounsfield import read_volume
+from segmenter.read.series import read_series
+from segmenter.vnet.coarse import find_hips
+from segmenter.vnet.fine import segment_femora
+from segmenter.vnet.grids import FINE_MARGIN_MM, FINE_MM, normalise
+from segmenter.vnet.network import probabilities
+from segmenter.vnet.weights import Models, load_models
+from segmenter.volume.geometry import Geometry, box_geometry
+from segmenter.volume.resample import OUTSIDE_HU, reduce
 
 REPEATS = int(os.environ.get("QCT_BENCH_REPEATS", "3"))
 TILES = os.environ.get("QCT_BENCH_TILES", "2")

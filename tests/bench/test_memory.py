@@ -16,7 +16,7 @@ import pytest
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 
-from segmenter.phantom import PhantomOptions, write_phantom
+from segmenter.synth.series import PhantomOptions, write_phantom
 
 SLICES, STEP_MM = 2000, 0.4
 MOST_GB = 6.0

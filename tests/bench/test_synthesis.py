@@ -4,7 +4,7 @@ import resource
 import time
 from pathlib import Path
 
-from segmenter.phantom.cohort import Cohort, write_cohort
+from segmenter.synth.series.held_out_cohort import Cohort, write_cohort
 from segmenter.training.pool import make_pool
 
 COUNT = 4

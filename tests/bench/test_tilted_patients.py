@@ -5,18 +5,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from segmenter.geometry import Geometry
-from segmenter.inference import segment_femora
-from segmenter.phantom.framing import scan_geometry
-from segmenter.phantom.header import SliceWriter
-from segmenter.phantom.options import PhantomOptions
-from segmenter.phantom.writer import SEED
-from segmenter.series import read_series
+from segmenter.read.hounsfield import read_volume
+from segmenter.read.series import read_series
 from segmenter.synth.patient import Patient
 from segmenter.synth.sampling import sample_patient
 from segmenter.synth.scanner import noise, reconstructed
-from segmenter.volume import read_volume
-from segmenter.weights import load_models
+from segmenter.synth.series.framing import scan_geometry
+from segmenter.synth.series.header import SliceWriter
+from segmenter.synth.series.options import PhantomOptions
+from segmenter.synth.series.writer import SEED
+from segmenter.vnet.fine import segment_femora
+from segmenter.vnet.weights import load_models
+from segmenter.volume.geometry import Geometry
 
 OPTIONS = PhantomOptions(seed=1003, size=256, slices=90)
 LAYERS = 2  # of a slice, over whose mean its thickness is spread

@@ -21,8 +21,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from segmenter.network import PRESETS, VNet, VNetConfig, folded
-from segmenter.weights import load_models, read_weights
+from segmenter.vnet.network import PRESETS, VNet, VNetConfig, folded
+from segmenter.vnet.weights import load_models, read_weights
 
 OUT = Path(__file__).parents[2] / "runs" / "bench"
 MODEL = Path(__file__).parents[2] / "segmenter" / "data" / "model"

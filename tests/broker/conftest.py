@@ -13,11 +13,13 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 from senders import association
 
-from node.broker import Dispatcher, make_app
+from node.dispatch.celery_app import make_app
+from node.dispatch.dispatcher import Dispatcher
 from node.ledger import Ledger
-from node.ledger.records import Arrival, Decision, Header
-from node.settings import load_settings
-from node.states import JobState
+from node.records.instances import Arrival, Header
+from node.records.jobs import Decision
+from node.records.states import JobState
+from node.settings.settings import load_settings
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]

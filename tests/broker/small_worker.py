@@ -6,8 +6,8 @@ from pathlib import Path
 from small_segmenter import SmallSegmenter
 
 from node.logs import configure_logging
-from node.processes import die_with_parent
-from node.settings import load_settings
+from node.run.processes import die_with_parent
+from node.settings.settings import load_settings
 from worker.app import make_worker_app, run_worker
 
 if __name__ == "__main__":

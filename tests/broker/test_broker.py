@@ -12,10 +12,11 @@ from queue import Empty
 import pytest
 from kombu import Connection
 
-from node.broker import BrokerDownError, Dispatcher, make_app
-from node.settings import load_settings
-from node.states import JobState
-from node.supervisor import Supervisor
+from node.dispatch.celery_app import make_app
+from node.dispatch.dispatcher import BrokerDownError, Dispatcher
+from node.records.states import JobState
+from node.settings.settings import load_settings
+from node.supervise.supervisor import Supervisor
 
 MESSAGES = 3000
 
@@ -41,7 +42,7 @@ def test_message_carries_one_id_as_json_and_lands_in_its_queue(broker, tmp_path)
 
 PUBLISH = """
 import sys
-from node.broker import make_app
+from node.dispatch.celery_app import make_app
 from node.settings import load_settings
 channel = make_app(load_settings(None, node={"data": sys.argv[1]})).connection_for_write().default_channel
 for n in range(int(sys.argv[2])):

@@ -9,12 +9,13 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import Comprehensive3DSRStorage, ExplicitVRLittleEndian, SegmentationStorage
 from senders import association
 
-from node.delivery import deliver
 from node.ledger import Ledger
-from node.ledger.records import Arrival, Decision, Header
-from node.settings import load_settings
-from node.states import JobState
-from segmenter.uids import LABELMAP_STORAGE
+from node.records.instances import Arrival, Header
+from node.records.jobs import Decision
+from node.records.states import JobState
+from node.scu.delivery import deliver
+from node.settings.settings import load_settings
+from segmenter.objects.uids import LABELMAP_STORAGE
 from worker.segmentation import Produced
 from worker.tasks import SegmentTask
 

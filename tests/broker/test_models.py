@@ -9,12 +9,13 @@ import torch
 from senders import association
 
 from node.ledger import Ledger
-from node.ledger.records import Arrival, Decision, Header
-from node.settings import load_settings
-from node.states import JobState
+from node.records.instances import Arrival, Header
+from node.records.jobs import Decision
+from node.records.states import JobState
+from node.settings.settings import load_settings
 from segmenter.errors import Reason, SegmenterError
-from segmenter.network import VNet, VNetConfig
-from segmenter.weights import save_weights, write_manifest
+from segmenter.vnet.network import VNet, VNetConfig
+from segmenter.vnet.weights import save_weights, write_manifest
 from worker.segmentation import MODELS_KEPT, Produced, VNetSegmenter, _method
 from worker.tasks import SegmentTask
 

@@ -9,14 +9,14 @@ from datetime import UTC, datetime
 import pytest
 import torch
 
-from node.settings import load_settings
+from node.files.results import ResultFolder
+from node.settings.settings import load_settings
 from segmenter.errors import Reason, SegmenterError
-from segmenter.network import VNet, VNetConfig
-from segmenter.phantom import PhantomOptions, write_phantom
-from segmenter.weights import save_weights, write_manifest
+from segmenter.synth.series import PhantomOptions, write_phantom
+from segmenter.vnet.network import VNet, VNetConfig
+from segmenter.vnet.weights import save_weights, write_manifest
 from worker.app import make_worker_app
 from worker.heartbeat import INTERRUPT, ClaimLostError, Heartbeat, StoppingError
-from worker.results import ResultFolder
 from worker.segmentation import VNetSegmenter
 
 CREATED = datetime(2026, 1, 2, tzinfo=UTC)

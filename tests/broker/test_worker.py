@@ -7,8 +7,8 @@ import threading
 
 import pytest
 
-from node.states import JobState
-from node.supervisor import Supervisor
+from node.records.states import JobState
+from node.supervise.supervisor import Supervisor
 
 DEAD = {JobState.FAILED, JobState.DECLINED, JobState.HELD}
 

@@ -7,9 +7,10 @@ from ct_factory import CtSpec, write_own_series
 from serving import Serving
 
 from node.ledger import Ledger
-from node.scp import Receiver
-from node.scu import send_files
-from node.settings import Peer, load_settings
+from node.scp.listener import Receiver
+from node.scu.storage import send_files
+from node.settings.routing import Peer
+from node.settings.settings import load_settings
 
 
 @pytest.fixture

@@ -11,10 +11,11 @@ from pydicom import dcmread
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from pynetdicom import build_context
 
-from node.presence import Presence
-from node.scu import associated, send_files
-from node.states import JobState
-from node.supervisor import Supervisor
+from node.records.states import JobState
+from node.run.process_heartbeat import Presence
+from node.scu.requestor import associated
+from node.scu.storage import send_files
+from node.supervise.supervisor import Supervisor
 
 INTAKE = {"quiet_seconds": 3600, "give_up_seconds": 7200, "accept_unknown_peers": True}
 

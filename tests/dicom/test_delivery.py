@@ -8,11 +8,13 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, RawDataStorage, generate_uid
 from senders import association
 
-from node.delivery import deliver
 from node.ledger import Ledger
-from node.ledger.records import Arrival, Decision, Header, Result
-from node.settings import load_settings
-from node.states import DeliveryState, JobState
+from node.records.instances import Arrival, Header
+from node.records.jobs import Decision
+from node.records.results import Result
+from node.records.states import DeliveryState, JobState
+from node.scu.delivery import deliver
+from node.settings.settings import load_settings
 
 
 class Clock:
@@ -36,7 +38,7 @@ def settings(tmp_path, peer):
 
 @pytest.fixture
 def ledger(settings):
-    from node.ledger.store import utc_now
+    from node.ledger.database import utc_now
 
     opened = Ledger.of(settings, Clock(utc_now))
     yield opened

@@ -14,7 +14,8 @@ from pynetdicom.dsutils import split_dataset
 from serving import Serving
 
 from node.ledger import Ledger
-from node.scu import echo, send_files
+from node.scu.requestor import echo
+from node.scu.storage import send_files
 
 MB = 1_000_000
 NO_MARKS = {

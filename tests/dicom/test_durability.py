@@ -8,7 +8,7 @@ from pydicom import dcmread
 from pynetdicom.dsutils import split_dataset
 
 from node.ledger import Ledger
-from node.scu import send_files
+from node.scu.storage import send_files
 
 REPOSITORY = Path(__file__).parents[2]
 

@@ -36,9 +36,9 @@ from raw_caller import (
 )  # fmt: skip
 
 from node.logs import hush_pynetdicom
-from node.scu import echo as verify
-from node.scu import send_files
-from node.settings import Peer
+from node.scu.requestor import echo as verify
+from node.scu.storage import send_files
+from node.settings.routing import Peer
 
 pytestmark = pytest.mark.filterwarnings("ignore:Invalid value for VR UI:UserWarning")
 
@@ -49,7 +49,7 @@ BOUND_SECONDS = 20.0
 @pytest.fixture
 def hasty(start_node, monkeypatch):
     """A node that soon loses patience, so that conversations which stop halfway end at once."""
-    monkeypatch.setattr("node.association.REQUEST_SECONDS", 0.3)
+    monkeypatch.setattr("node.scp.acceptor.REQUEST_SECONDS", 0.3)
     hush_pynetdicom()
     return start_node(intake={"network_timeout_seconds": 0.3, "maximum_object_mb": 2})
 

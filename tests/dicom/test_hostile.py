@@ -17,8 +17,9 @@ from raw_caller import COMMAND, COMMAND_END, CT, DATA, DATA_END, EXPLICIT, Calle
 from serving import REPOSITORY, Serving
 
 from node.errors import Answer
-from node.scu import echo, send_files
-from node.states import JobState, Reason
+from node.records.states import JobState, Reason
+from node.scu.requestor import echo
+from node.scu.storage import send_files
 
 DEFLATED, RLE = "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.5"
 BIG_ENDIAN = "1.2.840.10008.1.2.2"
@@ -225,7 +226,7 @@ def test_a_private_class_is_rejected_by_context_and_told(target, poll):
 
 
 def test_who_never_asks_is_dropped(target, monkeypatch):
-    monkeypatch.setattr("node.association.REQUEST_SECONDS", 0.3)
+    monkeypatch.setattr("node.scp.acceptor.REQUEST_SECONDS", 0.3)
     node = target()
     with Caller(node.receiver.port) as silent, Caller(node.receiver.port) as halfway:
         halfway.send(raw.request()[:50])

@@ -4,7 +4,7 @@ import threading
 
 from pynetdicom import build_context
 
-from node.scu import associated
+from node.scu.requestor import associated
 
 VERIFICATION = "1.2.840.10008.1.1"
 

@@ -9,9 +9,9 @@ from pydicom import Dataset, dcmread
 from pynetdicom import AE, evt
 
 from node.errors import PeerError
-from node.query import count_images
-from node.scu import send_files
-from node.settings import Peer
+from node.scu.find import count_images
+from node.scu.storage import send_files
+from node.settings.routing import Peer
 
 STUDY, SERIES = "1.2.3", "1.2.3.4"
 
@@ -122,7 +122,7 @@ def test_a_handler_that_breaks_in_the_middle_is_a_failure(archive):
 
 
 def test_a_peer_that_does_not_stop_is_cut_off(archive, monkeypatch):
-    monkeypatch.setattr("node.query.MAX_MATCHES", 50)
+    monkeypatch.setattr("node.scu.find.MAX_MATCHES", 50)
 
     def answers(asked):
         while True:

@@ -9,8 +9,8 @@ from pydicom.encaps import encapsulate
 from pydicom.uid import UID, ExplicitVRLittleEndian
 from pynetdicom.dsutils import split_dataset
 
-from node.negotiation import TRANSFER_SYNTAXES
-from node.states import JobState
+from node.dicom.negotiation import TRANSFER_SYNTAXES
+from node.records.states import JobState
 
 COMPRESSED_BY_PYDICOM = ["1.2.840.10008.1.2.5", "1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.90"]
 CONVERTED_BY_DCMTK = {
@@ -75,7 +75,7 @@ def test_same_object_taken_by_a_newer_version_of_our_library_is_the_same(node, c
     [path] = ct_series(1)
     assert node.send(path)[0].ok
     [before] = node.stored()
-    monkeypatch.setattr("node.file_meta.PYNETDICOM_IMPLEMENTATION_VERSION", "NEWER")
+    monkeypatch.setattr("node.dicom.file_meta.PYNETDICOM_IMPLEMENTATION_VERSION", "NEWER")
     [sent] = node.send(path)
     assert sent.ok, sent.reason
     assert node.only_job().instances == 1

@@ -13,8 +13,8 @@ from pynetdicom.sop_class import CTImageStorage
 from serving import REPOSITORY
 
 from node.ledger import Ledger
-from node.scp import FILES
-from node.scu import send_files
+from node.scp.listener import FILES
+from node.scu.storage import send_files
 
 
 def associate(serving, title="SCANNER"):

@@ -7,10 +7,10 @@ from pydicom.uid import UID
 from pynetdicom import AE
 
 from node.errors import Answer, NodeError
-from node.scp import Receiver
-from node.scu import echo
-from node.settings import load_settings
-from node.states import JobState, Reason
+from node.records.states import JobState, Reason
+from node.scp.listener import Receiver
+from node.scu.requestor import echo
+from node.settings.settings import load_settings
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 

@@ -8,8 +8,9 @@ from pydicom import Dataset, dcmread
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from node.errors import PeerError
-from node.scu import echo, send_files
-from node.settings import Peer
+from node.scu.requestor import echo
+from node.scu.storage import send_files
+from node.settings.routing import Peer
 
 
 @pytest.fixture

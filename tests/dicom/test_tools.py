@@ -5,7 +5,7 @@ import json
 import pytest
 
 from node.cli import main
-from node.scu import send_files
+from node.scu.storage import send_files
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from node.logs import configure_logging
-from node.settings import load_settings
-from node.up import PARTS, run_up
+from node.run.up import PARTS, run_up
+from node.settings.settings import load_settings
 
 WORKER = Path(__file__).parents[1] / "broker" / "small_worker.py"
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from segmenter.femur import Side
-from segmenter.network import VNet, VNetConfig
 from segmenter.synth import sampling
 from segmenter.training import pool
+from segmenter.vnet.network import VNet, VNetConfig
+from segmenter.volume.femur import Side
 
 SCRIPT = Path(__file__).parents[1] / "bench" / "ablation.py"
 

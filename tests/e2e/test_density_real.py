@@ -12,9 +12,9 @@ from segmenter.density.calibrate import by_phantom
 from segmenter.density.calibration import CalibrationMode
 from segmenter.density.settings import read_density_settings
 from segmenter.evaluation.images import read_geometry, read_hu
-from segmenter.folder import find_series
-from segmenter.series import read_series
-from segmenter.volume import read_volume
+from segmenter.read.folder import find_series
+from segmenter.read.hounsfield import read_volume
+from segmenter.read.series import read_series
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "ct"
 SAMPLE = Path(str(resources.files("segmenter") / "data/phantoms/calibration.toml"))

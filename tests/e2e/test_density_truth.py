@@ -11,12 +11,12 @@ from bench.density.report import agreement, cases_table, draw, table
 from bench.density.rows import Row
 from bench.density.truth import COUNT, group, measure, options
 from click.testing import CliRunner
+from segmenter.commands.phantom import phantom
 
-from segmenter.commands import phantom
 from segmenter.density.calibration import Material
 from segmenter.density.settings import read_density_settings
-from segmenter.phantom import PhantomOptions
-from segmenter.phantom.options import Position
+from segmenter.synth.series import PhantomOptions
+from segmenter.synth.series.options import Position
 
 SMALL = PhantomOptions(
     slices=24, size=200, field_of_view_mm=460, slice_step_mm=5.0, noise_hu=15.0, beam_hardening=False

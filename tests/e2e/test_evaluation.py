@@ -19,12 +19,12 @@ import SimpleITK as sitk  # noqa: N813
 import torch
 
 from node.cli import main
-from segmenter.folder import find_series
-from segmenter.network import VNet, VNetConfig
-from segmenter.phantom import PhantomOptions, write_phantom
-from segmenter.series import read_series
-from segmenter.volume import read_volume
-from segmenter.weights import file_digest, load_models, save_weights, write_manifest
+from segmenter.read.folder import find_series
+from segmenter.read.hounsfield import read_volume
+from segmenter.read.series import read_series
+from segmenter.synth.series import PhantomOptions, write_phantom
+from segmenter.vnet.network import VNet, VNetConfig
+from segmenter.vnet.weights import file_digest, load_models, save_weights, write_manifest
 
 pytestmark = pytest.mark.timeout(900)  # a fixture's time counts for the first test that asks for it
 

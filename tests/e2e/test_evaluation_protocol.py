@@ -17,13 +17,13 @@ from segmenter.evaluation.fitting import Fit
 from segmenter.evaluation.protocol import Protocol, train_on_all
 from segmenter.evaluation.splits import split_cohorts
 from segmenter.evaluation.watch import Watch
-from segmenter.femur import Femur, Side
-from segmenter.geometry import Geometry
-from segmenter.network import VNet, VNetConfig
 from segmenter.pipeline import Method
 from segmenter.training import crops
 from segmenter.training.crops import StageOptions
-from segmenter.weights import file_digest, load_models, save_weights, write_manifest
+from segmenter.vnet.network import VNet, VNetConfig
+from segmenter.vnet.weights import file_digest, load_models, save_weights, write_manifest
+from segmenter.volume.femur import Femur, Side
+from segmenter.volume.geometry import Geometry
 
 
 @pytest.fixture

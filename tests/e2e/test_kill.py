@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from node.scu import send_files
-from node.settings import Peer
+from node.scu.storage import send_files
+from node.settings.routing import Peer
 
 SMALL_NODE = str(Path(__file__).with_name("small_node.py"))
 SETTINGS = """\

@@ -13,8 +13,8 @@ from pydicom.uid import MRImageStorage
 from pynetdicom import AE
 from pynetdicom.sop_class import CTImageStorage
 
-from node.scu import send_files
-from node.settings import Peer
+from node.scu.storage import send_files
+from node.settings.routing import Peer
 
 SETTINGS = """\
 [node]

@@ -20,15 +20,15 @@ from pydicom import dcmread
 from pydicom.uid import generate_uid
 from scipy.ndimage import map_coordinates
 
-from node.scu import send_files
-from segmenter.dicom_common import ResultIdentity
-from segmenter.dicom_seg import write_labelmap, write_seg
-from segmenter.femur import Femur, Side
-from segmenter.labels import LABELS
-from segmenter.phantom import PhantomOptions, write_phantom
-from segmenter.results import Run, Wanted, write_reports, write_segmentations
-from segmenter.series import read_series
-from segmenter.volume import read_volume
+from node.scu.storage import send_files
+from segmenter.objects.common import ResultIdentity
+from segmenter.objects.labels import LABELS
+from segmenter.objects.seg import write_labelmap, write_seg
+from segmenter.output.outputs import Run, Wanted, write_reports, write_segmentations
+from segmenter.read.hounsfield import read_volume
+from segmenter.read.series import read_series
+from segmenter.synth.series import PhantomOptions, write_phantom
+from segmenter.volume.femur import Femur, Side
 
 PATIENT = PhantomOptions(seed=8, slices=28, size=256, slice_step_mm=3.5)
 IDENTITY = ResultIdentity("femur-vnet", "1.2.3", "ab" * 32, "cd" * 32, datetime(2026, 1, 2, 8, 9, 10))

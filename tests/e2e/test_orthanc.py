@@ -12,7 +12,7 @@ from orthanc import Orthanc, running_orthanc
 from pynetdicom import AE
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind
 
-from segmenter.phantom import PhantomOptions, write_phantom
+from segmenter.synth.series import PhantomOptions, write_phantom
 
 SETTINGS = """\
 [node]

@@ -10,9 +10,11 @@ from PIL import Image
 from senders import association
 
 from node.ledger import Ledger
-from node.ledger.records import Arrival, Decision, Header, Refusal, Result
-from node.settings import load_settings
-from node.states import JobState
+from node.records.instances import Arrival, Header
+from node.records.jobs import Decision, Refusal
+from node.records.results import Result
+from node.records.states import JobState
+from node.settings.settings import load_settings
 from node.web.app import make_app
 
 CT = "1.2.840.10008.5.1.4.1.1.2"

@@ -9,12 +9,12 @@ import pydicom
 import pytest
 import SimpleITK as sitk  # noqa: N813
 
-from segmenter.femur import Side
-from segmenter.grids import box_geometry
-from segmenter.inference import segment_femora
-from segmenter.phantom import PhantomOptions, write_phantom
 from segmenter.synth.sampling import Wishes, sample_patient
-from segmenter.weights import load_models
+from segmenter.synth.series import PhantomOptions, write_phantom
+from segmenter.vnet.fine import segment_femora
+from segmenter.vnet.weights import load_models
+from segmenter.volume.femur import Side
+from segmenter.volume.geometry import box_geometry
 
 OPTIONS = PhantomOptions(seed=4, slices=24, size=96, slice_step_mm=5.0)
 

@@ -12,15 +12,16 @@ import pytest
 
 from segmenter.evaluation.cases import Scan, load, read_cases
 from segmenter.evaluation.images import find_image, laid_on, read_array, read_geometry
-from segmenter.femur import Side, completeness
-from segmenter.folder import find_series
-from segmenter.phantom.cohort import Cohort, write_cohort
-from segmenter.phantom.options import Crop, Kernel, PhantomOptions, Position
-from segmenter.phantom.writer import write_scan
-from segmenter.series import read_series
+from segmenter.read.folder import find_series
+from segmenter.read.hounsfield import read_volume
+from segmenter.read.series import read_series
 from segmenter.synth.patient import Patient
 from segmenter.synth.sampling import Wishes, sample_patient
-from segmenter.volume import read_volume
+from segmenter.synth.series.held_out_cohort import Cohort, write_cohort
+from segmenter.synth.series.options import Crop, Kernel, PhantomOptions, Position
+from segmenter.synth.series.writer import write_scan
+from segmenter.volume.coverage import completeness
+from segmenter.volume.femur import Side
 
 PLAIN = PhantomOptions(seed=3, slices=36, size=96, slice_step_mm=5.0, noise_hu=0.5)
 SUPINE = Wishes(body=3, metal=False, screws=False, prone=False)

@@ -11,15 +11,15 @@ import pytest
 import SimpleITK as sitk  # noqa: N813
 
 from segmenter.evaluation.metrics import score_femur
-from segmenter.femur import Side
-from segmenter.folder import find_series
-from segmenter.geometry import Geometry
-from segmenter.inference import segment_femora
-from segmenter.locate import find_hips
+from segmenter.output.report_json import NOTHING_FOUND
 from segmenter.pipeline import SegmentRequest, network, segment
-from segmenter.report import NOTHING_FOUND
-from segmenter.synth.calibration import CalibrationPhantom
-from segmenter.weights import load_models
+from segmenter.read.folder import find_series
+from segmenter.synth.calibration_phantom import CalibrationPhantom
+from segmenter.vnet.coarse import find_hips
+from segmenter.vnet.fine import segment_femora
+from segmenter.vnet.weights import load_models
+from segmenter.volume.femur import Side
+from segmenter.volume.geometry import Geometry
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "ct"
 PARTIAL = {

@@ -17,9 +17,9 @@ import SimpleITK
 from pydicom import dcmread
 from seg_factory import CHECKS, GEOMETRIES, IDENTITY, WRITERS, case_of
 
-from segmenter.femur import Side
-from segmenter.series import read_series
-from segmenter.stacking import STEP_TOLERANCE
+from segmenter.read.series import read_series
+from segmenter.read.stacking import STEP_TOLERANCE
+from segmenter.volume.femur import Side
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "ct" / "STS_020"
 KINDS = tuple(WRITERS)

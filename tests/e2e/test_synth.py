@@ -3,13 +3,12 @@
 import numpy as np
 import pytest
 
-from segmenter.femur import Side
-from segmenter.geometry import Geometry
-from segmenter.grids import box_geometry
 from segmenter.synth.atlas import load_atlas
 from segmenter.synth.femur_field import fit_sphere, head_vertices, place, vertex_normals
 from segmenter.synth.patient import Patient, Rendering
 from segmenter.synth.sampling import Wishes, sample_patient
+from segmenter.volume.femur import Side
+from segmenter.volume.geometry import Geometry, box_geometry
 
 WISHES = Wishes(body=3, metal=False, screws=False)
 

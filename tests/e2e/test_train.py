@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from segmenter.weights import load_models
+from segmenter.vnet.weights import load_models
 
 
 def run(*options: str) -> subprocess.CompletedProcess[str]:

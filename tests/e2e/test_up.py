@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from node.processes import reserve_port
-from node.scu import echo
-from node.settings import Peer
+from node.run.processes import reserve_port
+from node.scu.requestor import echo
+from node.settings.routing import Peer
 
 UP = ("-m", "node", "up", "--dicom-port", "0", "--http-port", "0", "--data")
 

@@ -26,13 +26,13 @@ from segmenter.density.calibrate import calibrate
 from segmenter.density.calibration import Calibration
 from segmenter.density.settings import read_density_settings
 from segmenter.evaluation.images import read_array
-from segmenter.femur import Side
-from segmenter.folder import find_series
-from segmenter.phantom import PhantomOptions, write_phantom
-from segmenter.phantom.options import Kernel, Position
-from segmenter.series import Series, read_series
-from segmenter.synth.phantom_models import MODELS
-from segmenter.volume import read_volume
+from segmenter.read.folder import find_series
+from segmenter.read.hounsfield import read_volume
+from segmenter.read.series import Series, read_series
+from segmenter.synth.calibration_phantom_models import MODELS
+from segmenter.synth.series import PhantomOptions, write_phantom
+from segmenter.synth.series.options import Kernel, Position
+from segmenter.volume.femur import Side
 
 # Cases: the test itself, and what else changes a density: beam hardening, other kernels, pixels of 0.9 mm.
 GROUPS = {"plain": 36, "beam hardening": 8, "soft kernel": 3, "sharp kernel": 3, "fine pixels": 2}
@@ -145,8 +145,8 @@ def main(out: Path, count: int, only_report: bool) -> None:
 
 
 def _network() -> Find:
-    from segmenter.inference import segment_femora
-    from segmenter.weights import load_models
+    from segmenter.vnet.fine import segment_femora
+    from segmenter.vnet.weights import load_models
 
     models = load_models(device="cpu")
     return lambda volume, series: {f.side: f.mask for f in segment_femora(volume, series.geometry, models)}

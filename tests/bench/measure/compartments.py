@@ -12,11 +12,11 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from segmenter.femur import Femur
 from segmenter.measure.anatomy import find_anatomy
 from segmenter.measure.compartments import cortical, depth_below_surface
 from segmenter.measure.regions import Voxels
 from segmenter.synth.femur_bone import cortex_thickness
+from segmenter.volume.femur import Femur
 
 sys.path.insert(0, str(Path(__file__).parent))
 from scans import Hip, hips

@@ -11,13 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from segmenter.femur import Femur, Side
-from segmenter.geometry import Geometry
-from segmenter.grids import box_geometry
 from segmenter.measure.anatomy import Anatomy, find_anatomy
 from segmenter.synth.atlas import FemurShape, load_atlas
 from segmenter.synth.femur_field import Landmarks, femur_field
 from segmenter.synth.layers import FAR_MM, Layer
+from segmenter.volume.femur import Femur, Side
+from segmenter.volume.geometry import Geometry, box_geometry
 
 LENGTHS_MM = (105, 112, 118, 125, 132, 150, 180)  # from the top of the head to the end of the scan
 STEP_MM = 1.5

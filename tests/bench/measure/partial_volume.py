@@ -14,14 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from segmenter.femur import Side, bounding_box, clean
-from segmenter.geometry import Geometry
-from segmenter.grids import FINE_MARGIN_MM, FINE_MM, OUTSIDE_HU, box_geometry
-from segmenter.inference import SURFACE, carried_out
 from segmenter.measure.surface import body_of
-from segmenter.network import probabilities
-from segmenter.resample import reduce, resample
-from segmenter.weights import Models, load_models
+from segmenter.vnet.fine import SURFACE, carried_out
+from segmenter.vnet.grids import FINE_MARGIN_MM, FINE_MM
+from segmenter.vnet.network import probabilities
+from segmenter.vnet.weights import Models, load_models
+from segmenter.volume.femur import Side
+from segmenter.volume.geometry import Geometry, box_geometry
+from segmenter.volume.masks import bounding_box, clean
+from segmenter.volume.resample import OUTSIDE_HU, reduce, resample
 
 sys.path.insert(0, str(Path(__file__).parent))
 from scans import SPACINGS_MM, Hip, hips

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from segmenter.femur import Side
-from segmenter.geometry import Geometry
 from segmenter.synth.cohort import family_shape
 from segmenter.synth.layers import FAR_MM, Layer
 from segmenter.synth.patient import Patient, Rendering
 from segmenter.synth.sampling import Wishes, sample_patient
 from segmenter.synth.scanner import Protocol, noise, reconstructed
+from segmenter.volume.femur import Side
+from segmenter.volume.geometry import Geometry
 
 SPACINGS_MM = ((0.6, 0.6, 0.6), (1.0, 0.75, 0.75), (1.5, 0.9, 0.9), (2.5, 0.8, 0.8), (3.0, 0.7, 0.7), (5.0, 0.95, 0.95))
 LAYER_MM = 1.0  # a slice is the mean of layers at most this thick

@@ -14,8 +14,8 @@ from conftest import NodeProcess, poll_until
 from e2e.crash.plan import Timing
 
 from node.errors import PeerError
-from node.scu import echo
-from node.settings import Peer
+from node.scu.requestor import echo
+from node.settings.routing import Peer
 
 SETTINGS = """\
 [node]

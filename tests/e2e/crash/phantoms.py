@@ -9,8 +9,8 @@ from e2e.crash.plan import REAL_MANNERS, Plan, Planner, Timing, make_plans
 from e2e.crash.studies import Study, study_of_files
 from pydicom import dcmread
 
-from segmenter.phantom.options import PhantomOptions
-from segmenter.phantom.writer import write_phantom
+from segmenter.synth.series.options import PhantomOptions
+from segmenter.synth.series.writer import write_phantom
 
 SIZES = (128, 160, 192, 256)
 SLICES = (54, 66)

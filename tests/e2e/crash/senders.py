@@ -13,7 +13,7 @@ from e2e.crash.studies import Sent, Study
 from pynetdicom import AE, build_context
 from pynetdicom.association import Association
 
-from node import scu  # noqa: F401  # makes pynetdicom send files as they are
+from node.scu import storage as scu  # noqa: F401  # makes pynetdicom send files as they are
 
 RETRY_SECONDS = 0.4
 LOOK_SECONDS = 0.4  # until a study that waits for a result asks again

@@ -7,9 +7,9 @@ from pathlib import Path
 sys.path.insert(1, str(Path(__file__).parents[2]))  # for the helpers that several folders share
 
 from node.logs import configure_logging
-from node.processes import die_with_parent, keep_private
-from node.settings import load_settings
-from node.up import PARTS, run_up
+from node.run.processes import die_with_parent, keep_private
+from node.run.up import PARTS, run_up
+from node.settings.settings import load_settings
 
 
 def main(settings_file: Path, part: str = "") -> None:

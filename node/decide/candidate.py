@@ -1,0 +1,114 @@
+"""A complete series as routing and ranking see it: a plain record, made from its job and the headers of its slices."""
+
+from collections import Counter
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from statistics import median
+from typing import TypeVar
+
+from node.decide.slice_stack import SAME_POSITION_MM, without_localisers
+from node.records.instances import Header
+from node.records.jobs import Job, series_name
+
+AXIAL_COSINE = 0.8  # between the slices' normal and the long axis of the patient; a gantry tilts by up to 30 degrees
+
+Value = TypeVar("Value", bound=Hashable)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What can be asked of a series; what its headers do not tell is empty or None.
+
+    kernel: Convolution Kernel, several values joined by a backslash. thickness_mm: Slice Thickness, else step_mm, the
+    usual distance of neighbours along the normal. contrast: whether any image names an agent. axial: how the slices lie
+    in the patient, by geometry. slices: places along the normal, or frames. length_mm: from the first place to the
+    last.
+    """
+
+    series_uid: str = ""
+    called_ae: str = ""
+    calling_ae: str = ""
+    modality: str = ""
+    body_part: str = ""
+    study_description: str = ""
+    series_description: str = ""
+    kernel: str = ""
+    image_type: tuple[str, ...] = ()
+    thickness_mm: float | None = None
+    step_mm: float | None = None
+    contrast: bool = False
+    axial: bool | None = None
+    slices: int = 0
+    length_mm: float | None = None
+
+    @classmethod
+    def of(cls, job: Job, headers: Sequence[Header]) -> "Candidate":
+        """Return the candidate of a job; what the ledger says of its series outweighs the headers of single slices."""
+        return replace(
+            cls.read(headers),
+            series_uid=job.series_uid or "",
+            called_ae=job.called_ae,
+            calling_ae=job.calling_ae,
+            modality=job.modality,
+            body_part=job.body_part,
+            study_description=job.study_description,
+            series_description=job.description,
+        )
+
+    @classmethod
+    def read(cls, headers: Sequence[Header]) -> "Candidate":
+        """Return the candidate that headers alone describe; localisers among the images do not count."""
+        if not headers:
+            return cls()
+        images = without_localisers(headers) or list(headers)
+        normal = _normal(images)
+        places = _places(images, normal)
+        step = round(median(high - low for low, high in pairwise(places)), 3) if len(places) > 1 else None
+        return cls(
+            series_uid=headers[0].series_uid,
+            modality=headers[0].modality,
+            body_part=headers[0].body_part,
+            study_description=headers[0].study_description,
+            series_description=headers[0].series_description,
+            kernel=_usual(image.kernel for image in images) or "",
+            image_type=_usual(image.image_type for image in images) or (),
+            thickness_mm=_usual(image.thickness for image in images) or step,
+            step_mm=step,
+            contrast=any(image.contrast for image in images),
+            axial=None if normal is None else abs(normal[2]) >= AXIAL_COSINE,
+            slices=sum(i.frames for i in images) if any(i.frames > 1 for i in images) else len(places) or len(images),
+            length_mm=round(places[-1] - places[0], 3) if step else None,
+        )
+
+    @property
+    def name(self) -> str:
+        """What a person calls the series: its description, or its UID if it has none."""
+        return series_name(self.series_description, self.series_uid)
+
+
+def _usual(values: Iterable[Value]) -> Value | None:
+    """Return the value most images have; the first of several that are equally common."""
+    found = Counter(value for value in values if value)
+    return found.most_common(1)[0][0] if found else None
+
+
+def _normal(images: Sequence[Header]) -> tuple[float, float, float] | None:
+    """Return the normal most images share (PS3.3 C.7.6.2.1.1), None if none has an orientation."""
+    orientation = _usual(image.orientation for image in images)
+    if orientation is None or len(orientation) != 6:
+        return None
+    a, b, c, d, e, f = orientation
+    return b * f - c * e, c * d - a * f, a * e - b * d
+
+
+def _places(images: Sequence[Header], normal: tuple[float, float, float] | None) -> list[float]:
+    """Return where along the normal there are slices, in order, mm."""
+    if normal is None:
+        return []
+    found: list[float] = []
+    positions = (image.position for image in images if image.position)
+    for place in sorted(sum(a * b for a, b in zip(position, normal, strict=True)) for position in positions):
+        if not found or place - found[-1] > SAME_POSITION_MM:
+            found.append(place)
+    return found

@@ -1,0 +1,210 @@
+"""Whether a series has arrived whole: a pure decision from the headers of its slices and what is known of its sender.
+
+It looks at headers only. What needs pixels or a finer eye (copies of a slice, tilt, uneven steps) is the segmenter's.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from node.decide.expected_counts import Count, counts
+from node.decide.slice_stack import Stack, differ, stacked, without_localisers, without_tracking
+from node.dicom.uids import CT_CLASSES
+from node.records.instances import Header
+from node.records.jobs import Decision, Evidence
+from node.records.states import JobState, Reason
+from node.settings.sections import Intake
+
+MIN_SLICES = 2
+MIN_LENGTH_MM = 20.0
+PLAUSIBLE_MM = 80.0
+"""From the top of a femoral head to below the trochanters: a scan that is shorter is rather the first part of one."""
+GRACE_SECONDS = 1.0
+"""So soon a sender opens its next association, when it has one for each image or several for one series."""
+GAPS_NAMED = 3
+
+
+@dataclass(frozen=True)
+class Phase:
+    """All that the decision takes from the evidence; as long as it and the slices stay, so does the decision.
+
+    quiet: no slice came for the quiet time. late: it is time to give up. gone: the sender has ended all its
+    associations in good order. settled: and none followed within the grace.
+    """
+
+    quiet: bool
+    late: bool
+    gone: bool
+    settled: bool
+    open: bool
+    sender_open: bool
+    broken: bool
+    expected: int | None
+    expected_from: str
+    forced: bool
+
+    @classmethod
+    def of(cls, evidence: Evidence, rules: Intake) -> "Phase":
+        """Return the phase the evidence is in now."""
+        ended = evidence.ended is not None and not evidence.open and not evidence.sender_open
+        gone = ended and not evidence.broken
+        return cls(
+            quiet=evidence.quiet >= rules.quiet_seconds,
+            late=evidence.waited >= rules.give_up_seconds,
+            gone=gone,
+            settled=gone and evidence.ended is not None and evidence.ended >= GRACE_SECONDS,
+            open=evidence.open > 0,
+            sender_open=evidence.sender_open > 0,
+            broken=evidence.broken,
+            expected=evidence.expected,
+            expected_from=evidence.expected_from,
+            forced=evidence.forced,
+        )
+
+
+def judge(headers: Sequence[Header], evidence: Evidence, rules: Intake) -> Decision:
+    """Decide whether a series is whole.
+
+    Returns COMPLETE; RECEIVED (wait, with what for); DECLINED (not CT, localisers only, too short: nothing to wait
+    for) or HELD (a gap, missing images, mixed or missing geometry: a person, or the missing slices, can mend it).
+    """
+    phase = Phase.of(evidence, rules)
+    foreign = _not_ct(headers)
+    if phase.forced:
+        return foreign or Decision(JobState.COMPLETE)
+    early = too_early(phase, rules)
+    if early:
+        return early
+    images = without_localisers(headers)
+    hopeless = foreign or _localisers(headers, images) or _mixed(images)
+    if hopeless:
+        return hopeless if phase.quiet or phase.late or phase.settled else _awaiting_quiet(rules)
+    stack = None if any(image.frames > 1 for image in images) else _stack(images, phase)
+    known = counts(headers, phase.expected, phase.expected_from, rules.expect)
+    return _missing(stack, known, phase) or _short(stack, phase, rules) or _whole(stack, known, phase, rules)
+
+
+def too_early(phase: Phase, rules: Intake) -> Decision | None:
+    """Tell what to wait for whatever the headers say; None: they must be looked at."""
+    if phase.forced or phase.quiet or phase.late or phase.gone:
+        return None
+    if phase.open:
+        return _wait("the association is still open")
+    if phase.sender_open:
+        return _wait("its sender has another association open")
+    if phase.broken:
+        return _wait(f"an association broke off, so no slice must come for {rules.quiet_seconds:g} s")
+    return _awaiting_quiet(rules)
+
+
+def _wait(for_what: str) -> Decision:
+    return Decision(JobState.RECEIVED, reason=f"waiting: {for_what}")
+
+
+def _awaiting_quiet(rules: Intake) -> Decision:
+    return _wait(f"no slice must come for {rules.quiet_seconds:g} s")
+
+
+def _not_ct(headers: Sequence[Header]) -> Decision | None:
+    modalities = sorted({header.modality or "none" for header in headers} - {"CT"})
+    classes = sorted({header.sop_class_uid for header in headers} - CT_CLASSES)
+    if modalities:
+        sentence = f"the modality is {', '.join(modalities)}: only CT is segmented"
+    elif classes:
+        sentence = f"the objects are no CT images, but of SOP class {', '.join(classes)}"
+    else:
+        return None
+    return Decision(JobState.DECLINED, Reason.NOT_CT, sentence)
+
+
+def _localisers(headers: Sequence[Header], images: Sequence[Header]) -> Decision | None:
+    if images:
+        return None
+    found = f"all {len(headers)} images are localisers: the scan itself is another series"
+    return Decision(JobState.DECLINED, Reason.LOCALISER, found)
+
+
+def _mixed(images: Sequence[Header]) -> Decision | None:
+    """Refuse images without a place in the patient, or which do not belong on one grid."""
+    if any(image.frames > 1 for image in images):
+        return None  # an enhanced object is whole by itself; its frames are the segmenter's
+    lost = sum(image.position is None or image.orientation is None or image.spacing is None for image in images)
+    if lost:
+        sentence = f"{lost} of {len(images)} images lack ImagePositionPatient, ImageOrientationPatient or PixelSpacing"
+        return Decision(JobState.HELD, Reason.MISSING_GEOMETRY, sentence)
+    rules: tuple[tuple[Reason, str, Callable[[Header], object]], ...] = (
+        (Reason.MIXED_FRAME_OF_REFERENCE, "frames of reference", lambda h: h.frame_of_reference),
+        (Reason.MIXED_GRID, "pixel grids", lambda h: (h.rows, h.columns, *(round(s, 6) for s in h.spacing or ()))),
+    )
+    for reason, what, key in rules:
+        found = len({key(image) for image in images})
+        if found > 1:
+            return Decision(JobState.HELD, reason, f"the series has {found} different {what}, needed is one")
+    first = images[0].orientation or ()
+    if any(differ(image.orientation or (), first) for image in images):
+        sentence = "the slices do not all look the same way: send each reformation as its own series"
+        return Decision(JobState.HELD, Reason.MIXED_ORIENTATION, sentence)
+    return None
+
+
+def _stack(images: Sequence[Header], phase: Phase) -> Stack:
+    """Return the stack to judge: once no more slices come, a gap between the scan and bolus tracking is none."""
+    whole = stacked(images)
+    if whole.gaps and (phase.quiet or phase.late):
+        scan = stacked(without_tracking(images))
+        return whole if scan.gaps else scan
+    return whole
+
+
+def _missing(stack: Stack | None, known: Sequence[Count], phase: Phase) -> Decision | None:
+    """Wait, and at last hold, while a slice of the stack or an image that was announced is missing."""
+    gaps = stack.gaps if stack else ()
+    faults = [gap.sentence for gap in gaps[:GAPS_NAMED]]
+    if len(gaps) > GAPS_NAMED:
+        faults.append(f"{sum(gap.missing for gap in gaps[GAPS_NAMED:])} more are missing elsewhere")
+    short = [count for count in known if count.found < count.total]
+    if not phase.late:
+        faults += [f"{count.found} of {count.total} images ({count.source})" for count in short]
+        return _wait("; ".join(faults)) if faults else None
+    faults += [f"{c.found} of {c.total} images arrived ({c.source} says {c.total})" for c in short]
+    if not faults:
+        return None
+    if gaps:  # no use in a release: the segmenter does not guess what lies in between
+        return Decision(JobState.HELD, Reason.GAP, "; ".join([*faults, "send what is missing"]))
+    sentence = "; ".join([*faults, "`release` segments what is here"])
+    return Decision(JobState.HELD, Reason.INCOMPLETE, sentence)
+
+
+def _short(stack: Stack | None, phase: Phase, rules: Intake) -> Decision | None:
+    """Decline what is too short for a hip, once nobody is there any more who could send the rest."""
+    if stack is None or (stack.slices >= MIN_SLICES and stack.length >= MIN_LENGTH_MM):
+        return None
+    if not phase.late and not phase.quiet:
+        return _awaiting_quiet(rules)
+    if not phase.late and phase.open:
+        return _wait("the association is still open")
+    sentence = (
+        f"{stack.slices} slices over {stack.length:.1f} mm are too few for a hip: {MIN_LENGTH_MM:.0f} mm are needed"
+    )
+    return Decision(JobState.DECLINED, Reason.TOO_SHORT, sentence)
+
+
+def _whole(stack: Stack | None, known: Sequence[Count], phase: Phase, rules: Intake) -> Decision:
+    """Let a series without a fault go as soon as nothing speaks for more slices to come."""
+    plausible = stack is None or stack.length >= PLAUSIBLE_MM
+    # An announced number that is reached makes waiting for another association needless.
+    settled = phase.settled or (phase.gone and any(count.final for count in known))
+    if not plausible and (phase.open or phase.broken) and not phase.late:
+        assert stack is not None
+        return _wait(f"{stack.length:.1f} mm are short for a hip, and its sender has not said that this is all")
+    if phase.quiet or (settled and plausible):
+        return Decision(JobState.COMPLETE)
+    if phase.late:
+        sentence = (
+            f"slices still arrived {rules.give_up_seconds:g} s after the first; it goes on when none has come for "
+            f"{rules.quiet_seconds:g} s, and `release` segments what is here"
+        )
+        return Decision(JobState.HELD, Reason.STILL_ARRIVING, sentence)
+    if plausible:
+        return _wait("its sender may open another association")
+    assert stack is not None
+    return _wait(f"{stack.length:.1f} mm are short for a hip, so no slice must come for {rules.quiet_seconds:g} s")

@@ -1,0 +1,94 @@
+"""The stack that the slices of a series form along their normal: its length and its gaps, from headers only."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain, pairwise
+from statistics import median
+
+from node.records.instances import Header
+
+AXES_TOLERANCE = 1e-3  # of direction cosines
+GAP = 1.5  # usual steps; scanners round positions to a decimal, which makes thin steps wander by several per cent
+SAME_POSITION_MM = 0.01
+
+Vector = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Gap:
+    """Slices that are not there. first: place of the first of them, counted along the normal from 1 at the lower end.
+
+    low, high: coordinates of the neighbours along the patient axis that the normal is nearest to, mm.
+    """
+
+    first: int
+    missing: int
+    axis: str
+    low: float
+    high: float
+
+    @property
+    def sentence(self) -> str:
+        """Say which slices are missing where."""
+        last = self.first + self.missing - 1
+        what = f"slice {self.first} is" if self.missing == 1 else f"slices {self.first} to {last} are"
+        return f"{what} missing between {self.axis}={self.low:.1f} and {self.axis}={self.high:.1f} mm"
+
+
+@dataclass(frozen=True)
+class Stack:
+    """slices: different positions. length: from the first to the last position along the normal, mm."""
+
+    slices: int
+    length: float
+    gaps: tuple[Gap, ...]
+
+
+def without_localisers(headers: Sequence[Header]) -> list[Header]:
+    """Return the images that belong to the scan itself."""
+    return [header for header in headers if "LOCALIZER" not in header.image_type]
+
+
+def without_tracking(images: Sequence[Header]) -> list[Header]:
+    """Return the images without the acquisitions that stay at one place, as bolus tracking does beside the scan.
+
+    All of them, where every acquisition does: a sequential scan may number each slice.
+    """
+    by_acquisition: dict[int | None, list[Header]] = defaultdict(list)
+    for image in images:
+        by_acquisition[image.acquisition].append(image)
+    moving = [part for part in by_acquisition.values() if stacked(part).slices > 1]
+    return list(chain(*moving)) or list(images)
+
+
+def stacked(images: Sequence[Header]) -> Stack:
+    """Sort the images along the normal, never by Instance Number; all have a position and the same orientation."""
+    normal = _normal(images[0].orientation or ())
+    places = sorted((_dot(image.position, normal), image.position) for image in images if image.position)
+    steps = [(low, high, high[0] - low[0]) for low, high in pairwise(places)]
+    steps = [step for step in steps if step[2] > SAME_POSITION_MM]
+    usual = median(step for _, _, step in steps) if steps else 0.0
+    axis = max(range(3), key=lambda i: abs(normal[i]))
+    gaps, place = [], 1
+    for low, high, step in steps:
+        missing = max(round(step / usual) - 1, 1) if step > GAP * usual else 0
+        if missing:
+            gaps.append(Gap(place + 1, missing, "xyz"[axis], low[1][axis], high[1][axis]))
+        place += 1 + missing
+    return Stack(len(steps) + 1, places[-1][0] - places[0][0], tuple(gaps))
+
+
+def differ(one: Sequence[float], other: Sequence[float]) -> bool:
+    """Tell whether two orientations are more than rounding apart."""
+    return any(abs(a - b) > AXES_TOLERANCE for a, b in zip(one, other, strict=True))
+
+
+def _normal(orientation: Sequence[float]) -> Vector:
+    """Return row direction x column direction, the normal of the slices (PS3.3 C.7.6.2.1.1)."""
+    (a, b, c), (d, e, f) = orientation[:3], orientation[3:]
+    return b * f - c * e, c * d - a * f, a * e - b * d
+
+
+def _dot(one: Sequence[float], other: Vector) -> float:
+    return sum(a * b for a, b in zip(one, other, strict=True))

@@ -1,0 +1,1 @@
+"""DICOM as bytes, on the wire and in files: no job states, settings or SQL."""

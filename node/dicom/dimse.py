@@ -1,0 +1,83 @@
+"""Command sets of the two services this node offers as an SCP, C-STORE and C-ECHO (PS3.7 9.3), as bytes.
+
+A command set is always Implicit VR Little Endian (PS3.7 6.3.1).
+"""
+
+import struct
+from dataclasses import dataclass
+
+from node.dicom.pdu import ProtocolError
+from node.errors import Answer
+
+C_STORE_RQ, C_STORE_RSP, C_ECHO_RQ, C_ECHO_RSP, C_CANCEL_RQ = 0x0001, 0x8001, 0x0030, 0x8030, 0x0FFF
+NO_DATA_SET = 0x0101
+AFFECTED_CLASS, FIELD, MESSAGE_ID, RESPONDED_TO, DATA_SET_TYPE, STATUS, COMMENT, AFFECTED_INSTANCE = (
+    0x0002, 0x0100, 0x0110, 0x0120, 0x0800, 0x0900, 0x0902, 0x1000
+)  # fmt: skip
+MAX_COMMENT = 64  # Error Comment (0000,0902) is an LO
+MAX_COMMAND = 16_384  # bytes of a command set; ours have 200
+ELEMENT = struct.Struct("<HHI")
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request; UIDs as they came, without padding."""
+
+    field: int
+    message_id: int
+    sop_class_uid: str
+    sop_instance_uid: str
+    has_data_set: bool
+
+
+def decode(command: bytes) -> Request:
+    """Decode a command set. Raises ProtocolError."""
+    found: dict[int, bytes] = {}
+    at = 0
+    while at < len(command):
+        if len(command) - at < ELEMENT.size:
+            raise ProtocolError("a command set that ends within an element")
+        group, element, length = ELEMENT.unpack_from(command, at)
+        at += ELEMENT.size
+        if group != 0 or length > len(command) - at:
+            raise ProtocolError("a command set that is none")
+        found[element] = command[at : at + length]
+        at += length
+    return Request(
+        field=_number(found.get(FIELD)),
+        message_id=_number(found.get(MESSAGE_ID)),
+        sop_class_uid=_uid(found.get(AFFECTED_CLASS, b"")),
+        sop_instance_uid=_uid(found.get(AFFECTED_INSTANCE, b"")),
+        has_data_set=_number(found.get(DATA_SET_TYPE)) != NO_DATA_SET,
+    )
+
+
+def response(request: Request, status: Answer, comment: str = "") -> bytes:
+    """Encode the response to a C-STORE or C-ECHO request (PS3.7 9.3.1.2, 9.3.5.2)."""
+    elements = [
+        (AFFECTED_CLASS, _even(request.sop_class_uid.encode("ascii", "replace"), b"\0")),
+        (FIELD, struct.pack("<H", request.field | 0x8000)),
+        (RESPONDED_TO, struct.pack("<H", request.message_id)),
+        (DATA_SET_TYPE, struct.pack("<H", NO_DATA_SET)),
+        (STATUS, struct.pack("<H", status)),
+    ]
+    if comment:
+        elements.append((COMMENT, _even(comment[:MAX_COMMENT].encode("ascii", "replace"), b" ")))
+    if request.field == C_STORE_RQ:
+        elements.append((AFFECTED_INSTANCE, _even(request.sop_instance_uid.encode("ascii", "replace"), b"\0")))
+    body = b"".join(ELEMENT.pack(0, element, len(value)) + value for element, value in elements)
+    return ELEMENT.pack(0, 0, 4) + struct.pack("<I", len(body)) + body
+
+
+def _number(value: bytes | None) -> int:
+    if value is None or len(value) != 2:
+        raise ProtocolError("a command set without what every request has")
+    return int.from_bytes(value, "little")
+
+
+def _uid(value: bytes) -> str:
+    return value.decode("ascii", "replace").rstrip("\0 ")
+
+
+def _even(value: bytes, padding: bytes) -> bytes:
+    return value + padding if len(value) % 2 else value

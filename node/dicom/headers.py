@@ -1,0 +1,309 @@
+"""A received file -> the few attributes the node needs, or why the object is broken."""
+
+import mmap
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from math import isfinite
+from pathlib import Path
+
+from pydicom import Dataset, dcmread
+from pydicom.charset import convert_encodings, decode_bytes
+from pydicom.dataelem import DataElement, RawDataElement
+from pydicom.dataset import FileMetaDataset
+from pydicom.filebase import DicomBytesIO
+from pydicom.filereader import read_file_meta_info
+from pydicom.filewriter import write_file_meta_info
+from pydicom.tag import Tag
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
+
+from node.dicom.elements import PIXEL_DATA, UNDEFINED_LENGTH, Buffer, OddError, fragments_end, walk
+from node.dicom.uids import CT_CLASSES, require_uid
+from node.errors import Answer, ObjectError
+from node.records.instances import Header
+from node.records.states import Reason
+
+# What is read, by keyword; the value's form is that of its VR (PS3.6).
+TAGS = {
+    keyword: int(Tag(keyword))
+    for keyword in (
+        "SpecificCharacterSet", "ImageType", "SOPClassUID", "SOPInstanceUID", "AccessionNumber", "Modality",
+        "StudyDescription", "SeriesDescription", "ContrastBolusAgent", "ContrastBolusAgentSequence", "BodyPartExamined",
+        "SliceThickness", "ConvolutionKernel", "StudyInstanceUID", "SeriesInstanceUID", "AcquisitionNumber",
+        "ImagePositionPatient", "ImageOrientationPatient", "FrameOfReferenceUID", "ImagesInAcquisition",
+        "NumberOfSeriesRelatedInstances", "NumberOfFrames", "Rows", "Columns", "PixelSpacing", "RescaleIntercept",
+        "RescaleSlope",
+    )
+}  # fmt: skip
+WANTED = frozenset(TAGS.values())
+NO_CONTRAST = {"", "N", "NO", "NONE", "0"}
+MAX_TEXT = 64  # LO and SH are never longer
+BOMB_BYTES, BOMB_RATIO = 64_000_000, 200
+"""A deflated data set that grows beyond so many bytes and by more than this factor is no image but an attack."""
+ODD_BYTES = 1_000_000
+"""How much of an odd data set pydicom gets: it takes seconds and 100 MB for a megabyte of empty items."""
+LARGEST_INTEGER = 2**31 - 1  # of an IS, PS3.5 6.2
+NATIVE = {str(ExplicitVRLittleEndian): 12, str(ImplicitVRLittleEndian): 8}
+"""Transfer syntaxes of plain pixel data, and the bytes from the beginning of that element to its value."""
+KEPT_INFLATED = 16_000_000  # of a deflated data set only the beginning is looked at
+
+Values = dict[int, bytes]
+
+
+def file_header(path: Path) -> Header:
+    """Read the header of a DICOM file. Raises ObjectError when it is broken or no DICOM file."""
+    try:
+        meta = read_file_meta_info(path)
+        classes = str(meta.MediaStorageSOPClassUID), str(meta.MediaStorageSOPInstanceUID)
+        start = 144 + meta.FileMetaInformationGroupLength
+        syntax = str(meta.TransferSyntaxUID)
+    except Exception as error:
+        raise _broken(f"it has no DICOM file meta information ({type(error).__name__})") from error
+    with mapped(path) as content:
+        return read_header(content, start, syntax, *classes)
+
+
+def read_header(content: Buffer, start: int, syntax: str, sop_class_uid: str, sop_uid: str) -> Header:
+    """Read the header of a file whose data set begins at `start`; check it against the command that brought it.
+
+    content: the whole file, with file meta information. Raises ObjectError with the reason and the status to answer:
+    unreadable, incomplete, an invalid UID, or other UIDs than the command said.
+    """
+    data, size = content, len(content)
+    if syntax == DeflatedExplicitVRLittleEndian:
+        data, size = _inflated(content, start)
+        start, syntax = 0, str(ExplicitVRLittleEndian)
+    values, pixels_at = _values(data, start, syntax)
+    header = _header(values, big_endian=syntax == ExplicitVRBigEndian)
+    _require_what_was_said(header, sop_class_uid, sop_uid)
+    if header.rows or sop_class_uid in CT_CLASSES:
+        _require_whole_pixels(data, pixels_at, size, syntax)
+    return header
+
+
+def header_ahead(piece: Buffer, syntax: str, sop_class_uid: str, sop_uid: str) -> tuple[Header, int] | None:
+    """Read the header from the beginning of a data set, while the rest is still on its way.
+
+    Returns it and the bytes that the data set must have to be whole; None when this cannot be told from the beginning,
+    or not that simply. Raises ObjectError as `read_header` does.
+    """
+    if syntax not in NATIVE:
+        return None
+    try:
+        values, at = walk(piece, 0, syntax == ExplicitVRLittleEndian, WANTED)
+    except OddError:
+        return None
+    start = at + NATIVE[syntax]
+    length = int.from_bytes(piece[start - 4 : start], "little")
+    if start > len(piece) or length == UNDEFINED_LENGTH:
+        return None
+    header = _header(values, big_endian=False)
+    _require_what_was_said(header, sop_class_uid, sop_uid)
+    return header, start + length
+
+
+@contextmanager
+def mapped(path: Path) -> Iterator[Buffer]:
+    """Map a file into memory, so that only the pages that are looked at take any. Raises ObjectError if it is empty."""
+    with path.open("rb") as file:
+        try:
+            content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        except ValueError as error:
+            raise _broken("it is empty") from error
+        with content:
+            yield content
+
+
+def _values(data: Buffer, start: int, syntax: str) -> tuple[Values, int]:
+    """Return the raw values by tag and where the pixel data element begins."""
+    if syntax != ExplicitVRBigEndian:
+        try:
+            return walk(data, start, syntax != ImplicitVRLittleEndian, WANTED)
+        except OddError:
+            pass  # pydicom forgives much, so it has the last word
+    return _patient_values(data, start, syntax)
+
+
+def _patient_values(data: Buffer, start: int, syntax: str) -> tuple[Values, int]:
+    """Read the values by pydicom: slower, and with every allowance for odd encodings."""
+    ahead = b"" if start else _meta(syntax)  # an inflated data set comes without its file
+    file = BytesIO(ahead + data[: start + ODD_BYTES])
+    try:
+        dataset = dcmread(file, stop_before_pixels=True, specific_tags=list(WANTED))
+        return _raw(dataset), file.tell() - len(ahead)
+    except Exception as error:
+        # pydicom meets hostile bytes with nearly any exception; what it cannot read is broken.
+        raise _broken(f"its data set cannot be read ({type(error).__name__})") from error
+
+
+def _meta(syntax: str) -> bytes:
+    meta = FileMetaDataset()
+    meta.TransferSyntaxUID = UID(syntax)
+    file = DicomBytesIO()
+    file.write(bytes(128) + b"DICM")
+    write_file_meta_info(file, meta, enforce_standard=False)
+    return file.getvalue()
+
+
+def _raw(dataset: Dataset) -> Values:
+    found = {tag: dataset.get_item(tag) for tag in WANTED if tag in dataset}
+    return {tag: _raw_value(element) for tag, element in found.items() if element is not None}
+
+
+def _raw_value(element: DataElement | RawDataElement) -> bytes:
+    if isinstance(element, RawDataElement):
+        return element.value or b""
+    if element.VR == "SQ":
+        return bytes(bool(element.value))
+    values = element.value if element.VM > 1 else [element.value or ""]
+    return "\\".join(map(str, values)).encode("ascii", "replace")  # pydicom converts the character set at once
+
+
+def _inflated(content: Buffer, start: int) -> tuple[bytes, int]:
+    """Inflate a data set (PS3.5 A.5) as far as it is looked at; return that and its whole size."""
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    kept, size, at = bytearray(), 0, start
+    given = b""
+    try:
+        while not inflater.eof and (given or at < len(content)):
+            if not given:
+                given, at = bytes(content[at : at + 65536]), at + 65536
+            piece = inflater.decompress(given, 1 << 20)
+            given = inflater.unconsumed_tail
+            size += len(piece)
+            kept += piece[: max(KEPT_INFLATED - len(kept), 0)]
+            if size > max(BOMB_BYTES, BOMB_RATIO * (len(content) - start)):
+                raise _broken(f"its deflated data set grows by a factor of more than {BOMB_RATIO}")
+    except zlib.error as error:
+        raise _broken("its deflated data set cannot be inflated") from error
+    if not inflater.eof:
+        raise _broken("its deflated data set has no end: the transfer broke off")
+    return bytes(kept), size
+
+
+def _header(values: Values, *, big_endian: bool) -> Header:
+    if TAGS["SOPClassUID"] not in values and TAGS["StudyInstanceUID"] not in values:
+        raise _broken("its bytes hold none of the attributes every object has")
+    read = _Reader(values, big_endian)
+    return Header(
+        study_uid=require_uid(read.uid("StudyInstanceUID"), "Study Instance UID"),
+        series_uid=require_uid(read.uid("SeriesInstanceUID"), "Series Instance UID"),
+        sop_uid=require_uid(read.uid("SOPInstanceUID"), "SOP Instance UID"),
+        sop_class_uid=require_uid(read.uid("SOPClassUID"), "SOP Class UID"),
+        modality=read.text("Modality"),
+        accession=read.text("AccessionNumber"),
+        study_description=read.text("StudyDescription"),
+        series_description=read.text("SeriesDescription"),
+        body_part=read.text("BodyPartExamined"),
+        image_type=tuple(part.strip() for part in read.text("ImageType").split("\\") if part.strip()),
+        frame_of_reference=read.text("FrameOfReferenceUID"),
+        rows=read.unsigned("Rows"),
+        columns=read.unsigned("Columns"),
+        frames=read.integer("NumberOfFrames") or 1,
+        position=_three(read.numbers("ImagePositionPatient", 3)),
+        orientation=read.numbers("ImageOrientationPatient", 6),
+        spacing=_two(read.numbers("PixelSpacing", 2)),
+        rescale=TAGS["RescaleSlope"] in values and TAGS["RescaleIntercept"] in values,
+        thickness=next(iter(read.numbers("SliceThickness", 1) or ()), None),
+        kernel=read.text("ConvolutionKernel"),
+        contrast=read.text("ContrastBolusAgent").upper() not in NO_CONTRAST
+        or bool(values.get(TAGS["ContrastBolusAgentSequence"])),
+        acquisition=read.integer("AcquisitionNumber"),
+        images_in_acquisition=read.integer("ImagesInAcquisition"),
+        series_instances=read.integer("NumberOfSeriesRelatedInstances"),
+    )
+
+
+class _Reader:
+    """Turns raw values into Python's; None or empty when absent or no sense: what that means is decided later."""
+
+    def __init__(self, values: Values, big_endian: bool) -> None:
+        self._values = values
+        self._order = "big" if big_endian else "little"
+
+    def _bytes(self, keyword: str) -> bytes:
+        return self._values.get(TAGS[keyword], b"")
+
+    def uid(self, keyword: str) -> str:
+        return self._bytes(keyword).decode("ascii", "replace").rstrip("\0 ")
+
+    def text(self, keyword: str) -> str:
+        raw = self._bytes(keyword)
+        value = raw.decode("ascii") if raw.isascii() else self._decoded(raw)
+        if not value.isprintable():
+            value = "".join(c for c in value if c.isprintable())
+        return value.strip()[:MAX_TEXT]
+
+    def _decoded(self, raw: bytes) -> str:
+        names = self._bytes("SpecificCharacterSet").decode("ascii", "replace").strip("\0 ").split("\\")
+        try:
+            return decode_bytes(raw, convert_encodings(names), set())
+        except (LookupError, ValueError):
+            return raw.decode("ascii", "replace")
+
+    def integer(self, keyword: str) -> int | None:
+        try:
+            found = int(self._bytes(keyword).strip(b"\0 "))
+        except ValueError:
+            return None
+        return found if abs(found) <= LARGEST_INTEGER else None
+
+    def unsigned(self, keyword: str) -> int | None:
+        raw = self._bytes(keyword)
+        return int.from_bytes(raw, "big" if self._order == "big" else "little") if len(raw) == 2 else None
+
+    def numbers(self, keyword: str, count: int) -> tuple[float, ...] | None:
+        try:
+            found = tuple(float(part) for part in self._bytes(keyword).rstrip(b"\0 ").split(b"\\"))
+        except ValueError:
+            return None
+        return found if len(found) == count and all(map(isfinite, found)) else None
+
+
+def _three(found: tuple[float, ...] | None) -> tuple[float, float, float] | None:
+    return None if found is None else (found[0], found[1], found[2])
+
+
+def _two(found: tuple[float, ...] | None) -> tuple[float, float] | None:
+    return None if found is None else (found[0], found[1])
+
+
+def _require_what_was_said(header: Header, sop_class_uid: str, sop_uid: str) -> None:
+    """Refuse an object that is another one than the command said."""
+    for what, said, found in (
+        ("SOP Class UID", sop_class_uid, header.sop_class_uid),
+        ("SOP Instance UID", sop_uid, header.sop_uid),
+    ):
+        if said != found:
+            sentence = f"its {what} differs between the C-STORE command and the data set"
+            raise ObjectError(Reason.UID_MISMATCH, sentence, Answer.MISMATCH)
+
+
+def _require_whole_pixels(data: Buffer, at: int, size: int, syntax: str) -> None:
+    """Refuse an image without pixel data, or whose pixel data ends before its declared length (PS3.5 7.1).
+
+    size: of the whole data set, of which `data` may hold the beginning only.
+    """
+    order = "big" if syntax == ExplicitVRBigEndian else "little"
+    group, element = (int.from_bytes(data[at + n : at + n + 2], order) for n in (0, 2))  # type: ignore[arg-type]
+    if group << 16 | element not in PIXEL_DATA:
+        raise _broken("it is an image, but has no pixel data: the transfer broke off, or the object is incomplete")
+    # Implicit: tag, 4 bytes of length. Explicit OB, OW, OF, OD: tag, VR, 2 bytes reserved, 4 bytes of length.
+    start = at + 8 if syntax == ImplicitVRLittleEndian else at + 12
+    length = int.from_bytes(data[start - 4 : start], order)  # type: ignore[arg-type]
+    if length == UNDEFINED_LENGTH:
+        if fragments_end(data, start) is None:
+            raise _broken("its compressed pixel data has no end: the transfer broke off")
+    elif size - start < length:
+        raise _broken(f"its pixel data has {max(size - start, 0)} of {length} bytes: the transfer broke off")
+
+
+def _broken(what: str) -> ObjectError:
+    return ObjectError(Reason.BROKEN_OBJECT, f"the object is broken: {what}", Answer.CANNOT_UNDERSTAND)

@@ -1,0 +1,1 @@
+"""The Celery app and the messages that wake the workers."""

@@ -1,0 +1,1 @@
+"""Received objects and results on disk: written durably, reconciled with the ledger, removed when due."""

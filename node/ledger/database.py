@@ -1,0 +1,239 @@
+"""Opening the ledger's database: engine, pragmas, migrations, transactions and the state machine's one gate."""
+
+import fcntl
+import os
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from threading import Lock
+from typing import Any, Self
+
+from sqlalchemy import Connection, Engine, create_engine, event, insert, inspect, select, text, update
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
+
+from node.errors import Answer, LedgerError, NotAllowedError, UnknownJobError
+from node.ledger.sqlite_fast_path import Executing, Straight
+from node.ledger.tables import HEAD, events, jobs
+from node.records.states import JobState, may_become
+
+Clock = Callable[[], datetime]
+
+BUSY_SECONDS = 30
+MIGRATION_LOCK = 0x71637400  # PostgreSQL's advisory lock number; any constant of our own will do
+
+
+def utc_now() -> datetime:
+    """Return the present time, aware, UTC."""
+    return datetime.now(UTC)
+
+
+class Turn:
+    """Whose turn it is to write to an SQLite file, among threads and processes.
+
+    SQLite itself lets a writer who finds the file taken sleep for up to 100 ms before it looks again; the kernel wakes
+    the next one at once, and frees the lock when its holder dies.
+    """
+
+    def __init__(self, database: str | None) -> None:
+        assert database, "the ledger is a file, never in memory"
+        self._path = f"{database}.turn"
+        self._threads = Lock()
+        self._file: int | None = None
+
+    def __enter__(self) -> None:
+        self._threads.acquire()
+        try:
+            if self._file is None:
+                self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fcntl.flock(self._file, fcntl.LOCK_EX)
+        except BaseException:
+            self._threads.release()
+            raise
+
+    def __exit__(self, *_error: object) -> None:
+        assert self._file is not None
+        fcntl.flock(self._file, fcntl.LOCK_UN)
+        self._threads.release()
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+
+class Store:
+    """The open database. Paths are kept relative to `data`, so that the folder may move."""
+
+    def __init__(self, engine: Engine, data: Path, clock: Clock) -> None:
+        self._engine = engine
+        self._quick = engine
+        if engine.dialect.name == "sqlite":
+            self._quick = _engine(engine.url, synchronous="NORMAL")
+        self._reading = engine.execution_options(ledger_reads=True)
+        self._turn = Turn(engine.url.database) if engine.dialect.name == "sqlite" else nullcontext()
+        self._straight: Straight | None = None
+        self._links: set[tuple[str, int]] = set()  # associations and series known to be linked, so not asked for again
+        self.data = data
+        self.now = clock
+
+    @classmethod
+    def open(cls, url: str, data: Path, clock: Clock = utc_now) -> Self:
+        """Open the ledger at an SQLAlchemy URL and bring it up to date; several processes may do so at once.
+
+        Raises LedgerError when the database cannot be reached or was written by a newer version.
+        """
+        try:
+            engine = _engine(url)
+            with _migration_lock(engine):
+                _migrate(engine)
+        except (SQLAlchemyError, OSError) as error:
+            cause = getattr(error, "orig", None) or error
+            shown = make_url(url).render_as_string(hide_password=True) if "://" in url else "its database_url"
+            raise LedgerError(f"the ledger {shown} cannot be opened: {cause}", retry=True) from error
+        return cls(engine, data, clock)
+
+    def close(self) -> None:
+        """Give the connections back."""
+        if self._straight is not None:
+            self._straight.close()
+        self._engine.dispose()
+        self._quick.dispose()
+        if isinstance(self._turn, Turn):
+            self._turn.close()
+
+    @contextmanager
+    def _write(self) -> Iterator[Connection]:
+        with _answering(), self._turn, self._engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def _write_what_files_tell(self) -> Iterator[Executing]:
+        """Write without a sync of the database file, for rows that the files in the inbox can tell again.
+
+        A killed process loses nothing by that. After a power cut the last of these rows may be gone, and the next start
+        takes them from the files, which were synced before (`node.files.reconcile`).
+        """
+        with _answering(), self._turn, self._beginning() as connection:
+            yield connection
+
+    def _beginning(self) -> AbstractContextManager[Executing]:
+        if self._quick.dialect.name != "sqlite":
+            return self._quick.begin()
+        if self._straight is None:  # nobody else looks: it is our turn
+            self._straight = Straight(self._quick)
+        return self._straight.begin()
+
+    @contextmanager
+    def _read(self) -> Iterator[Connection]:
+        with _answering(), self._reading.connect() as connection:
+            yield connection
+
+    def _move(self, connection: Executing, job_id: str, target: JobState, **values: Any) -> JobState:
+        """Bring a job into a state, with `values`, and note it; return the state it was in.
+
+        Raises UnknownJobError, NotAllowedError.
+        """
+        # The row is locked (SQLite: the whole database, by BEGIN IMMEDIATE), so that nobody moves it in between.
+        found = connection.execute(select(jobs.c.state).where(jobs.c.id == job_id).with_for_update()).scalar()
+        if found is None:
+            raise UnknownJobError(job_id)
+        state = JobState(found)
+        if not may_become(state, target):
+            raise NotAllowedError(f"job {job_id} is {state}; it cannot become {target}")
+        values = {"state": target} | values
+        connection.execute(update(jobs).where(jobs.c.id == job_id).values(values))
+        self._note(connection, job_id, target, str(values.get("reason", "")))
+        return state
+
+    def _note(self, connection: Executing, job_id: str, state: str, sentence: str) -> None:
+        connection.execute(insert(events).values(job_id=job_id, at=self.now(), state=state, text=sentence))
+
+    def _relative(self, path: Path) -> str:
+        return str(path).removeprefix(f"{self.data}/")
+
+
+@contextmanager
+def _answering() -> Iterator[None]:
+    """Turn a database that is away, locked or full into an error of ours that may be tried again."""
+    try:
+        yield
+    except (OperationalError, sqlite3.OperationalError) as error:
+        cause = error.orig if isinstance(error, OperationalError) else error
+        raise LedgerError(f"the ledger does not answer: {cause}", retry=True, status=Answer.OUT_OF_RESOURCES) from error
+
+
+def _engine(url: str | URL, synchronous: str = "FULL") -> Engine:
+    parsed = make_url(url)
+    if parsed.get_backend_name() != "sqlite":
+        return create_engine(parsed, pool_pre_ping=True, pool_size=10, max_overflow=50)
+    if parsed.database and parsed.database != ":memory:":
+        Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(parsed, connect_args={"timeout": BUSY_SECONDS}, pool_size=10, max_overflow=200)
+    event.listen(engine, "connect", partial(_prepare_sqlite, synchronous))
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _prepare_sqlite(synchronous: str, connection: Any, _record: Any) -> None:
+    connection.isolation_level = None  # the driver must not begin transactions by itself; _begin_sqlite does
+    for pragma in (f"synchronous={synchronous}", "foreign_keys=ON"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    # IMMEDIATE: a transaction that reads and then writes would otherwise fail when another writes in between.
+    reads = connection.get_execution_options().get("ledger_reads")
+    connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
+
+
+@contextmanager
+def _migration_lock(engine: Engine) -> Iterator[None]:
+    """Let one process at a time migrate; the kernel or PostgreSQL frees the lock when its holder dies."""
+    if engine.dialect.name == "postgresql":
+        with engine.connect() as connection:
+            connection.execute(text("SELECT pg_advisory_lock(:n)"), {"n": MIGRATION_LOCK})
+            yield
+            connection.execute(text("SELECT pg_advisory_unlock(:n)"), {"n": MIGRATION_LOCK})
+        return
+    database = engine.url.database
+    assert database, "the ledger is a file, never in memory"
+    with Path(f"{database}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _migrate(engine: Engine) -> None:
+    if engine.dialect.name == "sqlite":
+        with engine.connect() as connection:
+            driver = connection.connection.driver_connection
+            assert driver is not None
+            driver.execute("PRAGMA journal_mode=WAL")
+    if _revision(engine) == HEAD:
+        return
+    from alembic import command
+    from alembic.config import Config
+    from alembic.util import CommandError
+
+    config = Config()
+    config.set_main_option("script_location", "node.ledger:migrations")
+    try:
+        with engine.begin() as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+    except CommandError as error:
+        raise LedgerError(
+            f"the ledger has the layout {_revision(engine)}, which this version ({HEAD}) does not know: "
+            "it was written by a newer qct-node"
+        ) from error
+
+
+def _revision(engine: Engine) -> str | None:
+    with engine.connect() as connection:
+        if not inspect(connection).has_table("alembic_version"):
+            return None
+        return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()

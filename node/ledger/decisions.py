@@ -1,0 +1,198 @@
+"""What is known of a series that arrives, refusals, and the first decisions about a job."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Row, case, func, insert, select, update
+
+from node.ledger.database import Store
+from node.ledger.ids import new_job_id
+from node.ledger.tables import associations, carried, instances, jobs, series
+from node.records.instances import Ending, Header
+from node.records.jobs import Decision, Evidence, Job, Receiving, Refusal
+from node.records.states import JobState, Reason
+
+REPEAT_WINDOW = timedelta(hours=1)
+"""A refusal that repeats within this time of the last one is counted, not written again."""
+
+# These are asked twice a second; building them would take longer than running them.
+STANDS = associations.c.ended_at.is_(None)
+SAME_SENDER = (associations.c.calling_ae == jobs.c.calling_ae) & (associations.c.host == jobs.c.host)
+# What is held only because slices did not stop to come goes on by itself when they do.
+ARRIVES = (jobs.c.state == JobState.RECEIVED) | (
+    (jobs.c.state == JobState.HELD) & (jobs.c.code == Reason.STILL_ARRIVING)
+)
+RECEIVING_JOBS = (
+    select(
+        *jobs.c["id", "instances", "expected", "forced", "received_at", "last_slice_at", "reason", "state"],
+        *jobs.c["calling_ae", "host"],
+        *series.c["study_uid", "series_uid"],
+    )
+    .join(series, series.c.id == jobs.c.series_id)
+    .where(ARRIVES)
+    .order_by(jobs.c.id)
+)
+CARRIERS = (
+    select(
+        jobs.c.id,
+        func.sum(case((STANDS, 1), else_=0)).label("open"),
+        func.sum(case((STANDS & SAME_SENDER, 1), else_=0)).label("open_of_sender"),
+        func.max(associations.c.ended_at).label("ended_at"),
+        func.max(case((associations.c.ending.in_((Ending.ABORTED, Ending.LOST)), 1), else_=0)).label("broken"),
+    )
+    .select_from(jobs)
+    .join(carried, carried.c.series_id == jobs.c.series_id)
+    .join(associations, associations.c.id == carried.c.association_id)
+    # What ended before the revision began tells nothing about it.
+    .where(ARRIVES, STANDS | (associations.c.ended_at >= jobs.c.received_at))
+    .group_by(jobs.c.id)
+)
+STANDING = (
+    select(associations.c.calling_ae, associations.c.host, func.count())
+    .where(STANDS)
+    .group_by(associations.c.calling_ae, associations.c.host)
+)
+
+
+class Intake(Store):
+    """The ledger's side of receiving and deciding."""
+
+    def record_refusal(self, refusal: Refusal) -> str:
+        """Write down what belongs to no series as a declined job; repeats are counted on the same row.
+
+        Returns the job's id.
+        """
+        now = self.now()
+        with self._write() as connection:
+            same = (
+                (jobs.c.series_id.is_(None))
+                & (jobs.c.calling_ae == refusal.calling_ae)
+                & (jobs.c.host == refusal.host)
+                & (jobs.c.code == refusal.code)
+                & (jobs.c.reason == refusal.reason)
+                & (jobs.c.last_slice_at > now - REPEAT_WINDOW)
+            )
+            found: str | None = connection.execute(select(jobs.c.id).where(same).limit(1)).scalar()
+            if found is not None:
+                count = {"instances": jobs.c.instances + 1, "last_slice_at": now, "finished_at": now}
+                connection.execute(update(jobs).where(jobs.c.id == found).values(count))
+                return found
+            job_id = new_job_id(now)
+            values = asdict(refusal) | {"id": job_id, "state": JobState.DECLINED, "instances": 1}
+            times = dict.fromkeys(("received_at", "last_slice_at", "finished_at"), now)
+            connection.execute(insert(jobs).values(values | times))
+            self._note(connection, job_id, JobState.DECLINED, refusal.reason)
+            return job_id
+
+    def slices_of(self, job_id: str) -> list[Header]:
+        """Return the headers of all instances of the job's series up to its revision."""
+        return [_header(row.header) for row in self._instances(job_id)]
+
+    def instances_of(self, job_id: str) -> list[Path]:
+        """Return the files of all instances of the job's series up to its revision, absolute."""
+        return [self.data / row.path for row in self._instances(job_id)]
+
+    def _instances(self, job_id: str) -> Sequence[Row[Any, Any]]:
+        own = (jobs.c.series_id == instances.c.series_id) & (instances.c.revision <= jobs.c.revision)
+        used = (jobs.c.id == job_id) & (instances.c.variant == 0)
+        wanted = select(instances.c.header, instances.c.path).join(jobs, own).where(used).order_by(instances.c.id)
+        with self._read() as connection:
+            return connection.execute(wanted).all()
+
+    def receiving(self, expected_from: str = "") -> list[Receiving]:
+        """Return all jobs whose series still arrive, with the evidence of now, the oldest first.
+
+        expected_from: the name of the peer whose answers `expect` noted.
+        """
+        with self._read() as connection:
+            rows = connection.execute(RECEIVING_JOBS).all()
+            carriers = {row.id: row for row in connection.execute(CARRIERS)} if rows else {}
+            standing = {(row[0], row[1]): int(row[2]) for row in connection.execute(STANDING)} if rows else {}
+        now = self.now()
+        found = []
+        for row in rows:
+            others = standing.get((row.calling_ae, row.host), 0)
+            evidence = _evidence(row, carriers.get(row.id), others, now)
+            evidence = replace(evidence, expected_from=expected_from if row.expected is not None else "")
+            known = (row.id, row.study_uid, row.series_uid, row.instances, row.reason)
+            found.append(Receiving(*known, evidence, JobState(row.state)))
+        return found
+
+    def expect(self, job_id: str, images: int) -> None:
+        """Note how many images a peer has of a job's series."""
+        with self._write() as connection:
+            connection.execute(update(jobs).where(jobs.c.id == job_id).values(expected=images))
+
+    def _wait(self, job_id: str, state: JobState, reason: str) -> bool:
+        """Show what a job waits for in its state; its history keeps only what happened."""
+        waiting = (jobs.c.id == job_id) & (jobs.c.state == state) & (jobs.c.reason != reason)
+        with self._write() as connection:
+            return bool(connection.execute(update(jobs).where(waiting).values(reason=reason)).rowcount)
+
+    def decide(self, job_id: str, decision: Decision, judged: Job | Receiving | None = None) -> bool:
+        """Carry out what completeness or routing decided.
+
+        judged: the job the decision was made about; when its state is another one now or more slices have arrived,
+        nothing changes and it returns False, as it does for a job that waits on for the same reason. Raises
+        NotAllowedError, UnknownJobError.
+        """
+        if decision.state is JobState.RECEIVED or (judged is not None and judged.state is decision.state):
+            known = judged is not None and judged.reason == decision.reason
+            return not known and self._wait(job_id, decision.state, decision.reason)
+        now = self.now()
+        values: dict[str, Any] = {
+            "code": decision.code,
+            "reason": decision.reason,
+            "priority": decision.priority,
+            "route": decision.route,
+            "model": decision.model,
+        }
+        if decision.destinations is not None:
+            values["destinations"] = list(decision.destinations)
+        if decision.state is JobState.QUEUED:
+            values |= {"queued_at": now, "last_dispatched_at": None}
+        if decision.state is JobState.DECLINED:
+            values["finished_at"] = now
+        if decision.state is JobState.HELD:
+            # Released by a person, a routed job goes to the queue; any other is decided anew, with the person's word.
+            unrouted = decision.destinations is None
+            values["resume_state"] = jobs.c.state if unrouted else JobState.QUEUED
+        with self._write() as connection:
+            row = connection.execute(select(jobs).where(jobs.c.id == job_id).with_for_update()).first()
+            if row is not None and judged is not None and _differs(row, judged):
+                return False
+            if row is not None and row.complete_at is None:
+                values["complete_at"] = now
+                # Once for all revisions: results of the same slices have the same UIDs, so their bytes must not differ.
+                first = (series.c.id == row.series_id) & series.c.created_at.is_(None)
+                connection.execute(update(series).where(first).values(created_at=now))
+            self._move(connection, job_id, decision.state, **values)
+            return True
+
+
+def _evidence(job: Row[Any], carriers: Row[*tuple[Any, ...]] | None, standing: int, now: datetime) -> Evidence:
+    """Return what is known of a receiving job; standing: associations of its sender, whatever they carried."""
+    ended_at = carriers.ended_at if carriers else None
+    return Evidence(
+        quiet=(now - job.last_slice_at).total_seconds(),
+        waited=(now - job.received_at).total_seconds(),
+        open=carriers.open if carriers else 0,
+        sender_open=standing - (carriers.open_of_sender if carriers else 0),
+        ended=(now - ended_at).total_seconds() if ended_at else None,
+        broken=bool(carriers and carriers.broken),
+        expected=job.expected,
+        forced=job.forced,
+    )
+
+
+def _differs(job: Row[Any], judged: Job | Receiving) -> bool:
+    """Tell whether a job is not any more what a decision was made about."""
+    return (job.state, job.instances) != (judged.state, judged.instances)
+
+
+def _header(stored: dict[str, Any]) -> Header:
+    values: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in stored.items()}
+    return Header(**values)

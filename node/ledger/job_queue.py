@@ -1,0 +1,204 @@
+"""The worker's side: dispatch, claim with a lease, heartbeat, finish, stop, give back, reap."""
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from types import MappingProxyType
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Row, Select, delete, insert, or_, select, update
+
+from node.decide.recipients import Wishes, takers
+from node.ledger.queries import Views, newest_of_study
+from node.ledger.tables import deliveries, jobs, results, series
+from node.records.jobs import Decision, Job, series_name
+from node.records.results import Result
+from node.records.states import DeliveryState, JobState, Reason
+
+
+def free(reason: str = "", code: str = "") -> dict[str, Any]:
+    """Return the columns of a job no worker holds."""
+    return {"worker": "", "stage": "", "lease_until": None, "reason": reason, "code": code}
+
+
+def outcome(report: Mapping[str, Any] | None) -> dict[str, str]:
+    """Return reason and code of a job that ended well: empty, or that there was nothing to outline."""
+    finding = str((report or {}).get("finding", ""))
+    return {"reason": finding, "code": Reason.NO_FEMUR if finding else ""}
+
+
+class Work(Views):
+    """The ledger's side of running jobs."""
+
+    def queued(self, redispatch_seconds: float) -> list[str]:
+        """Return the ids of queued jobs not announced to the workers within this time, the most urgent first."""
+        before = self.now() - timedelta(seconds=redispatch_seconds)
+        due = or_(jobs.c.last_dispatched_at.is_(None), jobs.c.last_dispatched_at <= before)
+        with self._read() as connection:
+            return list(connection.execute(_by_urgency().where(due)).scalars())
+
+    def most_urgent(self) -> str | None:
+        """Return the id of the queued job to be run next: highest priority, then longest in the queue."""
+        with self._read() as connection:
+            found: str | None = connection.execute(_by_urgency().limit(1)).scalar()
+            return found
+
+    def mark_dispatched(self, job_id: str) -> None:
+        """Note that the workers were told of a queued job just now."""
+        with self._write() as connection:
+            connection.execute(update(jobs).where(jobs.c.id == job_id).values(last_dispatched_at=self.now()))
+
+    def claim_job(self, job_id: str, worker: str, lease_seconds: float) -> Job | None:
+        """Make a queued job the worker's own for the time of a lease, and count the attempt.
+
+        Returns None when somebody else has it or it is not to be run any more.
+        """
+        now = self.now()
+        values = {
+            "state": JobState.RUNNING,
+            "worker": worker,
+            "stage": "",
+            "lease_until": now + timedelta(seconds=lease_seconds),
+            "attempts": jobs.c.attempts + 1,
+            "started_at": now,
+            "reason": "",
+            "code": "",
+        }
+        with self._write() as connection:
+            wanted = (jobs.c.id == job_id) & (jobs.c.state == JobState.QUEUED)
+            if not connection.execute(update(jobs).where(wanted).values(values)).rowcount:
+                return None
+            self._note(connection, job_id, JobState.RUNNING, f"claimed by {worker}")
+        return self.job(job_id)
+
+    def beat(self, job_id: str, worker: str, lease_seconds: float, stage: str) -> bool:
+        """Prolong the lease and note the stage; False means: the claim is lost or the job cancelled, so stop."""
+        values = {"lease_until": self.now() + timedelta(seconds=lease_seconds), "stage": stage}
+        with self._write() as connection:
+            return bool(connection.execute(update(jobs).where(_mine(job_id, worker)).values(values)).rowcount)
+
+    def finish_job(
+        self,
+        job_id: str,
+        worker: str,
+        made: Sequence[Result],
+        report: dict[str, Any],
+        wishes: Wishes = MappingProxyType({}),
+    ) -> bool:
+        """Record the results, their deliveries and the new state in one transaction; False if the claim is lost.
+
+        report: the segmenter's; its `timings` (stage -> seconds) are shown with the job, and so is its `finding`,
+        the sentence that nothing was found. wishes: the kinds of results that peers want.
+        """
+        now = self.now()
+        with self._write() as connection:
+            job = connection.execute(select(jobs).where(_mine(job_id, worker)).with_for_update()).first()
+            if job is None:
+                return False
+            # An earlier run of the same job left the same results; its rows make place for this one's.
+            connection.execute(delete(deliveries).where(deliveries.c.job_id == job_id))
+            connection.execute(delete(results).where(results.c.job_id == job_id))
+            peers = job.destinations or ()
+            sent_to = {result: takers(result, made, peers, wishes) for result in made}
+            for result, names in sent_to.items():
+                self._add_result(connection, job_id, result, names)
+            sending = any(sent_to.values())
+            values = free(**outcome(report)) | {"report": report}
+            if not sending:
+                lack = "no destination wants them" if peers else "no destination is set"
+                told = filter(None, (values["reason"], f"{lack}: the results stay here"))
+                values |= {"reason": "; ".join(told), "code": Reason.NO_DESTINATION, "finished_at": now}
+            self._move(connection, job_id, JobState.DELIVERING if sending else JobState.DELIVERED, **values)
+            if report.get("finding"):
+                self._give_way(connection, job)
+            return True
+
+    def _add_result(self, connection: Connection, job_id: str, result: Result, peers: Sequence[str]) -> None:
+        values = vars(result) | {"path": self._relative(result.path), "job_id": job_id}
+        row_id = connection.execute(insert(results).values(values)).inserted_primary_key
+        assert row_id is not None
+        for peer in peers:
+            connection.execute(
+                insert(deliveries).values(
+                    job_id=job_id,
+                    result_id=row_id[0],
+                    peer=peer,
+                    state=DeliveryState.WAITING,
+                    next_at=self.now(),
+                )
+            )
+
+    def stop_job(self, job_id: str, worker: str, decision: Decision) -> bool:
+        """End the worker's claim without a result: declined, held, failed, or queued for another attempt.
+
+        Returns False if the claim was lost already.
+        """
+        values = free(decision.reason, decision.code)
+        if decision.state is JobState.QUEUED:
+            values["last_dispatched_at"] = None
+        if decision.state is JobState.HELD:
+            values["resume_state"] = JobState.QUEUED
+        if decision.state in {JobState.DECLINED, JobState.FAILED}:
+            values["finished_at"] = self.now()
+        return self._end_claim(job_id, worker, decision.state, values)
+
+    def give_back(self, job_id: str, worker: str) -> bool:
+        """Return a job to the queue on a clean shutdown; the attempt does not count."""
+        values = free() | {"attempts": jobs.c.attempts - 1, "last_dispatched_at": None, "started_at": None}
+        return self._end_claim(job_id, worker, JobState.QUEUED, values)
+
+    def _end_claim(self, job_id: str, worker: str, state: JobState, values: dict[str, Any]) -> bool:
+        with self._write() as connection:
+            job = connection.execute(select(jobs).where(_mine(job_id, worker)).with_for_update()).first()
+            if job is None:
+                return False
+            self._move(connection, job_id, state, **values)
+            if state is JobState.DECLINED:
+                self._give_way(connection, job)
+            return True
+
+    def _give_way(self, connection: Connection, job: Row[Any]) -> None:
+        """Let the choice be made again among the series of the study that were passed over for this fruitless one."""
+        chosen = connection.execute(select(series).where(series.c.id == job.series_id)).one()
+        passed_over = (
+            select(jobs.c.id)
+            .join(series, series.c.id == jobs.c.series_id)
+            .where(newest_of_study(chosen.study_uid), jobs.c.route == job.route)
+            .where(jobs.c.state == JobState.DECLINED, jobs.c.code == Reason.NOT_BEST, jobs.c.removed_at.is_(None))
+        )
+        name = series_name(chosen.series_description, chosen.series_uid)
+        values = free(f"series {name} of the study was taken before this one and gave no segmentation")
+        for job_id in list(connection.execute(passed_over).scalars()):
+            self._move(connection, job_id, JobState.COMPLETE, **values, finished_at=None)
+
+    def reap_expired(self, max_attempts: int) -> list[str]:
+        """Take jobs from workers whose lease ran out: back to the queue, or failed after so many attempts.
+
+        Returns the ids.
+        """
+        now = self.now()
+        expired = (jobs.c.state == JobState.RUNNING) & (jobs.c.lease_until < now)
+        with self._write() as connection:
+            rows = connection.execute(select(jobs).where(expired).with_for_update()).all()
+            for job in rows:
+                if job.attempts >= max_attempts:
+                    sentence = f"its worker died {job.attempts} times, last in stage {job.stage or 'start'}"
+                    values = free(sentence, Reason.WORKER_DIED) | {"finished_at": now}
+                    self._move(connection, job.id, JobState.FAILED, **values)
+                else:
+                    sentence = f"its worker {job.worker} was not heard of any more"
+                    values = free(sentence, Reason.WORKER_DIED) | {"last_dispatched_at": None}
+                    self._move(connection, job.id, JobState.QUEUED, **values)
+        return [job.id for job in rows]
+
+
+def _by_urgency() -> Select[str]:
+    return (
+        select(jobs.c.id)
+        .where(jobs.c.state == JobState.QUEUED)
+        .order_by(jobs.c.priority.desc(), jobs.c.queued_at, jobs.c.id)
+    )
+
+
+def _mine(job_id: str, worker: str) -> ColumnElement[bool]:
+    """Return the condition that the worker still holds the job, even if its lease has just run out."""
+    return (jobs.c.id == job_id) & (jobs.c.worker == worker) & (jobs.c.state == JobState.RUNNING)

@@ -1,0 +1,97 @@
+"""Striking the files of finished series off the ledger: first the rows, in one transaction, then the files."""
+
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from datetime import datetime
+
+from sqlalchemy import Connection, Select, delete, exists, select, update
+from sqlalchemy.dialects.postgresql import insert as postgres_insert
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+
+from node.ledger.database import Store
+from node.ledger.tables import associations, carried, deliveries, instances, jobs, removals, results, series
+from node.records.retention import KeptRevision, KeptSeries, Sending
+from node.records.states import DeliveryState, JobState
+
+CHUNK = 500  # paths in one statement
+
+
+class Removal(Store):
+    """The ledger's side of retention."""
+
+    def finished_series(self, states: Collection[JobState], before: datetime) -> list[int]:
+        """Return the series whose files are here and whose newest job ended so before a time, the oldest first."""
+        later = jobs.alias()
+        newest = ~exists().where(later.c.series_id == jobs.c.series_id, later.c.revision > jobs.c.revision)
+        wanted = (
+            select(jobs.c.series_id)
+            .where(jobs.c.state.in_(states), jobs.c.finished_at <= before, jobs.c.removed_at.is_(None))
+            .where(jobs.c.series_id.is_not(None), newest)
+            .order_by(jobs.c.finished_at)
+        )
+        with self._read() as connection:
+            return list(connection.execute(wanted).scalars())
+
+    def kept_series(self, series_ids: Sequence[int]) -> list[KeptSeries]:
+        """Return what retention must know of these series, in this order; those without files here are left out."""
+        with self._read() as connection:
+            found = {kept.series_id: kept for kept in _kept(connection, series_ids)}
+        return [found[series_id] for series_id in series_ids if series_id in found]
+
+    def remove_series(self, judged: KeptSeries, sentence: str) -> bool:
+        """Strike off all files of a series and note it on its jobs; the files themselves are in `removals` then.
+
+        sentence: for the history of the jobs. judged: as the decision was made; when anything of it has changed,
+        nothing happens and it returns False.
+        """
+        with self._write() as connection:
+            # Whoever writes down an arrival holds this lock: either it comes first, and an association stands, or it
+            # finds no rows and opens a new revision.
+            connection.execute(select(series.c.id).where(series.c.id == judged.series_id).with_for_update())
+            if _kept(connection, [judged.series_id]) != [judged]:
+                return False
+            here = (jobs.c.series_id == judged.series_id) & jobs.c.removed_at.is_(None)
+            own = instances.c.series_id == judged.series_id
+            _strike(connection, select(instances.c.path).where(own))
+            _strike(connection, select(results.c.path).join(jobs, jobs.c.id == results.c.job_id).where(here))
+            connection.execute(delete(instances).where(own))
+            connection.execute(update(jobs).where(here).values(removed_at=self.now()))
+            for revision in judged.revisions:
+                self._note(connection, revision.job_id, revision.state, sentence)
+            return True
+
+    def removals(self) -> list[str]:
+        """Return the paths that are struck off, but whose files may still be there; relative to the data folder."""
+        with self._read() as connection:
+            return list(connection.execute(select(removals.c.path).order_by(removals.c.path)).scalars())
+
+    def removed(self, paths: Sequence[str]) -> None:
+        """Note that these files, struck off before, are gone."""
+        for start in range(0, len(paths), CHUNK):
+            with self._write() as connection:
+                connection.execute(delete(removals).where(removals.c.path.in_(paths[start : start + CHUNK])))
+
+
+def _kept(connection: Connection, series_ids: Sequence[int]) -> list[KeptSeries]:
+    """Return the series with the jobs whose files have not been removed; those without such a job are left out."""
+    columns = jobs.c["id", "series_id", "state", "code", "finished_at", "destinations"]
+    here = jobs.c.series_id.in_(series_ids) & jobs.c.removed_at.is_(None)
+    sent: dict[str, list[Sending]] = defaultdict(list)
+    found = select(*deliveries.c["job_id", "peer", "state", "delivered_at"]).join(
+        jobs, jobs.c.id == deliveries.c.job_id
+    )
+    for row in connection.execute(found.where(here).order_by(deliveries.c.id)):
+        sent[row.job_id].append(Sending(row.peer, DeliveryState(row.state), row.delivered_at))
+    revisions: dict[int, list[KeptRevision]] = defaultdict(list)
+    for row in connection.execute(select(*columns).where(here).order_by(jobs.c.series_id, jobs.c.revision)):
+        given = (JobState(row.state), row.code, row.finished_at, tuple(row.destinations or ()))
+        revisions[row.series_id].append(KeptRevision(row.id, *given, tuple(sent[row.id])))
+    carriers = select(carried.c.series_id).join(associations, associations.c.id == carried.c.association_id)
+    open_now = carriers.where(carried.c.series_id.in_(series_ids), associations.c.ended_at.is_(None))
+    standing = set(connection.execute(open_now).scalars())
+    return [KeptSeries(key, tuple(found), key in standing) for key, found in revisions.items()]
+
+
+def _strike(connection: Connection, paths: Select[str]) -> None:
+    dialect_insert = sqlite_insert if connection.dialect.name == "sqlite" else postgres_insert
+    connection.execute(dialect_insert(removals).from_select(["path"], paths).on_conflict_do_nothing())

@@ -1,0 +1,82 @@
+"""Records of what arrives: the header of an object, the association that brought it, and what became of it."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Header:
+    """What the node reads of an arriving data set; an absent attribute is empty or None.
+
+    position: Image Position (Patient), LPS mm. orientation: the six cosines. spacing: Pixel Spacing, (row, column) mm.
+    rescale: whether Rescale Slope and Intercept are there. thickness: Slice Thickness, mm. contrast: whether a
+    Contrast/Bolus Agent is named. images_in_acquisition, series_instances: how many images the sender says there are.
+    No patient data beyond the accession number.
+    """
+
+    study_uid: str
+    series_uid: str
+    sop_uid: str
+    sop_class_uid: str
+    modality: str = ""
+    accession: str = ""
+    study_description: str = ""
+    series_description: str = ""
+    body_part: str = ""
+    image_type: tuple[str, ...] = ()
+    frame_of_reference: str = ""
+    rows: int | None = None
+    columns: int | None = None
+    frames: int = 1
+    position: tuple[float, float, float] | None = None
+    orientation: tuple[float, ...] | None = None
+    spacing: tuple[float, float] | None = None
+    rescale: bool = False
+    thickness: float | None = None
+    kernel: str = ""
+    contrast: bool = False
+    acquisition: int | None = None
+    images_in_acquisition: int | None = None
+    series_instances: int | None = None
+
+
+@dataclass(frozen=True)
+class Association:
+    """One association with a sender. receiver: the process that holds it, by the name it reports itself under."""
+
+    id: str
+    receiver: str
+    calling_ae: str
+    called_ae: str
+    host: str
+    started_at: datetime
+
+
+class Ending(StrEnum):
+    """How an association ended."""
+
+    RELEASED = "released"
+    ABORTED = "aborted"  # by either side
+    LOST = "lost"  # the connection broke, or our process died
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """One object whose bytes are safely on disk."""
+
+    header: Header
+    transfer_syntax: str
+    path: Path
+    sha256: str
+    size: int
+    association: Association
+
+
+class Outcome(StrEnum):
+    """What `Ledger.record_instances` found."""
+
+    NEW = "new"
+    DUPLICATE = "duplicate"  # the same bytes are here already
+    VARIANT = "variant"  # other bytes are here under this SOP Instance UID: both are kept, the first is used

@@ -1,0 +1,153 @@
+"""Records of jobs: what is known of a series, what was decided about it, and where it is on its way."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from node.records.as_json import _row
+from node.records.results import Delivery, Result
+from node.records.states import JobState
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What tells whether a series has arrived, beside its headers; times in seconds.
+
+    quiet: since the last slice. waited: since the first slice of this revision. open: associations that carried the
+    series and still stand. sender_open: other associations of the same sender that still stand. ended: since the last
+    association that carried it ended, None if none has. broken: whether one of them was aborted or lost. expected: how
+    many images there are, by somebody who should know, with `expected_from`. forced: a person said it is enough.
+    """
+
+    quiet: float
+    waited: float
+    open: int = 0
+    sender_open: int = 0
+    ended: float | None = None
+    broken: bool = False
+    expected: int | None = None
+    expected_from: str = ""
+    forced: bool = False
+
+
+@dataclass(frozen=True)
+class Receiving:
+    """A job whose series still arrives, as much of it as the decision whether it is whole needs; cheap to ask for."""
+
+    id: str
+    study_uid: str
+    series_uid: str
+    instances: int
+    reason: str
+    evidence: Evidence
+    state: JobState = JobState.RECEIVED
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Something that arrived and belongs to no series: a broken object, an association that carried nothing."""
+
+    calling_ae: str
+    host: str
+    code: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What completeness or routing says about a job: its next state and, if that is not good news, why.
+
+    destinations: names of peers; None as long as no route has been chosen. route: the name of the one chosen.
+    model: folder of weights, empty = the settings'.
+    """
+
+    state: JobState
+    code: str = ""
+    reason: str = ""
+    destinations: tuple[str, ...] | None = None
+    priority: int = 0
+    route: str = ""
+    model: str = ""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One series revision on its way, as the ledger knows it now. Times are UTC.
+
+    instances: objects of the series up to this revision (for a refusal: how often it happened). stage_seconds: what the
+    worker reported. finding: its sentence that there was nothing to outline. created_at: when the first complete
+    revision of the series was found so. duplicates: objects that came again. forced: a person overrode completeness or
+    the choice among series. removed_at: when its files went.
+    """
+
+    id: str
+    state: JobState
+    code: str
+    reason: str
+    study_uid: str | None
+    series_uid: str | None
+    revision: int
+    modality: str
+    description: str
+    study_description: str
+    body_part: str
+    accession: str
+    calling_ae: str
+    called_ae: str
+    host: str
+    instances: int
+    duplicates: int
+    expected: int | None
+    forced: bool
+    route: str
+    model: str
+    received_at: datetime
+    last_slice_at: datetime
+    complete_at: datetime | None
+    created_at: datetime | None
+    queued_at: datetime | None
+    started_at: datetime | None
+    finished_at: datetime | None
+    removed_at: datetime | None
+    attempts: int
+    priority: int
+    destinations: tuple[str, ...] | None
+    worker: str
+    stage: str
+    lease_until: datetime | None
+    stage_seconds: dict[str, float] = field(default_factory=dict)
+    finding: str = ""
+    results: tuple[Result, ...] = ()
+    deliveries: tuple[Delivery, ...] = ()
+
+    @property
+    def created(self) -> datetime:
+        """The time for result objects, to the second; the same for every attempt and every revision of a series."""
+        return (self.created_at or self.received_at).replace(microsecond=0)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON form used by `jobs --json`, `show --json` and the web page."""
+        row = _row(self)
+        row["reason_code"] = row.pop("code")
+        row["stages"] = row.pop("stage_seconds")
+        row["outputs"] = [str(result.path) for result in self.results]
+        row["deliveries"] = [delivery.to_dict() for delivery in self.deliveries]
+        return row
+
+
+@dataclass(frozen=True)
+class Event:
+    """One line of a job's history."""
+
+    at: datetime
+    state: str
+    text: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        return _row(self)
+
+
+def series_name(description: str, series_uid: str) -> str:
+    """Return what a person calls a series: its description, or its UID if it has none."""
+    return f'"{description}"' if description else series_uid

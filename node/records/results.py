@@ -1,0 +1,55 @@
+"""Records of results and of their delivery to the peers."""
+
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from node.records.as_json import _row
+from node.records.states import DeliveryState
+
+
+@dataclass(frozen=True)
+class Result:
+    """A file a worker made. With SOP UIDs it is a DICOM object and is delivered; without, it only stays here."""
+
+    kind: str
+    path: Path
+    sha256: str
+    size: int
+    sop_class_uid: str = ""
+    sop_uid: str = ""
+
+    def fault(self) -> str | None:
+        """Tell what is wrong with the file: what leaves must be what the worker recorded."""
+        try:
+            with self.path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            return f"the result {self.path} cannot be read ({error.strerror}): segment the series again"
+        if digest != self.sha256:
+            return f"the result {self.path} was changed after it was made (SHA-256 differs): segment the series again"
+        return None
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """One result on its way to one peer (a row of the outbox)."""
+
+    id: int
+    job_id: str
+    peer: str
+    state: DeliveryState
+    result: Result
+    attempts: int
+    reason: str
+    next_at: datetime
+    delivered_at: datetime | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        row = _row(self)
+        result = row.pop("result")
+        row.pop("job_id")
+        return row | {"kind": result["kind"], "sop_uid": result["sop_uid"]}

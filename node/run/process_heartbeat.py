@@ -1,0 +1,60 @@
+"""A running part reports itself to the ledger from a thread, so that `status` and `/healthz` know it lives."""
+
+import logging
+import os
+import socket
+import threading
+from collections.abc import Callable
+from types import TracebackType
+
+from node.ledger import Ledger
+from node.records.processes import process_name
+
+log = logging.getLogger(__name__)
+
+
+class Presence:
+    """Reports one part while the `with` block runs; kind: scp, supervisor, web, worker-segment, worker-deliver."""
+
+    def __init__(self, ledger: Ledger, kind: str, every: float) -> None:
+        self._ledger = ledger
+        self._kind = kind
+        self._host = socket.gethostname()
+        self._name = process_name(kind)
+        self._every = every
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="presence", daemon=True)
+
+    def start(self) -> None:
+        """Begin to report; once only, a second call does nothing."""
+        if not self._thread.is_alive() and not self._done.is_set():
+            self._thread.start()
+
+    def stop(self) -> None:
+        """Say goodbye."""
+        self._done.set()
+        if self._thread.is_alive():
+            self._thread.join()
+            self._tell(self._ledger.gone, self._name)
+
+    def __enter__(self) -> "Presence":
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _run(self) -> None:
+        while True:
+            self._tell(self._ledger.pulse, self._name, self._kind, self._host, os.getpid())
+            if self._done.wait(self._every):
+                return
+
+    @staticmethod
+    def _tell(report: Callable[..., None], *values: object) -> None:
+        try:
+            report(*values)
+        except Exception:  # a ledger away for a moment must not end the reports
+            log.warning("the ledger took no report of this process", exc_info=True)

@@ -1,0 +1,179 @@
+"""`qct-node up`: all parts of one node on one machine, from the ready line to a clean stop."""
+
+import logging
+import os
+import signal
+import sys
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from http import HTTPStatus
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+
+from node.errors import NodeError, PeerError
+from node.ledger import Ledger
+from node.run.processes import DataLock, Family, Part, reserve_port
+from node.scu.requestor import echo
+from node.settings.routing import Peer
+from node.settings.settings import Settings
+
+COMMAND = (sys.executable, "-P", "-m", "node")  # -P: a folder `node` where we were started is not ours
+PARTS = (
+    Part("serve", (*COMMAND, "serve")),
+    Part("supervise", (*COMMAND, "supervise")),
+    Part("segment", (*COMMAND, "worker", "--queue", "segment")),
+    Part("deliver", (*COMMAND, "worker", "--queue", "deliver")),
+    Part("web", (*COMMAND, "web")),
+)
+KINDS = {"scp", "supervisor", "worker-segment", "worker-deliver"}
+GIVE_UP_AFTER = 3  # quick ends of one part before the node has ever been ready
+STOP_SECONDS = 30.0
+LOOK_SECONDS = 0.2
+LOG_BYTES, LOG_FILES = 10_000_000, 5
+EVERYWHERE = {"", "0.0.0.0", "::"}  # noqa: S104  # asked for by the administrator, reached by the loopback
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where the node listens, with port 0 already replaced by a chosen one."""
+
+    dicom_host: str
+    dicom_port: int
+    http_host: str
+    http_port: int
+
+    @property
+    def web(self) -> str:
+        """The web page's URL."""
+        return f"http://{self.http_host}:{self.http_port}"
+
+
+def run_up(config: Path | None, settings: Settings, parts: Sequence[Part] = PARTS) -> None:
+    """Run the node until SIGTERM or SIGINT. Raises NodeError when it cannot start."""
+    with (
+        DataLock(settings.data),
+        _stop_signals() as stop,
+        _reserved(settings) as address,
+        closing(Ledger.of(settings)) as ledger,
+    ):
+        family = Family(parts, _environment(config, settings, address), _LogLines(settings.data))
+        try:
+            _run(family, _Readiness(settings, address, ledger), stop)
+        finally:
+            log.info("stopping")
+            family.stop(STOP_SECONDS)
+
+
+def _run(family: Family, readiness: "_Readiness", stop: threading.Event) -> None:
+    ready = False
+    while not stop.wait(LOOK_SECONDS):
+        family.watch()
+        if ready:
+            continue
+        if readiness.reached():
+            ready = True
+            sys.stdout.write(f"{readiness.line}\n")
+            sys.stdout.flush()
+        elif (name := family.failing(GIVE_UP_AFTER)) is not None:
+            raise NodeError(f"the part `{name}` ended {GIVE_UP_AFTER} times while starting; its log is above")
+
+
+class _Readiness:
+    """Whether everything answers: C-ECHO, /healthz, and a fresh report of every part in the ledger."""
+
+    def __init__(self, settings: Settings, address: Address, ledger: Ledger) -> None:
+        self._address = address
+        self._ledger = ledger
+        self._since = ledger.now()
+        self._title = settings.node.ae_title
+        host = "127.0.0.1" if address.dicom_host in EVERYWHERE else address.dicom_host
+        self._self = Peer(name="self", ae_title=self._title, host=host, port=address.dicom_port)
+        web_host = "127.0.0.1" if address.http_host in EVERYWHERE else address.http_host
+        # What `http_proxy` names cannot reach our loopback.
+        self._direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        self._healthz = f"http://{web_host}:{address.http_port}/healthz"
+        self.line = f"ready: dicom {address.dicom_host}:{address.dicom_port} aet {self._title}, web {address.web}"
+
+    def reached(self) -> bool:
+        fresh = {process.kind for process in self._ledger.processes() if process.last_seen >= self._since}
+        return fresh >= KINDS and self._web_answers() and self._scp_answers()
+
+    def _web_answers(self) -> bool:
+        try:
+            with self._direct.open(self._healthz, timeout=2) as answer:
+                return bool(answer.status == 200)
+        except urllib.error.HTTPError as error:
+            return (
+                error.code == HTTPStatus.SERVICE_UNAVAILABLE
+            )  # it answers, and has something to say, such as a full disk
+        except OSError:
+            return False
+
+    def _scp_answers(self) -> bool:
+        try:
+            echo(self._self, self._title, timeout=2)
+        except PeerError as error:
+            return not error.retry  # refused by name, as accept_unknown_peers = false does, is an answer
+        return True
+
+
+def _environment(config: Path | None, settings: Settings, address: Address) -> Mapping[str, str]:
+    """Return the environment in which every part is the same program with the same settings as we have."""
+    package = Path(__file__).parents[2]
+    given = {"QCT_NODE_CONFIG": str(config.absolute())} if config else {}
+    return {
+        **os.environ,
+        **given,
+        "PYTHONPATH": os.pathsep.join(filter(None, (str(package), os.environ.get("PYTHONPATH")))),
+        "QCT_NODE_NODE__DATA": str(settings.data),
+        "QCT_NODE_NODE__DICOM_PORT": str(address.dicom_port),
+        "QCT_NODE_NODE__HTTP_PORT": str(address.http_port),
+    }
+
+
+@contextmanager
+def _reserved(settings: Settings) -> Iterator[Address]:
+    """Keep both ports for our parts while the block runs; raises NodeError when one is taken."""
+    node = settings.node
+    if node.dicom_port == node.http_port != 0:
+        raise NodeError(f"dicom_port and http_port are both {node.dicom_port}; each needs a port of its own.")
+    with (
+        reserve_port(node.dicom_host, node.dicom_port, "DICOM") as dicom,
+        reserve_port(node.http_host, node.http_port, "web page") as http,
+    ):
+        yield Address(node.dicom_host, dicom.getsockname()[1], node.http_host, http.getsockname()[1])
+
+
+@contextmanager
+def _stop_signals() -> Iterator[threading.Event]:
+    """Yield an event that SIGTERM and SIGINT set while the block runs."""
+    stop = threading.Event()
+    before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class _LogLines:
+    """Hands the lines of the parts to stderr and to `logs/node.log` under the data folder."""
+
+    def __init__(self, data: Path) -> None:
+        folder = data / "logs"
+        folder.mkdir(parents=True, exist_ok=True)
+        file = RotatingFileHandler(folder / "node.log", maxBytes=LOG_BYTES, backupCount=LOG_FILES - 1)
+        self._log = logging.Logger("parts")  # of its own: the lines carry their time and level already
+        for handler in (file, logging.StreamHandler()):
+            handler.setFormatter(logging.Formatter("%(message)s"))
+            self._log.addHandler(handler)
+        logging.getLogger().addHandler(file)
+
+    def __call__(self, part: str, line: str) -> None:
+        self._log.info("%-9s %s", part, line)

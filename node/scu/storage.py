@@ -1,0 +1,169 @@
+"""The Storage and Verification SCU: sends files as they are and says in plain words what the peer answered.
+
+The one exception: for a peer that takes only Implicit VR Little Endian, an Explicit VR file is converted on the way.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+from pydicom import Dataset, dcmread
+from pydicom.errors import InvalidDicomError
+from pydicom.filereader import read_file_meta_info
+from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pynetdicom import _config, build_context
+from pynetdicom.association import Association
+from pynetdicom.status import code_to_category
+
+from node.scu.requestor import associated, name_of
+from node.settings.routing import Peer
+
+# The bytes of a file go out as they are, never decoded and encoded again.
+_config.STORE_SEND_CHUNKED_DATASET = True
+
+MAX_KINDS = 64  # a kind needs up to two of the 128 contexts: the context id is an odd byte (PS3.8 9.3.2.2)
+PROCESSING_FAILURE = 0x0110  # PS3.7 annex C.5
+DUPLICATE_SOP_INSTANCE = 0x0111  # PS3.7 C.5.5
+OUT_OF_RESOURCES = range(0xA700, 0xA800)  # PS3.4 B.2.3
+
+
+@dataclass(frozen=True)
+class Sent:
+    """What became of one file. ok: the peer has it. retry: it does not have it, but may take it later."""
+
+    path: Path
+    sop_uid: str
+    ok: bool
+    retry: bool = False
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class _Item:
+    path: Path
+    sop_uid: str
+    context: tuple[str, str]  # SOP class, transfer syntax
+
+
+OnEach = Callable[[Sent], None]
+
+
+def send_files(
+    peer: Peer,
+    files: Sequence[Path],
+    calling_ae: str,
+    on_each: OnEach | None = None,
+    timeout: float = 30,
+) -> list[Sent]:
+    """Store files at a peer, each in its own transfer syntax, over as few associations as their kinds allow.
+
+    on_each: called after each file. timeout: seconds to wait for each answer. Returns one `Sent` per file, in order.
+    Raises PeerError when there is no association to be had (with `retry` where waiting can help).
+    """
+    tell = on_each or (lambda _sent: None)
+    outcomes: dict[Path, Sent] = {}
+
+    def note(sent: Sent) -> None:
+        outcomes[sent.path] = sent
+        tell(sent)
+
+    items = []
+    for path in files:
+        item = _inspect(path)
+        if isinstance(item, Sent):
+            note(item)
+        else:
+            items.append(item)
+    for group in _groups(items):
+        kinds = dict.fromkeys(item.context for item in group)
+        offers = dict.fromkeys(offer for kind in kinds for offer in _offers(kind))
+        contexts = [build_context(sop_class, syntax) for sop_class, syntax in offers]
+        with associated(peer, calling_ae, contexts, timeout) as association:
+            for item in group:
+                note(_store(association, peer, item))
+    return [outcomes[path] for path in files]
+
+
+def _inspect(path: Path) -> _Item | Sent:
+    try:
+        meta = read_file_meta_info(path)
+        return _Item(
+            path,
+            str(meta.MediaStorageSOPInstanceUID),
+            (str(meta.MediaStorageSOPClassUID), str(meta.TransferSyntaxUID)),
+        )
+    except (InvalidDicomError, AttributeError):
+        return Sent(path, "", ok=False, reason="not a DICOM file")
+    except OSError as error:
+        return Sent(path, "", ok=False, reason=f"cannot be read: {error.strerror}")
+
+
+def _groups(items: Sequence[_Item]) -> Iterator[list[_Item]]:
+    """Split the items so that no association needs more presentation contexts than there are."""
+    kinds = list(dict.fromkeys(item.context for item in items))
+    for start in range(0, len(kinds), MAX_KINDS):
+        chosen = set(kinds[start : start + MAX_KINDS])
+        yield [item for item in items if item.context in chosen]
+
+
+def _offers(kind: tuple[str, str]) -> list[tuple[str, str]]:
+    """Return the contexts a kind of file is offered in, the best first; Implicit VR is the default (PS3.5 10.1)."""
+    sop_class, syntax = kind
+    return [kind, (sop_class, ImplicitVRLittleEndian)] if syntax == ExplicitVRLittleEndian else [kind]
+
+
+def _in_implicit(path: Path) -> Dataset:
+    """Return an Explicit VR Little Endian file's data set as Implicit VR Little Endian; the file stays as it is.
+
+    Raises ValueError, without the values at fault, when its data set cannot be encoded so.
+    """
+    encoded = BytesIO()
+    try:
+        dataset = dcmread(path)
+        for _ in dataset.iterall():  # what is not decoded would be written as it is, VRs included
+            pass
+        dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
+        dataset.save_as(encoded, implicit_vr=True, little_endian=True)
+    except (ValueError, TypeError, AttributeError, KeyError) as error:
+        raise ValueError(f"it does not convert to Implicit VR Little Endian ({type(error).__name__})") from None
+    encoded.seek(0)
+    return dcmread(encoded)
+
+
+def _store(association: Association, peer: Peer, item: _Item) -> Sent:
+    if not association.is_established:
+        return Sent(item.path, item.sop_uid, ok=False, retry=True, reason="the association was lost before it")
+    sop_class, syntax = item.context
+    accepted = {(c.abstract_syntax, c.transfer_syntax[0]) for c in association.accepted_contexts}
+    taken = next((offer for offer in _offers(item.context) if offer in accepted), None)
+    if taken is None:
+        kind = f"{UID(sop_class).name} in {UID(syntax).name}"
+        return Sent(item.path, item.sop_uid, ok=False, reason=f"{name_of(peer)} does not take {kind}")
+    try:
+        answer = association.send_c_store(item.path if taken == item.context else _in_implicit(item.path))
+    except (RuntimeError, OSError) as error:  # the association was lost meanwhile, or the file cannot be read now
+        return Sent(item.path, item.sop_uid, ok=False, retry=True, reason=f"could not be sent: {error}")
+    except (ValueError, TypeError, AttributeError) as error:  # its meta information is no good
+        return Sent(item.path, item.sop_uid, ok=False, reason=f"cannot be sent: {error}")
+    if "Status" not in answer:
+        return Sent(item.path, item.sop_uid, ok=False, retry=True, reason=f"{name_of(peer)} did not answer in time")
+    return _judge(item, peer, answer.Status)
+
+
+def _judge(item: _Item, peer: Peer, status: int) -> Sent:
+    """Sort a C-STORE status: success and warnings mean stored (PS3.4 B.2.3); out of resources passes.
+
+    The peer's Error Comment stays unread: it may quote the patient.
+    """
+    category = code_to_category(status)
+    if category in {"Success", "Warning"}:
+        return Sent(item.path, item.sop_uid, ok=True, reason="" if status == 0 else f"warning 0x{status:04X}")
+    if status == DUPLICATE_SOP_INSTANCE:  # sent before, and the answer got lost: one UID means one object
+        return Sent(item.path, item.sop_uid, ok=True, reason="it has this instance already")
+    said = f"{name_of(peer)} answered 0x{status:04X}"
+    if status in OUT_OF_RESOURCES:
+        return Sent(item.path, item.sop_uid, ok=False, retry=True, reason=f"{said}: it is out of resources")
+    if status == PROCESSING_FAILURE:
+        return Sent(item.path, item.sop_uid, ok=False, retry=True, reason=f"{said}: it could not process this object")
+    return Sent(item.path, item.sop_uid, ok=False, reason=f"{said}: it does not accept this object")

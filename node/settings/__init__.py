@@ -1,0 +1,1 @@
+"""What an administrator can set, read once into frozen, typed objects."""

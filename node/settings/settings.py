@@ -1,0 +1,174 @@
+"""The node's settings: a TOML file and `QCT_NODE_SECTION__KEY`, read once into a frozen, typed object."""
+
+import re
+import tomllib
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Any
+
+from pydantic import (
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from node.errors import SettingsError
+from node.settings.routing import Peer, Route
+from node.settings.sections import Delivery, Intake, Jobs, Node, Retention, Segmenter
+
+DEFAULT_FILE = "qct-node.toml"
+
+
+class SettingsFile(TomlConfigSettingsSource):
+    """The TOML file; relative folders in it (data, models) are meant relative to the file."""
+
+    def _read_file(self, path: Path | Traversable) -> dict[str, Any]:
+        values: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+        routes = values.get("routes")
+        places = [(values.get("node"), "data")]
+        places += [(values.get("segmenter"), key) for key in ("model", "calibration")]
+        places += [(route, "model") for route in routes] if isinstance(routes, list) else []
+        for section, key in places:
+            if isinstance(section, dict) and isinstance(section.get(key), str) and (section[key] or key == "data"):
+                section[key] = str(Path(str(path)).parent.absolute() / Path(section[key]).expanduser())
+        return values
+
+
+class Settings(BaseSettings):
+    """Everything an administrator can set. Relative paths in a file are relative to that file."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="QCT_NODE_", env_nested_delimiter="__", frozen=True, extra="forbid", validate_default=True
+    )
+
+    node: Node = Node()
+    intake: Intake = Intake()
+    peers: tuple[Peer, ...] = ()
+    routes: tuple[Route, ...] = ()
+    jobs: Jobs = Jobs()
+    delivery: Delivery = Delivery()
+    retention: Retention = Retention()
+    segmenter: Segmenter = Segmenter()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Let the command line win over the environment, and both over the file."""
+        return init_settings, env_settings, SettingsFile(settings_cls)
+
+    @field_validator("peers", "routes")
+    @classmethod
+    def _own_names(cls, sections: tuple[Peer, ...] | tuple[Route, ...]) -> tuple[Peer, ...] | tuple[Route, ...]:
+        names = [section.name for section in sections]
+        doubled = sorted({n for n in names if names.count(n) > 1})
+        if doubled:
+            raise ValueError(f"each needs a name of its own, but several are called {', '.join(doubled)}")
+        return sections
+
+    @field_validator("peers")
+    @classmethod
+    def _one_knows_the_count(cls, peers: tuple[Peer, ...], info: ValidationInfo) -> tuple[Peer, ...]:
+        asked = info.data["intake"].expect_peer if "intake" in info.data else ""
+        if asked and asked not in [peer.name for peer in peers]:
+            there = ", ".join(peer.name for peer in peers) or "none"
+            raise ValueError(f"intake.expect_peer is {asked}, but the peers are: {there}")
+        return peers
+
+    @field_validator("routes")
+    @classmethod
+    def _known_peers(cls, routes: tuple[Route, ...], info: ValidationInfo) -> tuple[Route, ...]:
+        if "peers" not in info.data:  # the peers have faults of their own
+            return routes
+        known = [peer.name for peer in info.data["peers"]]
+        for route in routes:
+            unknown = [d for d in route.destinations or () if d not in known]
+            if unknown:
+                there = ", ".join(known) or "none"
+                raise ValueError(f"{route.name} sends to {', '.join(unknown)}, but the peers are: {there}")
+        return routes
+
+    @property
+    def accepts_unknown_peers(self) -> bool:
+        """Whether everybody may send: closed is the default as soon as peers are configured."""
+        chosen = self.intake.accept_unknown_peers
+        return not self.peers if chosen is None else chosen
+
+    @property
+    def data(self) -> Path:
+        """The data folder, absolute."""
+        return self.node.data.expanduser().absolute()
+
+    @property
+    def database_url(self) -> str:
+        """The ledger's SQLAlchemy URL; by default an SQLite file under the data folder."""
+        return self.node.database_url or f"sqlite:///{self.data / 'ledger.sqlite3'}"
+
+    @property
+    def peer_names(self) -> tuple[str, ...]:
+        """The names of all peers, in the order of the settings."""
+        return tuple(p.name for p in self.peers)
+
+    @property
+    def wishes(self) -> dict[str, frozenset[str]]:
+        """The kinds of results that each peer is sent."""
+        return {p.name: p.kinds for p in self.peers}
+
+    def peer(self, name: str) -> Peer | None:
+        """Return the peer of this name, or None."""
+        return next((p for p in self.peers if p.name == name), None)
+
+
+def load_settings(path: Path | str | None = None, **overrides: dict[str, Any]) -> Settings:
+    """Read the settings; overrides are sections, as in `load_settings(path, node={"dicom_port": 0})`.
+
+    Without a path, `qct-node.toml` in the current folder is read if it is there.
+    Raises SettingsError with all faults at once.
+    """
+    file = _settings_file(path)
+    # The file is a trait of the class in pydantic-settings; a class of our own keeps two loads apart.
+    traits = {"model_config": SettingsConfigDict(toml_file=file), "__module__": __name__}
+    try:
+        settings = type("Settings", (Settings,), traits)(**overrides)
+    except ValidationError as error:
+        raise SettingsError([_fault(dict(e)) for e in error.errors()]) from None
+    except (OSError, ValueError) as error:  # ValueError: TOML, or JSON in the environment
+        raise SettingsError([f"{file or 'environment'}: {error}"]) from None
+    assert isinstance(settings, Settings)
+    return settings
+
+
+def _settings_file(path: Path | str | None) -> Path | None:
+    if path is None:
+        default = Path(DEFAULT_FILE)
+        return default if default.is_file() else None
+    if not Path(path).is_file():
+        raise SettingsError([f"{path}: there is no such settings file"])
+    return Path(path)
+
+
+def _fault(error: dict[str, Any]) -> str:
+    """Return `key = value: rule` for one of pydantic's errors, without passwords in URLs."""
+    key = ".".join(str(part) for part in error["loc"])
+    rule = str(error["msg"]).removeprefix("Value error, ")
+    if error["type"] == "extra_forbidden":
+        rule = "there is no such setting"
+    if not key:
+        return rule
+    if error["type"] == "missing":
+        return f"{key}: missing"
+    if isinstance(error["input"], dict | list | tuple):
+        return f"{key}: {rule}"  # the rule names what it found in there
+    value = re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", repr(error["input"]))
+    return f"{key} = {value}: {rule}"

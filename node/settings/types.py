@@ -1,0 +1,32 @@
+"""The value types that the sections of the settings share."""
+
+from typing import Annotated
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+)
+
+
+def valid_ae_title(value: str) -> str:
+    """Return an AE title without its padding; 1 to 16 printable characters, no backslash (PS3.5 6.2)."""
+    title = value.strip(" ")
+    if not 1 <= len(title) <= 16:
+        raise ValueError(f"an AE title has 1 to 16 characters, not {len(title)}")
+    if not all(" " <= c <= "~" and c != "\\" for c in title):
+        raise ValueError("an AE title holds printable ASCII without a backslash")
+    return title
+
+
+AETitle = Annotated[str, AfterValidator(valid_ae_title)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+ListenPort = Annotated[int, Field(ge=0, le=65535)]
+Patterns = tuple[str, ...]
+
+
+class Section(BaseModel):
+    """A part of the settings: frozen, and no key it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")

@@ -1,0 +1,1 @@
+"""The tick that moves every series on, stage by stage."""

@@ -1,0 +1,131 @@
+"""The supervisor: small ticks that bring every series from its last slice to a worker, and results to their peers.
+
+It only moves what the ledger says can move, and every move is conditional there, so two supervisors do no harm.
+"""
+
+import logging
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Protocol, TypeVar
+
+from node.dispatch.celery_app import DELIVERY_THREADS
+from node.dispatch.dispatcher import BrokerDownError
+from node.errors import NodeError, NotAllowedError
+from node.files.retention import Remover
+from node.ledger import Ledger
+from node.records.jobs import Decision, Job, Receiving
+from node.records.states import JobState, Reason
+from node.settings.settings import Settings
+from node.supervise.completeness_stage import Arriving
+from node.supervise.selection_stage import Choosing
+
+TICK_SECONDS = 0.5
+NEVER_AGAIN = timedelta(days=36500).total_seconds()
+FORGOTTEN_AFTER = timedelta(days=1)
+MISSED_REPORTS = 3  # a process that has not reported for so many heartbeats is not counted on
+
+Judged = TypeVar("Judged", Job, Receiving)
+
+log = logging.getLogger(__name__)
+
+
+class Wakes(Protocol):
+    """What the supervisor needs of `node.dispatch.dispatcher.Dispatcher`."""
+
+    def segment(self, job_id: str) -> None:
+        """Wake a segmenting worker."""
+
+    def deliver(self, delivery_id: int) -> None:
+        """Wake a delivering worker."""
+
+
+class Supervisor:
+    """One tick decides about quiet series, reaps dead claims and wakes workers."""
+
+    def __init__(self, ledger: Ledger, settings: Settings, dispatcher: Wakes) -> None:
+        self._ledger = ledger
+        self._settings = settings
+        self._dispatcher = dispatcher
+        self._broker_down = False
+        self._remover = Remover(ledger, settings.retention)
+        self._arriving = Arriving(ledger, settings)
+        self._choosing = Choosing(ledger, settings)
+
+    def run(self, stop: threading.Event, every: float = TICK_SECONDS) -> None:
+        """Tick until `stop` is set; a tick that fails is logged, and the next one tries again."""
+        while not stop.wait(every):
+            try:
+                self.tick()
+            except Exception:
+                log.exception("a tick failed")
+                stop.wait(5.0)
+
+    def tick(self) -> None:
+        """Do everything that can be done now."""
+        self._ledger.end_lost_associations(self._living("scp"))
+        for arriving in self._arriving.due():
+            self._decide(arriving, self._arriving.judge)
+        for job in self._choosing.due():
+            self._decide(job, self._choosing.judge)
+        for job_id in self._ledger.reap_expired(self._settings.jobs.max_attempts):
+            log.warning("job %s lost its worker", job_id)
+        self._forget()
+        try:
+            self._dispatch()
+        except BrokerDownError as error:
+            if not self._broker_down:
+                log.warning("%s", error)
+            self._broker_down = True
+        else:
+            self._broker_down = False
+        self._remover.tick()
+
+    def _decide(self, job: Judged, decision_about: Callable[[Judged], Decision]) -> None:
+        try:
+            decision = decision_about(job)
+        except NodeError:
+            raise  # the ledger does not answer: that says nothing about the series, and the next tick tries again
+        except Exception as error:
+            # One series that cannot be judged must not stop all others.
+            log.exception("job %s cannot be judged", job.id)
+            sentence = f"an unexpected error ({type(error).__name__}) stopped the decision; the log has the details"
+            decision = Decision(JobState.HELD, Reason.UNEXPECTED, sentence)
+        try:
+            if self._ledger.decide(job.id, decision, job):
+                log.info("job %s: %s %s", job.id, decision.state, decision.reason)
+        except NotAllowedError:
+            log.info("job %s was moved by somebody else", job.id)
+
+    def _dispatch(self) -> None:
+        """Announce what is new, and again what a worker with time for it should have claimed: its message is lost.
+
+        While all workers are busy or away, work waits its turn; to announce it again would only fill the broker.
+        """
+        again = self._settings.jobs.redispatch_seconds
+        idle = self._alive("worker-segment") > self._ledger.counts()[JobState.RUNNING]
+        for job_id in self._ledger.queued(again if idle else NEVER_AGAIN):
+            self._dispatcher.segment(job_id)
+            self._ledger.mark_dispatched(job_id)
+        idle = self._alive("worker-deliver") * DELIVERY_THREADS > self._ledger.senders()
+        for delivery_id in self._ledger.due_deliveries(again if idle else NEVER_AGAIN):
+            self._dispatcher.deliver(delivery_id)
+            self._ledger.mark_delivery_dispatched(delivery_id)
+
+    def _forget(self) -> None:
+        """Remove associations that ended long ago, and the reports of processes that were killed then.
+
+        Processes that stop in order do it themselves.
+        """
+        self._ledger.forget_associations(self._ledger.now() - FORGOTTEN_AFTER)
+        for process in self._ledger.processes():
+            if self._ledger.now() - process.last_seen > FORGOTTEN_AFTER:
+                self._ledger.gone(process.name)
+
+    def _alive(self, kind: str) -> int:
+        return len(self._living(kind))
+
+    def _living(self, kind: str) -> list[str]:
+        """Return the names of the processes of a kind that have reported themselves lately."""
+        horizon = self._ledger.now() - timedelta(seconds=self._settings.jobs.heartbeat_seconds * MISSED_REPORTS)
+        return [p.name for p in self._ledger.processes() if p.kind == kind and p.last_seen >= horizon]

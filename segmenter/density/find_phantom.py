@@ -1,0 +1,146 @@
+"""One phantom of the settings in a scan: found, seen to be it, and measured, or why not."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segmenter.density.placement import Placement, join, settle
+from segmenter.density.rods import (
+    AROUND,
+    Cylinder,
+    Edge,
+    RodSlices,
+    by_slice,
+    core_radius,
+    cylinder,
+    find_edge,
+    slice_step,
+)
+from segmenter.density.row_search import candidates, make_discs
+from segmenter.density.settings import PhantomSettings
+from segmenter.density.template import FloatArray, Template
+from segmenter.density.thick_slabs import Blocks
+from segmenter.volume.geometry import Geometry
+
+EDGE_HU = 30.0  # contrast from which on a rod's edge is seen
+CLEAR_HU = 100.0  # and its overshoot
+EDGES = 2  # so many rods must show their edge: a row of even patches has none
+EDGE_SHARE, EDGE_MM = 0.12, 1.0  # of the radius, or mm: how exactly it must lie where the settings say
+MOST_SCALE = 0.06  # of the spacing: a row this far off the settings is another one
+ROUND_SHARE = 0.25  # of the radius: what else in the row counts as a rod
+SLAB_HU, SLAB_SPREAD_HU = (-300.0, 400.0), 80.0  # what lies between the rods of a slab, and how alike
+LEAST_GAP_MM = 4.0  # between rods, for a look at what is there
+
+Sample = Callable[[FloatArray, float], Cylinder]
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """A phantom in the scan. rods: in the order of `form`, which lists them from the lowest LPS x.
+
+    overshoot: at the rods' edges, as a share of their contrast; a sharp kernel makes it.
+    """
+
+    template: Template
+    placement: Placement
+    form: Template
+    rods: tuple[RodSlices, ...]
+    overshoot: float = 0.0
+
+
+def find_phantom(volume: NDArray[Any], geometry: Geometry, blocks: Blocks, settings: PhantomSettings) -> Found | str:
+    """Return the phantom with its rods measured, or what speaks against its being there.
+
+    A row that shows all its rods goes first: evenly stepped rods, moved by one, look like a row with one hidden.
+    """
+    template = Template.of(settings)
+    places = candidates(blocks, make_discs(blocks, template.radius), template)
+    whole, hidden = join([place for place in places if place.whole], blocks), join(places, blocks)
+    found: Found | str = "no such row of rods"
+    for joined in filter(None, (whole, hidden)):
+        found = _measured(volume, geometry, settle(joined, blocks, template), template)
+        if isinstance(found, Found):
+            break
+    return found
+
+
+def _measured(volume: NDArray[Any], geometry: Geometry, placement: Placement, template: Template) -> Found | str:
+    if not (core := core_radius(geometry, placement, template.radius)):
+        return f"the voxels are too large for rods of {2 * template.radius:g} mm"
+
+    def sample(point: FloatArray, reach: float) -> Cylinder:
+        return cylinder(volume, geometry, placement, point, reach)
+
+    if abs(placement.scale - 1) > MOST_SCALE:
+        return f"the rods lie {100 * (placement.scale - 1):+.0f} % farther apart than the settings say"
+    form = placement.form(template)
+    around = [sample(point, AROUND * template.radius) for point in placement.axes(template)]
+    edges = [find_edge(voxels, template.radius, _outer(template)) for voxels in around]
+    clear = [edge.overshoot for edge in edges if abs(edge.contrast) >= CLEAR_HU]
+    overshoot = float(np.median(clear)) if clear else 0.0
+    against = _edges_against(edges, template) or _slab_against(sample, placement, template, core)
+    if not against:
+        against = _more_rods(sample, placement, template, core)
+    if against:
+        return against
+    step, origin = slice_step(geometry), geometry.affine[2, 3]
+    first, last = ((height - origin) / step for height in (placement.low_mm, placement.high_mm))
+    numbers = np.arange(int(np.ceil(first)), int(np.ceil(last)))
+    core = core_radius(geometry, placement, template.radius, overshoot)
+    rods = tuple(by_slice(voxels, core, numbers) for voxels in around)
+    return Found(template, placement, form, rods, overshoot)
+
+
+def _outer(template: Template) -> float:
+    """Return how far from an axis the surroundings of a rod reach before the next rod's, mm."""
+    return min(AROUND * template.radius, template.radius + max(0.7 * template.gap, 0.25 * template.radius))
+
+
+def _edges_against(edges: list[Edge], template: Template) -> str:
+    """Tell what is wrong with the rods' edges: none to be seen, or not where the settings say."""
+    radii = [edge.radius for edge in edges if abs(edge.contrast) >= EDGE_HU and np.isfinite(edge.radius)]
+    if len(radii) < EDGES:
+        return "what lies in such a row has no edges"
+    allowed = max(EDGE_SHARE * template.radius, EDGE_MM)
+    right = [radius for radius in radii if abs(radius - template.radius) <= allowed]
+    if len(right) < 0.7 * len(radii):
+        return (
+            f"the rods' diameter is about {2 * float(np.median(radii)):.0f} mm, "
+            f"in the settings it is {2 * template.radius:g} mm"
+        )
+    return ""
+
+
+def _slab_against(sample: Sample, placement: Placement, template: Template, core: float) -> str:
+    """Tell whether what lies between the rods is no slab."""
+    if template.settings.layout != "slab" or template.gap < LEAST_GAP_MM:
+        return ""
+    offsets = placement.form(template).offsets
+    middles = placement.axes(template, (offsets[:-1] + offsets[1:]) / 2)
+    reach = min(0.3 * template.gap, core)
+    values = [float(np.median(voxels.hu)) for point in middles if len((voxels := sample(point, reach)).hu)]
+    low, high = SLAB_HU
+    if not values or min(values) < low or max(values) > high or max(values) - min(values) > SLAB_SPREAD_HU:
+        return "what lies between the rods is no slab"
+    return ""
+
+
+def _more_rods(sample: Sample, placement: Placement, template: Template, core: float) -> str:
+    """Tell of a rod beyond the ends or between two: then this is part of another phantom."""
+    offsets = placement.form(template).offsets
+    step = float(np.diff(offsets).mean())
+    places = [offsets[0] - step, offsets[-1] + step]
+    if template.gap > 2 * template.radius:
+        places += list((offsets[:-1] + offsets[1:]) / 2)
+    for point in placement.axes(template, places):
+        voxels = sample(point, AROUND * template.radius)
+        inside = voxels.hu[voxels.distance <= core]
+        edge = find_edge(voxels, template.radius, _outer(template))
+        solid = len(inside) > 0 and inside.mean() > SLAB_HU[0]
+        rod_like = abs(edge.radius - template.radius) <= ROUND_SHARE * template.radius
+        if solid and rod_like and abs(edge.contrast) > EDGE_HU:
+            return "there are more rods in the row"
+    return ""

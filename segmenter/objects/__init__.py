@@ -1,0 +1,1 @@
+"""The DICOM objects of a result (SEG, SR, SC) and the check that reads the SEG back."""

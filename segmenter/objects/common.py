@@ -1,0 +1,198 @@
+"""What all result objects share: their maker, their UIDs, and the patient and study they belong to."""
+
+import logging
+from copy import deepcopy
+from dataclasses import dataclass
+from datetime import datetime
+from importlib.metadata import version
+from types import MappingProxyType
+
+from highdicom import ContributingEquipment
+from highdicom.base import SOPClass
+from pydicom import config
+from pydicom.datadict import keyword_for_tag
+from pydicom.dataelem import DataElement
+from pydicom.dataset import Dataset
+from pydicom.errors import BytesLengthException
+from pydicom.sr.codedict import codes
+from pydicom.uid import UID, ExplicitVRLittleEndian
+from pydicom.valuerep import DA, TM, validate_value
+
+from segmenter.objects.labels import NOTICE
+from segmenter.objects.plain_text import plain
+from segmenter.objects.uids import derive_uid
+from segmenter.read.series import Series
+from segmenter.read.slices import number_of
+
+log = logging.getLogger(__name__)
+
+PRODUCT = "qct-node"
+VERSION = version(PRODUCT)
+IMPLEMENTATION_UID = UID(derive_uid("implementation"))
+# + the source's number: stable, behind what a scanner numbers itself, and another for each kind of result
+SERIES_NUMBER_BASES = MappingProxyType({"SEG": 5000, "SR": 6000, "OT": 7000})
+MAX_LENGTH = MappingProxyType({"SH": 16, "LO": 64, "PN": 64, "ST": 1024, "LT": 10240, "AE": 16})  # PS3.5 6.2
+# UI is not among them: a UID must stay what the source says, or the result belongs to another study.
+TEXT_VRS = frozenset({"AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UT"})
+
+
+@dataclass(frozen=True)
+class ResultIdentity:
+    """What makes a result this result; two runs with equal identity and source give equal bytes.
+
+    digests: SHA-256, hexadecimal. created: goes into the object as wall-clock time, converted to the source's
+    time zone when both know theirs.
+    """
+
+    model_name: str
+    model_version: str
+    model_digest: str
+    settings_digest: str
+    created: datetime
+
+    def uid(self, series: Series, what: str) -> str:
+        """Return the UID of one thing this result of the series needs."""
+        return derive_uid(
+            what, series.series_uid, *series.instance_uids, self.model_digest, self.settings_digest, VERSION
+        )  # fmt: skip
+
+
+def device_uid(identity: ResultIdentity) -> str:
+    """Return the UID of the maker of results: this release with this model; another model is another device."""
+    return derive_uid("device", identity.model_digest, VERSION)
+
+
+def new_object(series: Series, identity: ResultIdentity, sop_class: str, modality: str, description: str) -> SOPClass:
+    """Return an object with patient, study, series, equipment and SOP modules, in a series of its own."""
+    kind = f"{modality} {sop_class}"
+    created = _in_source_zone(identity.created, series.header)
+    result = SOPClass(
+        study_instance_uid=series.study_uid,
+        series_instance_uid=identity.uid(series, f"{kind} series"),
+        series_number=SERIES_NUMBER_BASES[modality] + max(0, int(number_of(series.header, "SeriesNumber") or 0)),
+        sop_instance_uid=identity.uid(series, f"{kind} instance"),
+        sop_class_uid=sop_class,
+        instance_number=1,
+        modality=modality,
+        manufacturer=PRODUCT,
+        transfer_syntax_uid=ExplicitVRLittleEndian,
+        series_description=_describe(description, identity),
+        manufacturer_model_name=PRODUCT,
+        software_versions=VERSION,
+        device_serial_number="not applicable",  # type 1 (C.7.5.2), and software has none
+        content_date=created.date(),
+        content_time=created.time().replace(tzinfo=None),
+        series_date=created.date(),
+        series_time=created.time().replace(tzinfo=None),
+    )
+    # Both would be the time of this run; equal identity must give equal bytes. They are type 3.
+    del result.InstanceCreationDate, result.InstanceCreationTime
+    result.file_meta.ImplementationClassUID = IMPLEMENTATION_UID
+    result.file_meta.ImplementationVersionName = f"QCT_NODE_{VERSION.replace('.', '_')}"[:16]
+    copy_patient_and_study(series.header, result)
+    result.ContributingEquipmentSequence = [_algorithm_item(identity)]
+    return result
+
+
+def _algorithm_item(identity: ResultIdentity) -> ContributingEquipment:
+    """Return the item that names the model (PS3.3 C.12.1.1.5); IHE AI Results asks for one per algorithm."""
+    item = ContributingEquipment(
+        manufacturer=PRODUCT,
+        purpose_of_reference=codes.DCM.ProcessingEquipment,  # CID 7005
+        manufacturer_model_name=plain(identity.model_name, MAX_LENGTH["LO"]),
+        software_versions=[plain(identity.model_version, MAX_LENGTH["LO"]), f"{PRODUCT} {VERSION}"],
+        contribution_description=f"Algorithm, {NOTICE}, model SHA-256 {identity.model_digest}",
+    )
+    item.DeviceUID = device_uid(identity)
+    return item
+
+
+def _describe(what: str, identity: ResultIdentity) -> str:
+    """Return a Series Description that ends with model and version, the model's name cut to the room there is."""
+    room = MAX_LENGTH["LO"] - len(f"{what}, {NOTICE},  {identity.model_version}")
+    return f"{what}, {NOTICE}, {identity.model_name[:room]} {identity.model_version}"
+
+
+def copy_patient_and_study(header: Dataset, target: SOPClass) -> None:
+    """Copy the patient, study and frame of reference modules; what the source lacks stays empty.
+
+    A value that breaks its VR (PS3.5 6.2) is repaired: text is cut to the length allowed, anything else is
+    emptied. The log names the repaired attributes, never their values.
+    """
+    clean, repaired, unreadable = Dataset(), [], []
+    # pydicom's own complaint about a bad value quotes it, which could be a birth date in a log.
+    with config.disable_value_validation():
+        for tag in header.keys():  # noqa: SIM118 - a data set iterates its values
+            try:
+                element = deepcopy(header[tag])
+            except (ValueError, TypeError, OverflowError, NotImplementedError, BytesLengthException):
+                unreadable.append(tag)
+                continue
+            if _repair(element):
+                repaired.append(tag)
+            clean.add(element)
+        target.copy_patient_and_study_information(clean)
+        for keyword in ("SpecificCharacterSet", "TimezoneOffsetFromUTC"):
+            if clean.get(keyword):
+                target.add(clean[keyword])
+        target.FrameOfReferenceUID = clean.FrameOfReferenceUID
+        target.PositionReferenceIndicator = clean.get("PositionReferenceIndicator")
+    for tag in repaired:
+        if tag in target:
+            log.warning("repaired %s, whose value breaks its VR", keyword_for_tag(tag))
+    for tag in unreadable:
+        log.warning("left out %s, whose value cannot be read", keyword_for_tag(tag) or tag)
+
+
+def _repair(element: DataElement) -> bool:
+    """Make an element valid in place; True when it had to change. Sequences are repaired inside."""
+    if element.VR == "SQ":
+        return sum(_repair(inner) for item in element.value for inner in item) > 0
+    values = list(element.value) if element.VM > 1 else [element.value]
+    valid = [_valid(element.VR, value) for value in values]
+    if element.keyword == "PatientSex" and element.value not in (None, "", "M", "F", "O"):  # PS3.3 C.7.1.1
+        valid = [None]
+    if valid == values:
+        return False
+    element.value = valid if len(valid) > 1 else valid[0]
+    return True
+
+
+def _valid(vr: str, value: object) -> object:
+    """Return the value itself, its allowed beginning, or None when there is no way to make it valid."""
+    text = str(value)
+    if value is None or not text or vr not in TEXT_VRS:
+        return value
+    for candidate in (text, text[: MAX_LENGTH.get(vr, len(text))].rstrip()):
+        try:
+            validate_value(vr, candidate, config.RAISE)
+        except ValueError:
+            continue
+        return value if candidate == text else candidate
+    return None
+
+
+def source_time(series: Series) -> datetime | None:
+    """Return when the source was made, by its own content, acquisition, series or study date and time."""
+    for kind in ("Content", "Acquisition", "Series", "Study"):
+        try:
+            date, time = (
+                DA(series.header.get(f"{kind}Date")),
+                TM(series.header.get(f"{kind}Time") or "000000"),
+            )
+        except ValueError:
+            continue
+        if date and time:
+            return datetime.combine(date, time)
+    return None
+
+
+def _in_source_zone(created: datetime, header: Dataset) -> datetime:
+    """Return `created` on the clock that the copied study date and time are written in (PS3.3 C.12.1.1.8)."""
+    offset = str(header.get("TimezoneOffsetFromUTC") or "")
+    if created.tzinfo is None or not offset:
+        return created
+    try:
+        return created.astimezone(datetime.strptime(offset, "%z").tzinfo)
+    except ValueError:
+        return created

@@ -1,0 +1,32 @@
+"""What a femur is called, coded and coloured, the same in every result."""
+
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from pydicom.sr.codedict import codes
+from pydicom.sr.coding import Code
+
+from segmenter.volume.femur import Side
+
+NOTICE = "for investigational use"
+
+ANATOMICAL_STRUCTURE = codes.SCT.AnatomicalStructure  # 91723000, CID 7150
+PROXIMAL_FEMUR = codes.SCT.ProximalFemur  # 310651003, CID 7304
+
+
+@dataclass(frozen=True)
+class Label:
+    """Name, laterality code (CID 244) and colour of one side; rgb 0-255."""
+
+    text: str
+    laterality: Code
+    rgb: tuple[int, int, int]
+
+
+# Orange and sky blue of Okabe and Ito's palette differ for the colour-blind too, and stand out on bone.
+LABELS = MappingProxyType(
+    {
+        Side.LEFT: Label("Left proximal femur", codes.SCT.Left, (230, 159, 0)),
+        Side.RIGHT: Label("Right proximal femur", codes.SCT.Right, (86, 180, 233)),
+    }
+)

@@ -1,0 +1,67 @@
+"""The page -> one Secondary Capture image, for archives and viewers that show neither SEG nor SR."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+from pydicom.dataset import Dataset
+from pydicom.uid import SecondaryCaptureImageStorage
+
+from segmenter.objects.common import ResultIdentity, new_object
+from segmenter.objects.labels import NOTICE
+from segmenter.output.page.ink import PAPER
+from segmenter.read.series import Series
+
+EDGE = 90  # rows above and below the page: viewers write dates, names and windows over the corners of an image
+
+
+def write_sc(series: Series, identity: ResultIdentity, image: Image.Image, path: Path) -> Path:
+    """Write an RGB page, with an edge above and below, as a Secondary Capture (PS3.3 A.8.1), uncompressed.
+
+    The page carries no name, number or date of the patient: who it is stands in the header only.
+    """
+    capture = new_object(series, identity, SecondaryCaptureImageStorage, "OT", "Femur picture")
+    del capture.FrameOfReferenceUID, capture.PositionReferenceIndicator  # many planes, and numbers between them
+    capture.ConversionType = "WSD"
+    capture.ImageType = ["DERIVED", "SECONDARY"]
+    capture.PatientOrientation = None  # type 2C: a page has none
+    capture.BodyPartExamined = "PELVIS"  # a hip would need a side, and both have their place on the page
+    capture.BurnedInAnnotation = "NO"
+    capture.RecognizableVisualFeatures = "NO"
+    capture.DerivationDescription = f"Page of pictures and measurements by an algorithm, {NOTICE}"
+    capture.ImageComments = NOTICE.capitalize()
+    capture.SourceImageSequence = _sources(series)
+    _add_lossy_history(capture, series.header)
+    _add_pixels(capture, image)
+    capture.save_as(path, enforce_file_format=True)
+    return path
+
+
+def _sources(series: Series) -> list[Dataset]:
+    """Return every image of the scan once; the numbers on the page are of all of them."""
+    items = []
+    for uid, sop_class in {plane.sop_instance_uid: plane.sop_class_uid for plane in series.slices}.items():
+        item = Dataset()
+        item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = sop_class, uid
+        items.append(item)
+    return items
+
+
+def _add_lossy_history(capture: Dataset, header: Dataset) -> None:
+    """Say that the source was compressed with loss, if it was: it cannot be undone (PS3.3 C.7.6.1.1.5)."""
+    lossy = header.get("LossyImageCompression") == "01"
+    capture.LossyImageCompression = "01" if lossy else "00"
+    for keyword in ("LossyImageCompressionRatio", "LossyImageCompressionMethod") if lossy else ():
+        if keyword in header:
+            capture.add(header[keyword])
+
+
+def _add_pixels(capture: Dataset, image: Image.Image) -> None:
+    framed = ImageOps.expand(image.convert("RGB"), (0, EDGE), PAPER)
+    pixels = np.asarray(framed)
+    capture.Rows, capture.Columns = pixels.shape[:2]
+    capture.SamplesPerPixel, capture.PhotometricInterpretation, capture.PlanarConfiguration = 3, "RGB", 0
+    capture.BitsAllocated, capture.BitsStored, capture.HighBit, capture.PixelRepresentation = 8, 8, 7, 0
+    data = pixels.tobytes()
+    capture.PixelData = data + b"\0" * (len(data) % 2)
+    capture["PixelData"].VR = "OB"

@@ -1,0 +1,99 @@
+"""The gate before a SEG leaves: read it back, compare it with the mask, apply the viewers' rules."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segmenter.errors import Reason, SegmenterError, Verdict
+from segmenter.objects.seg_reader import MALFORMED, SegAsRead, read_seg
+from segmenter.objects.viewer_rules import RULES, Rule, in_grid_of_first_frame
+from segmenter.read.series import Series
+from segmenter.volume.femur import Side
+
+Mask = NDArray[np.bool_]
+
+
+def check_seg(path: Path, series: Series, masks: Mapping[Side, Mask]) -> tuple[str, ...]:
+    """Raise SegmenterError(READBACK, failed) unless the file on disk says exactly what the masks say.
+
+    masks: bool `(z, y, x)` on the series' grid. Nothing of the writing side is used: pydicom reads the file, laterality
+    codes tell segments apart, and frames are put at their own positions in the patient.
+    Returns warnings: what some viewers cannot show although all is as it must be.
+    """
+    return _check(path, series, masks, "BINARY")
+
+
+def check_labelmap(path: Path, series: Series, masks: Mapping[Side, Mask]) -> tuple[str, ...]:
+    """Check a label map as `check_seg` checks a binary segmentation."""
+    return _check(path, series, masks, "LABELMAP")
+
+
+def _check(path: Path, series: Series, masks: Mapping[Side, Mask], kind: str) -> tuple[str, ...]:
+    try:
+        seg = read_seg(path)
+        broken = [name for name, rule in RULES.items() if not _holds(rule, seg, series)]
+        faults = [] if broken else _differences(seg, series, masks)
+        warnings = () if broken or faults else _limits(seg)
+        found = str(seg.data.get("SegmentationType"))
+    except MALFORMED as error:
+        raise _failed(f"it cannot be read back ({type(error).__name__})") from error
+    if broken:
+        raise _failed(f"it breaks {len(broken)} rules: {'; '.join(broken)}")
+    if found != kind:
+        raise _failed(f"it is of type {found}, not {kind}")
+    if faults:
+        raise _failed("; ".join(faults))
+    return warnings
+
+
+def _holds(rule: Rule, seg: SegAsRead, series: Series) -> bool:
+    """Apply a rule; an object that lacks what the rule looks at breaks it."""
+    try:
+        return rule(seg, series)
+    except MALFORMED:
+        return False
+
+
+def _failed(what: str) -> SegmenterError:
+    return SegmenterError(Reason.READBACK, f"the segmentation was not released: {what}", Verdict.FAILED)
+
+
+def _differences(seg: SegAsRead, series: Series, masks: Mapping[Side, Mask]) -> list[str]:
+    """Compare frame by frame, each at the place that its own position has on the source's grid."""
+    sides = seg.sides
+    if set(sides.values()) != set(masks):
+        return [f"it holds the sides {', '.join(sorted(sides.values()))}, the masks are {', '.join(sorted(masks))}"]
+    sizes = {side: int(np.count_nonzero(mask)) for side, mask in masks.items()}
+    wrong, strange = dict(sizes), 0  # as long as no frame shows it, every voxel is missing
+    for frame, pixels in zip(seg.frames, seg.pixels(), strict=True):
+        index = int(np.rint(series.geometry.to_index(np.asarray(frame.position))[0]))
+        for number, side in sides.items():
+            if frame.segment in (None, number):
+                shown, mask = pixels == (number if seg.is_labelmap else 1), masks[side][index]
+                wrong[side] += int(np.count_nonzero(shown != mask)) - int(np.count_nonzero(mask))
+        strange += int(np.count_nonzero(pixels > max(sides)))
+    faults = [f"the {side} femur is empty" for side, size in sizes.items() if not size]
+    faults += [f"{strange} voxels belong to no segment"] if strange else []
+    faults += ["the femora overlap"] if _overlap(masks) else []
+    return faults + [
+        f"{count} voxels of the {side} femur differ from the mask of {sizes[side]} voxels"
+        for side, count in wrong.items() if count
+    ]  # fmt: skip
+
+
+def _overlap(masks: Mapping[Side, Mask]) -> bool:
+    """Tell whether two femora share voxels, slice by slice, to hold no third volume."""
+    return len(masks) == 2 and any(bool((left & right).any()) for left, right in zip(*masks.values(), strict=True))
+
+
+def _limits(seg: SegAsRead) -> tuple[str, ...]:
+    """Tell what dcmqi, which reads for 3D Slicer and MITK, does with stacks that are not straight (dcmqi#430)."""
+    beside = np.abs(in_grid_of_first_frame(seg)[:, :2]).max()
+    if beside < 0.5:
+        return ()
+    return (
+        f"the slices lie up to {beside:.0f} pixels beside a straight stack: viewers that place a segmentation by its "
+        "slices (OHIF, Weasis) show it right, 3D Slicer and MITK do not",
+    )

@@ -1,0 +1,113 @@
+"""A segmentation as any reader finds it: its header, and what each frame says of itself; no writing side in here."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import dcmread
+from pydicom.dataelem import RawDataElement
+from pydicom.dataset import Dataset
+from pydicom.errors import BytesLengthException, InvalidDicomError
+from pydicom.pixels.utils import iter_pixels, pixel_array
+from pydicom.tag import Tag
+
+from segmenter.volume.femur import Side
+
+LATERALITY = MappingProxyType({"7771000": Side.LEFT, "24028007": Side.RIGHT})  # SCT codes of CID 244
+# What pydicom raises for files that break off, and what looking for an attribute that is not there does.
+MALFORMED = (
+    AttributeError, KeyError, IndexError, TypeError, ValueError, InvalidDicomError, BytesLengthException, OSError,
+    EOFError, RuntimeError,
+)  # fmt: skip
+PIXEL_DATA = Tag("PixelData")
+PIXELS_STAY_ON_DISK = 2**20  # bytes from which a value is read only when it is asked for
+
+
+@dataclass(frozen=True, eq=False)
+class FrameAsRead:
+    """What one frame's own functional groups say; what they lack is None or empty.
+
+    sources: the items of all source images; position: LPS mm, shape (3,); indices: Dimension Index Values.
+    """
+
+    segment: int | None
+    sources: tuple[Dataset, ...]
+    position: NDArray[np.float64] | None
+    indices: tuple[int, ...]
+
+    @property
+    def source(self) -> tuple[str, int | None]:
+        """SOP Instance UID and frame number of the one source image; raises ValueError unless there is one."""
+        (item,) = self.sources
+        number = item.get("ReferencedFrameNumber")
+        return str(item.ReferencedSOPInstanceUID), None if number is None else int(number)
+
+
+@dataclass(frozen=True, eq=False)
+class SegAsRead:
+    """A segmentation file: its data set, pixels still on disk, and its frames in order; pixel_bytes: of Pixel Data."""
+
+    path: Path
+    data: Dataset
+    frames: tuple[FrameAsRead, ...]
+    pixel_bytes: int
+
+    @property
+    def is_labelmap(self) -> bool:
+        """Whether the pixels are numbers of segments, all segments in one frame."""
+        return bool(self.data.SegmentationType == "LABELMAP")
+
+    @property
+    def background(self) -> int | None:
+        """The number in the pixels of a label map that is no segment, by its Pixel Padding Value (PS3.3 C.8.20.2.4)."""
+        value = self.data.get("PixelPaddingValue") if self.is_labelmap else None
+        return None if value is None else int(value)
+
+    @property
+    def segments(self) -> tuple[Dataset, ...]:
+        """The described segments without the background."""
+        return tuple(item for item in self.data.SegmentSequence if item.SegmentNumber != self.background)
+
+    @property
+    def sides(self) -> dict[int, Side]:
+        """The side of each segment number, by the laterality code."""
+        return {
+            int(item.SegmentNumber): LATERALITY[
+                item.SegmentedPropertyTypeCodeSequence[0].SegmentedPropertyTypeModifierCodeSequence[0].CodeValue
+            ]
+            for item in self.segments
+        }
+
+    def pixels(self) -> Iterator[NDArray[np.uint8]]:
+        """Yield the decoded frames `(y, x)`, read from disk one by one where each begins with a byte of its own."""
+        if self.is_labelmap or self.data.Rows * self.data.Columns % 8 == 0:
+            return iter_pixels(self.path)
+        # pydicom 3.0 takes a wrong number of bits for a single frame that begins within a byte; for all it does not.
+        return iter(pixel_array(self.path).reshape(-1, self.data.Rows, self.data.Columns))
+
+
+def read_seg(path: Path) -> SegAsRead:
+    """Read a segmentation without its pixels; raises one of MALFORMED when it is none."""
+    data = dcmread(path, defer_size=PIXELS_STAY_ON_DISK)
+    frames = tuple(_frame(groups) for groups in data.PerFrameFunctionalGroupsSequence)
+    raw = dict(data.items())[PIXEL_DATA]  # as items they are not yet read; anything else would read the pixels
+    return SegAsRead(path, data, frames, raw.length if isinstance(raw, RawDataElement) else 0)
+
+
+def _frame(groups: Dataset) -> FrameAsRead:
+    number = _found(lambda: int(groups.SegmentIdentificationSequence[0].ReferencedSegmentNumber))
+    position = _found(lambda: np.array(groups.PlanePositionSequence[0].ImagePositionPatient, float))
+    sources = _found(lambda: tuple(s for d in groups.DerivationImageSequence for s in d.SourceImageSequence))
+    indices = _found(lambda: tuple(np.atleast_1d(groups.FrameContentSequence[0].DimensionIndexValues).tolist()))
+    return FrameAsRead(number, sources or (), position, indices or ())
+
+
+def _found(look: Callable[[], Any]) -> Any:
+    try:
+        return look()
+    except MALFORMED:
+        return None

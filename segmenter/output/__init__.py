@@ -1,0 +1,1 @@
+"""All files of a run: DICOM objects, page, mesh and report.json."""

@@ -1,0 +1,379 @@
+"""What one run found and made, as records and as `report.json`.
+
+The attribute docstrings are the descriptions of the published JSON schema (docs/report.schema.json).
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+from pydicom import dcmread
+
+from segmenter.density.calibration import Calibration
+from segmenter.measure.records import Asymmetry, FemurMeasurements, Measurements, Region
+from segmenter.objects.labels import NOTICE
+from segmenter.read.series import Series
+
+Kind = TypeVar("Kind", "PlaneReport", "NeckReport", "LandmarksReport")
+SCHEMA_VERSION = "1"
+NOTHING_FOUND = "there is no proximal femur in the scan"
+
+
+class Described:
+    """A record whose attribute docstrings describe its keys in the schema; the schema allows no other keys."""
+
+    __pydantic_config__: ClassVar = {"use_attribute_docstrings": True, "extra": "forbid"}
+
+
+@dataclass(frozen=True)
+class RegionReport(Described):
+    """One region or compartment of a femur. The densities are null where nothing was calibrated."""
+
+    volume_ml: float
+    """Volume of the voxels in mL."""
+    voxels: int
+    """How many voxels of the source grid it holds."""
+    mean_hu: float
+    """Mean of the voxels in HU, as scanned."""
+    sd_hu: float
+    """Standard deviation over the voxels in HU."""
+    vbmd_mg_cm3: float | None
+    """Volumetric bone mineral density: mean calibrated density of the voxels in mg/cm3 of equivalent_material."""
+    bmc_g: float | None
+    """Bone mineral content in g of equivalent_material: density times volume."""
+    equivalent_material: str | None
+    """"K2HPO4" or "HA": what the densities are equivalent to. The two must not be compared."""
+
+
+@dataclass(frozen=True)
+class PlaneReport(Described):
+    """A cut through a femur, in LPS mm."""
+
+    point_mm: tuple[float, float, float]
+    """A point of the plane."""
+    normal: tuple[float, float, float]
+    """Unit vector away from what is kept."""
+
+
+@dataclass(frozen=True)
+class NeckReport(Described):
+    """The femoral neck as found from the bone's shape."""
+
+    centre_mm: tuple[float, float, float]
+    """Middle of the narrowest section, LPS mm."""
+    axis: tuple[float, float, float]
+    """Unit vector towards the head, LPS."""
+    neck_shaft_angle_deg: float
+    """Angle between neck and shaft in degrees."""
+    narrowest_area_mm2: float
+    """Area of the narrowest section in mm2."""
+    problems: tuple[str, ...]
+    """Why the region is not to be trusted and therefore not given; empty when all checks passed."""
+
+
+@dataclass(frozen=True)
+class LandmarksReport(Described):
+    """Where the parts of a femur are, LPS mm; what was not found is null."""
+
+    head_centre_mm: tuple[float, float, float]
+    """Centre of the sphere fitted to the head."""
+    head_radius_mm: float
+    """Its radius in mm."""
+    head_residual_mm: float
+    """RMS distance of the head's surface from the sphere in mm."""
+    shaft_point_mm: tuple[float, float, float] | None
+    """A point of the shaft's axis."""
+    shaft_direction: tuple[float, float, float] | None
+    """Unit vector along the shaft towards the knee."""
+    shaft_length_mm: float
+    """How much of the shaft is seen in mm."""
+    lesser_trochanter_mm: tuple[float, float, float] | None
+    """Tip of the lesser trochanter."""
+
+
+@dataclass(frozen=True)
+class FemurReport(RegionReport):
+    """One femur; the numbers beside `side` are of the whole mask ("integral")."""
+
+    side: str
+    """"left" or "right": the patient's side."""
+    complete: bool
+    """Whether the scan holds head, neck and trochanters."""
+    incomplete_reasons: tuple[str, ...]
+    """What is cut off; empty when complete."""
+    regions: Mapping[str, RegionReport]
+    """Other regions by name: "cortical", "trabecular", "total", "neck"; one that cannot be defined is absent."""
+    total_rule: str
+    """How "total" is cut, in words; empty when it is not."""
+    total_plane: PlaneReport | None
+    """The plane that cuts "total"."""
+    neck: NeckReport | None
+    """The neck's axis and its checks; null when none was found."""
+    landmarks: LandmarksReport | None
+    """Head, shaft and lesser trochanter; null when no head was found."""
+    metal_suspected: bool
+    """Whether metal seems to lie in or at the femur: its numbers are then not to be trusted."""
+    contrast_suspected: bool
+    """Whether contrast agent seems to be in the vessels: densities are then too high."""
+    warnings: tuple[str, ...]
+    """Sentences about this femur."""
+
+
+@dataclass(frozen=True)
+class AsymmetryReport(Described):
+    """Left against right of one region, both femora complete: 100 * (left - right) / mean of both."""
+
+    region: str
+    """The region's name."""
+    volume_percent: float
+    """Of the volume, in percent."""
+    mean_difference_hu: float
+    """Left minus right in HU."""
+    vbmd_percent: float | None
+    """Of the density, in percent."""
+    bmc_percent: float | None
+    """Of the bone mineral content, in percent."""
+
+
+@dataclass(frozen=True)
+class RodReport(Described):
+    """One rod of the calibration phantom."""
+
+    density_mg_cm3: float
+    """What its certificate says, in mg/cm3."""
+    hu: float
+    """Mean of its core in HU."""
+    sd_hu: float
+    """Standard deviation over its core in HU."""
+    slices: int
+    """In how many slices it was measured."""
+    residual_hu: float
+    """Measured minus the fitted line, in HU."""
+
+
+@dataclass(frozen=True)
+class CalibrationReport(Described):
+    """How HU became densities: HU = slope * density + intercept."""
+
+    mode: str
+    """"phantom" (rods in this scan), "asynchronous" (certificate of the scanner) or "none" (HU only)."""
+    equivalent_material: str | None
+    """"K2HPO4" or "HA"; null without calibration."""
+    slope_hu_per_mg_cm3: float | None
+    """HU per mg/cm3."""
+    intercept_hu: float | None
+    """HU at density 0."""
+    r2: float | None
+    """Coefficient of determination of the fit; null when nothing was fitted here."""
+    phantom: str
+    """Name of the phantom or of the scanner's certificate."""
+    serial: str
+    """Its serial number as the settings give it."""
+    certificate_date: str
+    """YYYY-MM-DD; empty when not given."""
+    tilt_deg: float | None
+    """How far the rods lean from the scan's long axis in degrees; null when none were measured."""
+    rods: tuple[RodReport, ...]
+    """The rods that were measured."""
+    warnings: tuple[str, ...]
+    """Sentences about checks that were not passed, or why there is no calibration."""
+
+
+@dataclass(frozen=True)
+class ModelReport(Described):
+    """Which weights made the result."""
+
+    name: str
+    """Name of the model."""
+    version: str
+    """Version of the model."""
+    digest: str
+    """SHA-256 of the weights, hexadecimal."""
+
+
+@dataclass(frozen=True)
+class GridReport(Described):
+    """The source's grid; axes in array order: slices, rows, columns."""
+
+    shape: tuple[int, int, int]
+    """Numbers of slices, rows and columns."""
+    spacing_mm: tuple[float, float, float]
+    """Distances between voxel centres along the axes in mm."""
+    slice_distance_mm: float
+    """Distance between neighbouring slices square to them in mm; less than the first spacing when tilted."""
+    tilt_deg: float
+    """How far the stack leans from the slices' normal in degrees: the tilt of the gantry."""
+    affine_lps: tuple[tuple[float, ...], ...]
+    """4 x 4 matrix from voxel index (slice, row, column, 1) to LPS mm."""
+
+
+@dataclass(frozen=True)
+class SeriesReport(Described):
+    """The source series."""
+
+    study_uid: str
+    """Study Instance UID."""
+    series_uid: str
+    """Series Instance UID."""
+    uids: tuple[str, ...]
+    """SOP Instance UIDs in geometric order."""
+    geometry: GridReport
+    """Where its voxels lie."""
+
+
+@dataclass(frozen=True)
+class ObjectReport(Described):
+    """One DICOM object written."""
+
+    path: str
+    """Its file."""
+    sop_class_uid: str
+    """SOP Class UID."""
+    sop_instance_uid: str
+    """SOP Instance UID."""
+    series_uid: str
+    """Series Instance UID."""
+    sha256: str
+    """Of the file, hexadecimal; tells whether an archive kept these bytes."""
+
+
+@dataclass(frozen=True)
+class Report(Described):
+    """One run of the segmenter on one series. For investigational use."""
+
+    schema_version: str
+    """Version of this schema; a change that breaks readers raises it."""
+    finding: str
+    """Empty, or the sentence that says that nothing was found."""
+    femurs: tuple[FemurReport, ...]
+    """The femora found, left first; empty when there is none in the scan."""
+    asymmetry: tuple[AsymmetryReport, ...]
+    """Left against right, when both femora are complete."""
+    calibration: CalibrationReport
+    """How densities were made, or that there are none."""
+    outputs: tuple[str, ...]
+    """All files written."""
+    objects: tuple[ObjectReport, ...]
+    """The DICOM objects among them."""
+    timings: Mapping[str, float]
+    """Seconds by stage."""
+    model: ModelReport
+    """The network."""
+    settings: Mapping[str, Any]
+    """Names (with units) and values of the settings that shaped the numbers."""
+    warnings: tuple[str, ...]
+    """Sentences about the whole series."""
+    series: SeriesReport
+    """The source."""
+    notice: str = NOTICE
+    """What the result is for."""
+
+    def to_json(self) -> str:
+        """Return the report as one JSON document, keys always in the same order."""
+        return json.dumps(asdict(self), indent=2) + "\n"
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON schema (draft 2020-12) of `report.json`."""
+    from pydantic import TypeAdapter
+
+    made = TypeAdapter(Report).json_schema(mode="serialization")
+    femur, region = (made["$defs"][kind.__name__]["properties"] for kind in (FemurReport, RegionReport))
+    femur |= {key: region[key] for key in region}  # descriptions are not inherited
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **made}
+
+
+def describe_measurements(measured: Measurements) -> tuple[tuple[FemurReport, ...], tuple[AsymmetryReport, ...]]:
+    """Return femora and asymmetry as the report gives them, rounded to what the digits mean."""
+    asymmetry = tuple(_asymmetry(row) for row in measured.asymmetry)
+    return tuple(_femur(femur) for femur in measured.femurs), asymmetry
+
+
+def _asymmetry(row: Asymmetry) -> AsymmetryReport:
+    values = _rounded(vars(row), 2)
+    values["mean_difference_hu"] = values.pop("mean_hu_difference")
+    return AsymmetryReport(**values)
+
+
+def _femur(femur: FemurMeasurements) -> FemurReport:
+    whole, *others = femur.regions
+    return FemurReport(
+        **_region(whole),
+        side=femur.side,
+        complete=femur.complete,
+        incomplete_reasons=femur.incomplete_reasons,
+        regions={region.name: RegionReport(**_region(region)) for region in others},
+        total_rule=femur.total_rule,
+        total_plane=_as(PlaneReport, femur.total_plane),
+        neck=_as(NeckReport, femur.neck),
+        landmarks=_as(LandmarksReport, femur.landmarks),
+        metal_suspected=femur.metal_suspected,
+        contrast_suspected=femur.contrast_suspected,
+        warnings=femur.warnings,
+    )
+
+
+def _region(region: Region) -> dict[str, Any]:
+    values = _rounded(vars(region), 3)
+    del values["name"]
+    return values
+
+
+def _as(kind: type[Kind], found: object | None) -> Kind | None:
+    """Return a record of the measurements in the report's form, which has the same names; None stays None."""
+    return None if found is None else kind(**_rounded(vars(found), 4))
+
+
+def describe_calibration(calibration: Calibration) -> CalibrationReport:
+    """Return the calibration as the report gives it."""
+    values = _rounded(vars(calibration), 6)
+    values["mode"], values["equivalent_material"] = str(values["mode"]), values.pop("material")
+    values["rods"] = tuple(
+        RodReport(rod.density_mg_cm3, round(rod.hu, 3), round(rod.sd_hu, 3), rod.slices, round(rod.residual_hu, 3))
+        for rod in calibration.rods
+    )
+    return CalibrationReport(**values)
+
+
+def _rounded(values: Mapping[str, Any], digits: int) -> dict[str, Any]:
+    """Return the values with every number rounded, in tuples too."""
+
+    def one(value: Any) -> Any:
+        if isinstance(value, tuple):
+            return tuple(one(item) for item in value)
+        return round(value, digits) if isinstance(value, float) else value
+
+    return {key: one(value) for key, value in values.items()}
+
+
+def describe_series(series: Series) -> SeriesReport:
+    """Return the source's identifiers and grid."""
+    grid = series.geometry
+    spacing = tuple(round(float(mm), 6) for mm in grid.spacing)
+    affine = tuple(tuple(round(float(value), 6) for value in row) for row in grid.affine)
+    geometry = GridReport(
+        shape=grid.shape,
+        spacing_mm=(spacing[0], spacing[1], spacing[2]),
+        slice_distance_mm=round(float(grid.distances[0]), 6),
+        tilt_deg=round(float(grid.tilt_degrees), 3),
+        affine_lps=affine,
+    )
+    return SeriesReport(series.study_uid, series.series_uid, series.instance_uids, geometry)
+
+
+def describe_objects(paths: Sequence[Path]) -> tuple[ObjectReport, ...]:
+    """Return what a sender needs to know of each DICOM file."""
+    heads = [(path, dcmread(path, stop_before_pixels=True)) for path in paths]
+    return tuple(
+        ObjectReport(
+            path=str(path),
+            sop_class_uid=str(head.SOPClassUID),
+            sop_instance_uid=str(head.SOPInstanceUID),
+            series_uid=str(head.SeriesInstanceUID),
+            sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+        )
+        for path, head in heads
+    )

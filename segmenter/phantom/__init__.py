@@ -1,6 +1,0 @@
-"""Synthetic QCT patients as CT series on disk with the truth beside them: what demo, tests and evaluation segment."""
-
-from segmenter.phantom.options import PhantomOptions
-from segmenter.phantom.writer import write_phantom
-
-__all__ = ["PhantomOptions", "write_phantom"]

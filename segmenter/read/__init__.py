@@ -1,0 +1,1 @@
+"""DICOM files to one CT series and its HU, or a named refusal."""

@@ -1,0 +1,92 @@
+"""Files -> one CT series in geometric order on one regular grid, or a named refusal."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydicom.dataset import Dataset
+
+from segmenter.errors import Reason, SegmenterError, Verdict
+from segmenter.read.acquisitions import choose_stack
+from segmenter.read.slices import Slice, read_header, read_slices
+from segmenter.read.stacking import require_one
+from segmenter.volume.geometry import Geometry
+
+NOTABLE_TILT_DEGREES = 0.5  # less is the rounding of positions
+TILT_AGREES_DEGREES = 1.0
+
+
+@dataclass(frozen=True, eq=False)
+class Series:
+    """One CT series; `slices` follow axis 0 of `geometry`, which grows along row x column direction."""
+
+    header: Dataset  # of the first slice, without pixels
+    slices: tuple[Slice, ...]
+    geometry: Geometry
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def study_uid(self) -> str:
+        """Study Instance UID."""
+        return str(self.header.StudyInstanceUID)
+
+    @property
+    def series_uid(self) -> str:
+        """Series Instance UID."""
+        return self.slices[0].series_uid
+
+    @property
+    def instance_uids(self) -> tuple[str, ...]:
+        """SOP Instance UIDs in geometric order, each once (an enhanced object holds many slices)."""
+        return tuple(dict.fromkeys(plane.sop_instance_uid for plane in self.slices))
+
+
+def read_series(files: Sequence[Path]) -> Series:
+    """Read the headers of one series' files, in any order.
+
+    Accepts original CT images and enhanced CT. Slices are sorted by position along the normal, never by Instance
+    Number; copies of a slice, localisers and small acquisitions beside the scan are left out with a warning. Under a
+    tilted gantry the grid is sheared, with a warning. Raises SegmenterError with the reason when the files are not one
+    regular stack of HU.
+    """
+    planes = [plane for path in sorted(files) for plane in read_slices(path)]
+    require_one(planes, lambda s: s.series_uid, Reason.MIXED_SERIES, "series")
+    images = [plane for plane in planes if not plane.localiser]
+    if not images:
+        raise SegmenterError(
+            Reason.LOCALISER,
+            f"all {len(planes)} images are localisers: choose the scan itself",
+            Verdict.DECLINED,
+        )
+    found, warnings = choose_stack(images)
+    if len(images) < len(planes):
+        warnings.insert(0, f"{len(planes) - len(images)} localiser images left out")
+    if found.copies:
+        warnings.append(f"{found.copies} copies of slices left out")
+    warnings += _of_tilt(found.slices, found.geometry) + _of_loss(found.slices)
+    return Series(read_header(found.slices[0].path), found.slices, found.geometry, tuple(warnings))
+
+
+def _of_tilt(slices: Sequence[Slice], geometry: Geometry) -> list[str]:
+    """Warn of a tilted gantry, and of a header that claims another tilt than the positions show."""
+    tilt = geometry.tilt_degrees
+    claimed = next((abs(plane.gantry) for plane in slices if plane.gantry is not None), tilt)
+    warnings = []
+    if tilt >= NOTABLE_TILT_DEGREES:
+        warnings.append(
+            f"the gantry was tilted by {tilt:.1f} degrees: the bone was found and measured on the sheared grid that "
+            "the slices really form"
+        )
+    if abs(claimed - tilt) > TILT_AGREES_DEGREES:
+        warnings.append(
+            f"the header says that the gantry was tilted by {claimed:.1f} degrees, the positions of the slices say "
+            f"{tilt:.1f}: the positions were believed"
+        )
+    return warnings
+
+
+def _of_loss(slices: Sequence[Slice]) -> list[str]:
+    lossy = sum(plane.lossy for plane in slices)
+    if not lossy:
+        return []
+    return [f"{lossy} of {len(slices)} slices were compressed with loss: densities may be off"]

@@ -1,0 +1,221 @@
+"""Planes of pixels -> one stack on a regular grid, or a named refusal; what tells of stacks looks at headers only."""
+
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import dcmread
+
+from segmenter.errors import Reason, SegmenterError, Verdict
+from segmenter.read.slices import UNREADABLE, Slice
+from segmenter.volume.geometry import Geometry
+
+# Scanners write positions with as few as one decimal: 0.625 mm steps then wander by 8 %. A slice may lie this
+# share of a step off the regular grid; from 1.5 steps on, a slice is missing.
+STEP_TOLERANCE = 0.1
+SAME_POSITION_MM = 0.01
+AXES_TOLERANCE = 1e-3  # of direction cosines; OHIF and cornerstone3D use the same
+MIN_SLICES = 5
+MIN_EXTENT_MM = 40.0  # along every axis; an adult proximal femur is longer
+MAX_EXTENT_MM = 3000.0  # longer than any table moves
+MAX_PIXELS = 4096 * 4096  # of one slice
+MAX_VOXELS = 2**32  # memory is taken by what the headers say, so they must not say anything they like
+MAX_TILT_DEGREES = 30.5  # gantries tilt by up to 30; the half is for rounded positions
+
+Vector = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Stack:
+    """Slices in geometric order on one grid; copies: how many further images showed the same."""
+
+    slices: tuple[Slice, ...]
+    geometry: Geometry
+    copies: int = 0
+
+
+def stack(images: Sequence[Slice]) -> Stack:
+    """Sort images along their normal, never by Instance Number, and fit the grid through them.
+
+    Raises SegmenterError with the reason when they are not one regular stack.
+    """
+    _require_one_grid(images)
+    normal = normal_of(images[0])
+    ordered = sorted(images, key=lambda s: (float(s.point @ normal), s.sop_instance_uid))
+    slices = _without_copies(ordered, normal)
+    return Stack(tuple(slices), _geometry(slices, normal), len(ordered) - len(slices))
+
+
+def require_one(planes: Iterable[Slice], key: Callable[[Slice], object], reason: Reason, what: str) -> None:
+    """Refuse slices that differ in something all of them must share, naming the values found."""
+    found = sorted({str(key(plane)) for plane in planes})
+    if len(found) > 1:
+        raise SegmenterError(
+            reason, f"the files hold {len(found)} different {what}, needed is one: {'; '.join(found[:4])}"
+        )
+    if not found:
+        raise SegmenterError(Reason.TOO_SHORT, "there are no images in the series", Verdict.DECLINED)
+
+
+def normal_of(plane: Slice) -> Vector:
+    """Return row direction x column direction, of length one (PS3.3 C.7.6.2.1.1)."""
+    normal = np.cross(*plane.axes)
+    unit: Vector = normal / (np.linalg.norm(normal) or 1.0)
+    return unit
+
+
+def place(plane: Slice, normal: Vector) -> str:
+    """Name a slice's place by the patient axis nearest to the normal, for instance `z=-869.8`."""
+    axis = int(np.argmax(np.abs(normal)))
+    return f"{'xyz'[axis]}={plane.point[axis]:.1f}"
+
+
+def _require_one_grid(images: Sequence[Slice]) -> None:
+    require_one(images, lambda s: s.frame_of_reference_uid, Reason.MIXED_FRAME_OF_REFERENCE, "frames of reference")
+    require_one(
+        images, lambda s: f"{s.rows}x{s.columns} at {'x'.join(f'{float(v):.6g}' for v in s.spacing)} mm",
+        Reason.MIXED_GRID, "pixel grids",
+    )  # fmt: skip
+    first = images[0].axes
+    if any(np.abs(plane.axes - first).max() > AXES_TOLERANCE for plane in images):
+        raise SegmenterError(
+            Reason.MIXED_ORIENTATION,
+            "the slices do not all look the same way: send each reformation as its own series",
+        )
+    if np.abs(first @ first.T - np.eye(2)).max() > AXES_TOLERANCE:
+        raise SegmenterError(
+            Reason.MISSING_GEOMETRY,
+            "ImageOrientationPatient is not two perpendicular directions of length one",
+        )
+    pixels = images[0].rows * images[0].columns
+    if pixels > MAX_PIXELS or pixels * len(images) > MAX_VOXELS:
+        raise SegmenterError(
+            Reason.UNREADABLE,
+            f"{len(images)} images of {images[0].rows} x {images[0].columns} pixels are more than any scan has",
+        )
+    if min(float(v) for v in images[0].spacing) <= 0:
+        raise SegmenterError(Reason.MISSING_GEOMETRY, f"PixelSpacing must be above 0, it is {images[0].spacing}")
+
+
+def _without_copies(ordered: Sequence[Slice], normal: Vector) -> list[Slice]:
+    """Keep one of several slices at one position when their pixels are the same; refuse when they differ."""
+    kept: list[Slice] = []
+    digests: dict[Path, bytes] = {}
+    for plane in ordered:
+        if not kept or abs(float((plane.point - kept[-1].point) @ normal)) > SAME_POSITION_MM:
+            kept.append(plane)
+        elif not _same_image(plane, kept[-1], digests):
+            raise SegmenterError(
+                Reason.DUPLICATE_POSITION,
+                f"several different images lie at {place(plane, normal)} mm: "
+                "send each reconstruction or phase as its own series",
+            )
+    return kept
+
+
+def _same_image(one: Slice, other: Slice, digests: dict[Path, bytes]) -> bool:
+    """Tell whether two slices at one place show the same; two frames of one object there are two phases.
+
+    digests: of the pixels of the files already read, since an enhanced object holds many slices.
+    """
+    if (one.frame, one.slope, one.intercept) != (other.frame, other.slope, other.intercept):
+        return False
+    for path in {one.path, other.path} - digests.keys():
+        try:
+            pixels = dcmread(path).get("PixelData")
+        except UNREADABLE as error:
+            raise SegmenterError(
+                Reason.UNREADABLE,
+                f"image {one.sop_instance_uid} cannot be read ({type(error).__name__}): send it again",
+            ) from error
+        digests[path] = hashlib.sha256(pixels if isinstance(pixels, bytes) else b"").digest()
+    return digests[one.path] == digests[other.path]
+
+
+def _geometry(slices: Sequence[Slice], normal: Vector) -> Geometry:
+    """Fit the regular grid through the slices, refusing gaps, uneven steps and slices that wander."""
+    points = np.array([plane.point for plane in slices])
+    if len(slices) < MIN_SLICES:
+        raise SegmenterError(
+            Reason.TOO_SHORT,
+            f"the series has {len(slices)} slices, needed are {MIN_SLICES}",
+            Verdict.DECLINED,
+        )
+    step, start = _even_steps(slices, points @ normal, normal)
+    shear, origin = _steady_drift(slices[0], points - np.outer(points @ normal, normal), step)
+    along_row, along_column = slices[0].axes
+    row_mm, column_mm = (float(value) for value in slices[0].spacing)
+    affine = np.eye(4)
+    affine[:3, :3] = np.stack([normal * step + shear, along_column * row_mm, along_row * column_mm], axis=1)
+    affine[:3, 3] = origin + normal * start
+    geometry = Geometry((len(slices), slices[0].rows, slices[0].columns), affine)
+    _require_extent(np.round(np.array(geometry.shape) * geometry.distances, 2))
+    return geometry
+
+
+def _require_extent(extent: Vector) -> None:
+    if extent.min() < MIN_EXTENT_MM:
+        raise SegmenterError(
+            Reason.TOO_SHORT,
+            f"the scan is {' x '.join(f'{mm:.0f}' for mm in extent)} mm (z, y, x), "
+            f"needed are {MIN_EXTENT_MM:.0f} mm each way",
+            Verdict.DECLINED,
+        )
+    if extent.max() > MAX_EXTENT_MM:
+        raise SegmenterError(
+            Reason.MISSING_GEOMETRY,
+            f"the scan would be {extent.max() / 1000:.0f} m long: PixelSpacing or the positions cannot be right",
+        )
+
+
+def _even_steps(slices: Sequence[Slice], depths: Vector, normal: Vector) -> tuple[float, float]:
+    """Return the regular step and the first depth, mm; fitted, because each position is rounded by itself."""
+    steps = np.diff(depths)
+    usual = float(np.median(steps))
+    for (before, after), step in zip(pairwise(slices), steps, strict=True):
+        if step > 1.5 * usual:
+            raise SegmenterError(
+                Reason.GAP,
+                f"a slice is missing between {place(before, normal)} and {place(after, normal)} mm: "
+                f"steps of {usual:.2f} mm, here {step:.2f} mm; send what is missing",
+            )
+    index = np.arange(len(depths))
+    step, start = (float(value) for value in np.polyfit(index, depths, 1))
+    if np.abs(depths - (start + step * index)).max() > STEP_TOLERANCE * step:
+        raise SegmenterError(
+            Reason.UNEVEN_STEPS,
+            f"the steps between slices run from {steps.min():.2f} to {steps.max():.2f} mm: reconstruct with one step",
+        )
+    return step, start
+
+
+def _steady_drift(first: Slice, across: Vector, step: float) -> tuple[Vector, Vector]:
+    """Return how far each slice lies beside the one before it, and where the first lies; LPS mm, in their plane.
+
+    across: positions `(n, 3)` without their part along the normal. Under a tilted gantry the table moves on at an
+    angle to the slices' normal, so they are stacked askew, each by as much as the other.
+    """
+    # Up to half a pixel the untilted grid is still the nearest one.
+    tolerance = max(0.5 * min(float(value) for value in first.spacing), 0.1)
+    if np.linalg.norm(across - across[0], axis=1).max() <= tolerance:
+        return np.zeros(3), across[0]
+    index = np.arange(len(across))
+    shear, origin = np.polyfit(index, across, 1)
+    wander = np.linalg.norm(across - (origin + np.outer(index, shear)), axis=1).max()
+    if wander > tolerance:
+        raise SegmenterError(
+            Reason.SCATTERED,
+            f"the slices lie up to {wander:.1f} mm beside a straight stack: reconstruct them with one centre",
+        )
+    tilt = float(np.degrees(np.arctan2(np.linalg.norm(shear), step)))
+    if tilt > MAX_TILT_DEGREES:
+        raise SegmenterError(
+            Reason.GANTRY_TILT,
+            f"the slices are stacked {tilt:.1f} degrees off their normal, more than a gantry tilts: "
+            "reconstruct the series without tilt",
+        )
+    return shear, origin

@@ -1,0 +1,138 @@
+"""Stage two: each hip in one window at full quality, and the femora back on the source grid."""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from segmenter.vnet.coarse import Hip, find_hips
+from segmenter.vnet.grids import FINE_MARGIN_MM, FINE_MM
+from segmenter.vnet.network import probabilities
+from segmenter.vnet.weights import Models
+from segmenter.volume.coverage import completeness
+from segmenter.volume.femur import Femur, Side
+from segmenter.volume.geometry import Geometry, Matrix, box_geometry
+from segmenter.volume.masks import bounding_box, clean
+from segmenter.volume.resample import OUTSIDE_HU, covered, crop_to, cut, reduce, resample
+
+Box = tuple[Matrix, Matrix]  # lowest and highest corner
+
+SURFACE = 0.5  # probability at the bone's surface
+GROWTH_MM = 40.0
+MIN_FEMUR_ML = 5.0  # less means that the second network does not see the bone the first one saw
+MAX_WINDOWS = 4
+UNSEEN = "runs on beyond the largest window looked at"
+
+
+def segment_femora(
+    volume: NDArray[np.generic],
+    geometry: Geometry,
+    models: Models,
+    on_stage: Callable[[str], None] = lambda _: None,
+) -> list[Femur]:
+    """Return the femora of a scan, left first; empty when it holds no hip.
+
+    volume: HU `(z, y, x)` on `geometry`. `on_stage` is told "segment" once the hips are located.
+    """
+    hips = find_hips(volume, geometry, models)
+    on_stage("segment")
+    femora: list[Femur] = []
+    for hip in hips:
+        box, part, whole = segment_hip(volume, geometry, hip, models)
+        for femur in femora:  # no voxel is two bones'
+            part &= ~femur.mask[box]
+        if part.sum() * geometry.voxel_volume_mm3 >= MIN_FEMUR_ML * 1000:
+            # Memory is taken where the mask is written to, not for the whole scan.
+            mask = np.zeros(geometry.shape, bool)
+            mask[box] = part
+            _, reasons = completeness(mask, volume, geometry)
+            reasons += () if whole else (UNSEEN,)
+            femora.append(Femur(hip.side, mask, not reasons, reasons))
+    return femora
+
+
+def segment_hip(
+    volume: NDArray[np.generic], geometry: Geometry, hip: Hip, models: Models
+) -> tuple[tuple[slice, ...], NDArray[np.bool_], bool]:
+    """Return a box of the source grid, one femur's mask `(z, y, x)` in it, and whether the windows held all of it.
+
+    The window begins around the coarse femur and grows while the fine one runs on beyond it. The mask is cut from
+    resampled probabilities, not from a resampled mask.
+    """
+    corners = geometry.corners()
+    scan = (corners.min(axis=0), corners.max(axis=0))
+    window = (hip.low - FINE_MARGIN_MM, hip.high + FINE_MARGIN_MM)
+    flip = -1 if hip.side is Side.RIGHT else 1  # the network knows left hips only
+    for _ in range(MAX_WINDOWS):
+        fine = box_geometry(*window, FINE_MM)
+        hu = reduce(volume, geometry, fine, OUTSIDE_HU)
+        femur = probabilities(models.fine, hu[:, :, ::flip])[1][:, :, ::flip]
+        femur = carried_out(femur, fine, geometry)
+        larger = grown_box(clean(femur > SURFACE), window, scan)
+        whole = all(np.array_equal(a, b) for a, b in zip(larger, window, strict=True))
+        if whole:
+            break
+        window = larger
+    return *_on_source(femur, fine, geometry), whole
+
+
+def _on_source(
+    femur: NDArray[np.float32], fine: Geometry, geometry: Geometry
+) -> tuple[tuple[slice, ...], NDArray[np.bool_]]:
+    """Return the box of the source grid that holds the femur, and its mask there; femur: probabilities on `fine`."""
+    probable = femur > SURFACE
+    if not probable.any():
+        return (slice(0, 0),) * 3, np.zeros((0, 0, 0), bool)
+    # Between two samples below the threshold nothing rises above it: one more sample around the bone is enough.
+    near = bounding_box(probable, margin=1)
+    _, seen = cut(fine, np.array([at.start for at in near]), np.array([at.stop for at in near]))
+    box, part = crop_to(geometry, seen)
+    return box, clean(resample(femur[near], seen, part, 0.0) > SURFACE)
+
+
+def carried_out(
+    probability: NDArray[np.float32], window: Geometry, scan: Geometry, reach_mm: float = 2 * FINE_MM
+) -> NDArray[np.float32]:
+    """Return the probabilities of a window with those just outside the scan taken from the nearest one inside.
+
+    The scan's last slice lies between two samples of the window; the outer one saw only what is no image, and would
+    otherwise pull a cut bone back from the border it is cut by.
+    """
+    reach = scan.to_index(window.corners())
+    if reach.min() >= 0 and (reach <= np.array(scan.shape) - 1).all():
+        return probability
+    inside = covered(scan, window)
+    if not inside.any():
+        return probability
+    gap, nearest = _nearest(inside, window.spacing)
+    carried: NDArray[np.float32] = np.where(gap <= reach_mm, probability[nearest], probability)
+    return carried
+
+
+def _nearest(
+    inside: NDArray[np.bool_], spacing: tuple[float, float, float]
+) -> tuple[NDArray[np.float64], tuple[NDArray[np.integer], ...]]:
+    """Return each voxel's distance to the nearest one inside, mm, and the index of that one."""
+    box = bounding_box(inside)
+    if inside[box].all():  # the scan lies along the window's axes
+        along = [np.arange(size) for size in inside.shape]
+        nearest = [at.clip(edge.start, edge.stop - 1) for at, edge in zip(along, box, strict=True)]
+        gaps = [(at - near) * mm for at, near, mm in zip(along, nearest, spacing, strict=True)]
+        z, y, x = np.ix_(*gaps)
+        return np.sqrt(z**2 + y**2 + x**2), np.ix_(*nearest)
+    gap, index = ndimage.distance_transform_edt(~inside, spacing, return_indices=True)
+    return gap, tuple(index)
+
+
+def grown_box(inside: NDArray[np.bool_], box: Box, scan: Box) -> Box:
+    """Return the window moved out on every side where the femur touches its border inside the scan; LPS mm."""
+    low, high = box[0].copy(), box[1].copy()
+    for axis in range(3):
+        patient = 2 - axis  # array axes are z, y, x
+        first, last = (np.take(inside, face, axis=axis).any() for face in (0, -1))
+        if first and low[patient] > scan[0][patient]:
+            low[patient] -= GROWTH_MM
+        if last and high[patient] < scan[1][patient]:
+            high[patient] += GROWTH_MM
+    return low, high

@@ -1,0 +1,1 @@
+"""Arrays in patient space: the grid, resampling, masks, a femur."""

@@ -1,0 +1,136 @@
+"""What is accepted of a request: as pynetdicom would, and said so that pynetdicom reads it."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydicom.uid import UID
+from pynetdicom import AllStoragePresentationContexts, build_context
+from pynetdicom.pdu import A_ASSOCIATE_AC
+from pynetdicom.presentation import negotiate_as_acceptor
+from raw_caller import CT, EXPLICIT, IMPLICIT, VERIFICATION, context, item, request
+
+from node.dicom.negotiation import (
+    ACCEPTED,
+    STORAGE_CLASSES,
+    TRANSFER_SYNTAXES,
+    UNCOMPRESSED,
+    decode_call,
+    encode_acceptance,
+    negotiate,
+)
+from node.dicom.pdu import ProtocolError
+
+SUPPORTED = [build_context(c.abstract_syntax, list(TRANSFER_SYNTAXES)) for c in AllStoragePresentationContexts]
+SUPPORTED.append(build_context(VERIFICATION, sorted(UNCOMPRESSED)))
+ABSTRACT = st.sampled_from([CT, VERIFICATION, "1.2.840.10008.5.1.4.31", "1.2.840.113619.4.2", *sorted(STORAGE_CLASSES)])
+SYNTAX = st.sampled_from([*TRANSFER_SYNTAXES, "1.2.840.10008.1.2.4.100", "1.2.3", "1.2.840.113619.5.2"])
+OFFERS = st.lists(
+    st.tuples(st.integers(0, 127).map(lambda n: 2 * n + 1), ABSTRACT, st.lists(SYNTAX, min_size=1, max_size=6)),
+    max_size=20, unique_by=lambda offer: offer[0],
+)  # fmt: skip
+
+
+def call(offers, **options):
+    return decode_call(request([context(n, uid, *syntaxes) for n, uid, syntaxes in offers], **options)[6:])
+
+
+@settings(deadline=None)
+@given(OFFERS)
+def test_results_are_those_of_pynetdicom(offers):
+    asked = call(offers)
+    ours = negotiate(asked)
+    theirs, _ = negotiate_as_acceptor(list(asked.contexts), SUPPORTED)
+    assert {n: answer.result for n, answer in ours.items()} == {c.context_id: c.result for c in theirs}
+    for number, abstract, syntaxes in offers:
+        answer = ours[number]
+        [chosen] = answer.transfer_syntax
+        assert chosen in syntaxes
+        if answer.result == ACCEPTED:  # we follow the caller's order, pynetdicom its own
+            taken = UNCOMPRESSED if abstract == VERIFICATION else TRANSFER_SYNTAXES
+            assert chosen == next(syntax for syntax in syntaxes if syntax in taken)
+
+
+@settings(deadline=None)
+@given(OFFERS, st.sampled_from([16384, 262_144, 4_194_304]), st.sampled_from(["QCTNODE", "A", "SIXTEEN CHARS AE"]))
+def test_pynetdicom_reads_the_acceptance(offers, largest, title):
+    asked = call(offers, called=title, calling="SCANNER")
+    encoded = encode_acceptance(asked, negotiate(asked), largest)
+    pdu = A_ASSOCIATE_AC()
+    pdu.decode(encoded)
+    said = pdu.to_primitive()
+    assert (said.called_ae_title, said.calling_ae_title, said.maximum_length_received) == (title, "SCANNER", largest)
+    found = {c.context_id: c.result for c in said.presentation_context_definition_results_list}
+    assert found == {n: answer.result for n, answer in negotiate(asked).items()}
+
+
+def test_a_request_is_read():
+    asked = call([(1, CT, [EXPLICIT, IMPLICIT])], called=" ORTHANC ", calling="CT 1", largest=0, version=3)
+    assert (asked.called_ae, asked.calling_ae, asked.largest, asked.protocol_version) == ("ORTHANC", "CT 1", 0, 3)
+    [offered] = asked.contexts
+    assert (offered.context_id, offered.abstract_syntax) == (1, CT)
+    assert offered.transfer_syntax == [EXPLICIT, IMPLICIT]
+
+
+@pytest.mark.parametrize(
+    ("abstract", "syntaxes", "result", "chosen"),
+    [
+        (CT, [IMPLICIT, EXPLICIT], 0, IMPLICIT),
+        (CT, ["1.2.3", "1.2.840.10008.1.2.4.90"], 0, "1.2.840.10008.1.2.4.90"),
+        (CT, ["1.2.3"], 4, "1.2.3"),
+        (CT, [], 4, IMPLICIT),
+        (VERIFICATION, ["1.2.840.10008.1.2.4.90", EXPLICIT], 0, EXPLICIT),
+        (VERIFICATION, ["1.2.840.10008.1.2.4.90"], 4, "1.2.840.10008.1.2.4.90"),
+        ("1.2.840.10008.5.1.4.31", [EXPLICIT], 3, EXPLICIT),
+        ("1.2.840.113619.4.2", [EXPLICIT], 3, EXPLICIT),
+        ("", [EXPLICIT], 3, EXPLICIT),
+    ],
+)
+def test_each_context_by_itself(abstract, syntaxes, result, chosen):
+    answer = negotiate(call([(1, abstract, syntaxes)]))[1]
+    assert (answer.result, answer.transfer_syntax) == (result, [UID(chosen)])
+
+
+def test_the_largest_request_fits():
+    syntaxes = [f"1.2.840.10008.1.2.4.{n}" for n in range(100, 130)]
+    asked = call([(2 * n + 1, CT, [*syntaxes, EXPLICIT]) for n in range(128)])
+    answers = negotiate(asked)
+    assert len(answers) == 128 and {a.transfer_syntax[0] for a in answers.values()} == {EXPLICIT}
+
+
+BODY = request()[6:]
+BROKEN = {
+    "nothing": b"",
+    "a header alone": BODY[:68],
+    "cut in a context": BODY[:120],
+    "an even context id": request([context(2, CT, EXPLICIT)])[6:],
+    "no abstract syntax": BODY[:74] + b"\xff" * 40,
+    "an item longer than the request": BODY + item(0x50, b"")[:2] + b"\xff\xff",
+    "no calling title": request(calling="")[6:],
+    "a title in Cyrillic": request()[6:].replace(b"SCANNER", b"\xd1\x81\xd1\x82NER"),
+    "garbage": bytes(range(256)) * 4,
+    "a context of nothing": request([item(0x20, b"\1")])[6:],
+    "a context without a class": request([item(0x20, b"\1\0\0\0" + item(0x40, EXPLICIT.encode()))])[6:],
+}
+
+
+@pytest.mark.parametrize("body", BROKEN.values(), ids=BROKEN)
+def test_what_cannot_be_read_is_a_fault_without_its_bytes(body):
+    try:
+        asked = decode_call(body)
+    except ProtocolError as fault:
+        assert fault.reason == 6 and str(fault).isascii() and str(fault).isprintable()
+    else:
+        assert encode_acceptance(asked, negotiate(asked), 16384)[0] == 2, "what pynetdicom forgives can be answered"
+
+
+@settings(deadline=None)
+@given(st.binary(max_size=300) | st.tuples(st.integers(0, len(BODY)), st.binary(max_size=30)).map(
+    lambda change: BODY[: change[0]] + change[1] + BODY[change[0] + len(change[1]) :]
+))  # fmt: skip
+def test_any_bytes_are_answered_or_a_fault(body):
+    try:
+        asked = decode_call(body)
+    except ProtocolError:
+        return
+    assert asked.called_ae.isprintable() and asked.calling_ae.isprintable()
+    assert encode_acceptance(asked, negotiate(asked), 16384)[0] == 2

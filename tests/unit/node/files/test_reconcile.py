@@ -1,0 +1,291 @@
+"""Files of the inbox and rows of the ledger are brought to agree: what is whole is taken, what is gone is told."""
+
+import hashlib
+import logging
+import os
+import shutil
+from dataclasses import replace
+
+import pytest
+from ct_factory import CtSpec, write_own_series
+from pydicom import dcmread
+from pynetdicom.dsutils import split_dataset
+from senders import association
+
+from node.dicom.headers import file_header
+from node.errors import Answer, InboxError, LedgerError
+from node.files.reconcile import FINDER, Reconciled, reconcile
+from node.ledger import Ledger
+from node.records.instances import Arrival, Ending, Outcome
+from node.records.jobs import Decision
+from node.records.states import JobState, Reason
+
+S = JobState
+
+
+@pytest.fixture
+def data(tmp_path):
+    folder = tmp_path / "data"
+    (folder / "inbox" / "tmp").mkdir(parents=True)
+    return folder
+
+
+@pytest.fixture
+def ledger(data, empty_ledger):
+    shutil.copy(empty_ledger, data)
+    opened = Ledger.open(f"sqlite:///{data}/ledger.sqlite3", data)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Four slices of one series, as a sender has them."""
+    return write_own_series(tmp_path / "sender", CtSpec(shape=(4, 8, 8)))
+
+
+def kept(data, file, token="0a1b2c3d", spoil=lambda content: content, digits=16):
+    """Put a file where the receiver puts it; return what the receiver would write down of it."""
+    meta, start = split_dataset(file)
+    content = file.read_bytes()
+    digest = hashlib.sha256(str(meta.TransferSyntaxUID).encode() + content[start:]).hexdigest()
+    header = file_header(file)
+    name = f"{header.sop_uid}-{digest[:digits]}" + (f"-{token}.dcm" if digits == 16 else ".dcm")
+    path = data / "inbox" / header.study_uid / header.series_uid / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(spoil(content))
+    return Arrival(header, str(meta.TransferSyntaxUID), path, digest, len(content), association())
+
+
+def received(ledger, data, files, **how):
+    arrivals = [kept(data, file, **how) for file in files]
+    assert set(ledger.record_instances(arrivals)) == {Outcome.NEW}
+    for arrival in arrivals:
+        ledger.end_association(arrival.association.id, Ending.RELEASED)
+    return arrivals
+
+
+def only_job(ledger):
+    [job] = ledger.jobs()
+    return job
+
+
+def changed(file, folder):
+    """Write the same object with one other attribute; return its file."""
+    dataset = dcmread(file)
+    dataset.SeriesDescription = "another"
+    folder.mkdir(exist_ok=True)
+    dataset.save_as(folder / file.name)
+    return folder / file.name
+
+
+def test_nothing_happens_to_what_agrees(ledger, data, files):
+    received(ledger, data, files[:3])
+    received(ledger, data, files[3:], digits=12)  # as the first version named them
+    before = ledger.jobs()
+    found = reconcile(ledger, data)
+    assert found == Reconciled()
+    assert str(found) == "the inbox and the ledger agree"
+    assert ledger.jobs() == before
+
+
+def test_a_new_folder_is_nothing_to_speak_of(ledger, tmp_path):
+    assert reconcile(ledger, tmp_path / "nowhere") == Reconciled()
+
+
+def test_unfinished_files_are_removed_however_young(ledger, data):
+    for name in ("1-abc", "deeper/2-abc"):
+        path = data / "inbox" / "tmp" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"half")
+    assert reconcile(ledger, data) == Reconciled(removed=2)
+    assert [path for path in (data / "inbox").rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.parametrize("digits", [16, 12])
+def test_a_whole_file_without_a_row_is_taken(ledger, data, files, digits):
+    arrivals = [kept(data, file, digits=digits) for file in files]
+    assert reconcile(ledger, data) == Reconciled(adopted=4)
+    job = only_job(ledger)
+    assert (job.state, job.instances, job.calling_ae) == (S.RECEIVED, 4, FINDER)
+    assert sorted(ledger.instances_of(job.id)) == sorted(arrival.path for arrival in arrivals)
+    assert {header.sop_uid for header in ledger.slices_of(job.id)} == {a.header.sop_uid for a in arrivals}
+    assert ledger.standing_associations() == 0, "it must not wait for an association that never ends"
+    [again] = ledger.record_instances([replace(arrivals[0], association=association())])
+    assert again is Outcome.DUPLICATE, "its digest is the one the receiver would have written down"
+    assert reconcile(ledger, data) == Reconciled()
+
+
+def test_a_whole_file_joins_the_series_that_is_being_received(ledger, data, files):
+    received(ledger, data, files[:3])
+    kept(data, files[3])
+    assert reconcile(ledger, data).adopted == 1
+    assert (only_job(ledger).instances, only_job(ledger).calling_ae) == (4, "SCANNER")
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda content: content[: len(content) // 2],
+        lambda content: content[:-1],
+        lambda content: b"",
+        lambda content: content[:132],
+        lambda content: bytes(len(content)),  # its length reached the disk, its bytes did not
+        lambda content: content[:-1] + bytes([content[-1] ^ 1]),
+    ],
+    ids=["half", "a byte too few", "empty", "preamble only", "zeros", "a bit"],
+)
+def test_half_a_file_was_never_acknowledged_and_is_removed(ledger, data, files, spoil):
+    arrival = kept(data, files[0], spoil=spoil)
+    assert reconcile(ledger, data) == Reconciled(removed=1)
+    assert not arrival.path.exists()
+    assert ledger.jobs() == []
+
+
+def test_a_double_is_removed_and_the_known_file_stays(ledger, data, files):
+    [known, *_] = received(ledger, data, files)
+    double = kept(data, files[0], token="ffffffff")
+    assert reconcile(ledger, data) == Reconciled(doubled=1)
+    assert known.path.exists() and not double.path.exists()
+    assert only_job(ledger).instances == 4
+
+
+def test_other_bytes_under_a_known_uid_are_kept_beside_the_first(ledger, data, files, tmp_path):
+    received(ledger, data, files)
+    other = kept(data, changed(files[0], tmp_path / "changed"))
+    assert reconcile(ledger, data) == Reconciled(adopted=1)
+    assert other.path.exists()
+    assert reconcile(ledger, data) == Reconciled()
+
+
+def test_what_retention_has_struck_off_does_not_come_back(ledger, data, files):
+    arrivals = received(ledger, data, files)
+    [job] = ledger.jobs()
+    ledger.decide(job.id, Decision(S.DECLINED, Reason.NOT_A_HIP, "no hip"))
+    [series] = ledger.kept_series(ledger.finished_series({S.DECLINED}, ledger.now()))
+    assert ledger.remove_series(series, "gone")  # and here the supervisor dies
+    assert reconcile(ledger, data) == Reconciled()
+    assert only_job(ledger).id == job.id and arrivals[0].path.exists()
+
+
+@pytest.mark.parametrize(
+    "name", ["README", "1.2.dcm", "1.2-0011.dcm", ".nfs000001", "1.2-zzzz567890123456-0a1b2c3d.dcm"]
+)
+def test_files_of_others_are_left_alone(ledger, data, files, name, caplog):
+    arrival = kept(data, files[0])
+    strange = arrival.path.rename(arrival.path.with_name(name))
+    assert reconcile(ledger, data) == Reconciled(left=1)
+    assert strange.exists() and "is no file of ours" in caplog.text
+
+
+def test_a_file_that_cannot_be_read_is_not_removed_for_that(ledger, data, files, caplog):
+    arrival = kept(data, files[0])
+    arrival.path.unlink()
+    arrival.path.symlink_to(arrival.path.name)  # a loop: even root gets an error
+    assert reconcile(ledger, data) == Reconciled(left=1)
+    assert arrival.path.is_symlink() and "cannot be read" in caplog.text
+
+
+# --- rows whose file is gone
+
+
+@pytest.mark.parametrize(("state", "resumed"), [(S.RECEIVED, S.RECEIVED), (S.QUEUED, S.QUEUED), (S.RUNNING, S.QUEUED)])
+def test_a_job_that_lacks_files_is_held_and_goes_on_when_they_come_back(ledger, data, files, caplog, state, resumed):
+    caplog.set_level(logging.INFO)
+    arrivals = received(ledger, data, files)
+    job_id = only_job(ledger).id
+    if state is not S.RECEIVED:
+        ledger.decide(job_id, Decision(S.COMPLETE))
+        ledger.decide(job_id, Decision(S.QUEUED, destinations=("pacs",)))
+    if state is S.RUNNING:
+        assert ledger.claim_job(job_id, "w", 60)
+    for arrival in arrivals[:2]:
+        arrival.path.rename(arrival.path.with_suffix(".away"))
+    assert reconcile(ledger, data) == Reconciled(missing=2, left=2)
+    job = ledger.job(job_id)
+    assert (job.state, job.code, job.worker) == (S.HELD, Reason.MISSING_FILE, "")
+    assert job.reason.startswith("2 of its files are gone from the disk")
+    assert f"job {job_id}: 2 of its received files are gone" in caplog.text
+    assert "2 files that were received are gone" in caplog.text
+    history = len(ledger.events(job_id))
+    assert reconcile(ledger, data).missing == 2
+    assert len(ledger.events(job_id)) == history, "it is told once, not at every start"
+    for arrival in arrivals[:2]:
+        arrival.path.with_suffix(".away").rename(arrival.path)
+    assert reconcile(ledger, data) == Reconciled()
+    job = ledger.job(job_id)
+    assert (job.state, job.code, job.reason) == (resumed, "", "")
+    assert f"job {job_id} goes on" in caplog.text
+
+
+def test_a_finished_job_only_remembers_that_files_are_gone(ledger, data, files):
+    arrivals = received(ledger, data, files)
+    job_id = only_job(ledger).id
+    ledger.decide(job_id, Decision(S.DECLINED, Reason.NOT_A_HIP, "no hip"))
+    arrivals[0].path.unlink()
+    for _ in range(2):
+        assert reconcile(ledger, data) == Reconciled(missing=1)
+    assert ledger.job(job_id).state is S.DECLINED
+    texts = [event.text for event in ledger.events(job_id)]
+    assert texts.count("1 of its files is gone from the disk: send the series again") == 1
+
+
+@pytest.mark.parametrize("code", [Reason.PERSON_HOLDS, Reason.GAP])
+def test_a_held_job_stays_held_and_a_persons_word_stays_first(ledger, data, files, code):
+    arrivals = received(ledger, data, files)
+    job_id = only_job(ledger).id
+    if code == Reason.PERSON_HOLDS:
+        ledger.hold(job_id)
+    else:
+        ledger.decide(job_id, Decision(S.HELD, code, "a slice is missing"))
+    arrivals[0].path.unlink()
+    assert reconcile(ledger, data).missing == 1
+    job = ledger.job(job_id)
+    assert (job.state, job.code) == (S.HELD, code if code == Reason.PERSON_HOLDS else Reason.MISSING_FILE)
+    assert "1 of its files is gone" in ledger.events(job_id)[-1].text
+
+
+def test_an_unknown_file_with_the_same_bytes_takes_the_place_of_one_that_is_gone(ledger, data, files):
+    arrivals = received(ledger, data, files)
+    arrivals[0].path.unlink()
+    again = kept(data, files[0], token="ffffffff")
+    assert reconcile(ledger, data) == Reconciled(adopted=1)
+    assert again.path in ledger.instances_of(only_job(ledger).id)
+    assert only_job(ledger).state is S.RECEIVED
+
+
+def test_files_sent_again_take_the_place_of_those_that_are_gone_and_the_job_goes_on(ledger, data, files):
+    arrivals = received(ledger, data, files)
+    for arrival in arrivals[:2]:
+        arrival.path.unlink()
+    reconcile(ledger, data)
+    job_id = only_job(ledger).id
+    for file, there, state in ((files[3], True, S.HELD), (files[0], False, S.HELD), (files[1], False, S.RECEIVED)):
+        again = kept(data, file, token="ffffffff")
+        assert ledger.record_instance(again) is Outcome.DUPLICATE
+        assert ledger.mend(again) is not there
+        assert ledger.job(job_id).state is state
+    assert all(path.exists() for path in ledger.instances_of(job_id))
+
+
+def test_a_duplicate_of_what_was_removed_a_moment_ago_is_to_be_sent_again(ledger, data, files):
+    with pytest.raises(LedgerError, match="removed from the ledger a moment ago") as failure:
+        ledger.mend(kept(data, files[0]))
+    assert failure.value.retry and failure.value.status is Answer.OUT_OF_RESOURCES
+
+
+def test_an_inbox_that_cannot_be_listed_is_said(ledger, data):
+    (data / "inbox" / "tmp").rmdir()
+    (data / "inbox").rmdir()
+    (data / "inbox").write_bytes(b"no folder")
+    with pytest.raises(InboxError, match="the inbox cannot be reconciled"):
+        reconcile(ledger, data)
+
+
+def test_a_study_folder_that_lies_elsewhere_is_seen(ledger, data, files, tmp_path):
+    [arrival, *_] = received(ledger, data, files)
+    study = arrival.path.parent.parent
+    elsewhere = tmp_path / "elsewhere"
+    os.rename(study, elsewhere)  # noqa: PTH104
+    study.symlink_to(elsewhere)
+    assert reconcile(ledger, data) == Reconciled()

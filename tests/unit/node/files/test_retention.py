@@ -1,0 +1,365 @@
+"""Which files may go, and that they go so that neither a crash nor a late slice does harm."""
+
+import hashlib
+import shutil
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from senders import association
+
+from node.errors import NotAllowedError
+from node.files.retention import AT_ONCE, Remover, expired
+from node.ledger import Ledger
+from node.records.instances import Arrival, Ending, Header, Outcome
+from node.records.jobs import Decision
+from node.records.results import Result
+from node.records.retention import KeptRevision, KeptSeries, Sending
+from node.records.states import DeliveryState, JobState, Reason
+from node.settings.sections import Retention
+from node.settings.settings import load_settings
+from node.supervise.supervisor import Supervisor
+
+S, D = JobState, DeliveryState
+NOW = datetime(2026, 6, 1, tzinfo=UTC)
+RULES = Retention(delivered_days=30, declined_days=7)
+OLD, NEW = NOW - timedelta(days=31), NOW - timedelta(days=29)
+
+
+def sent(*states, at=OLD, peer="pacs"):
+    return tuple(Sending(peer, state, at if state is D.DELIVERED else None) for state in states)
+
+
+def revision(state, sending=(), **values):
+    given = {"job_id": "j", "finished_at": OLD, "destinations": ("pacs",) if sending else ()} | values
+    return KeptRevision(state=state, sent=sending, **given)
+
+
+DELIVERED = revision(S.DELIVERED, sent(D.DELIVERED, D.DELIVERED))
+
+
+@pytest.mark.parametrize(
+    ("newest", "goes"),
+    [
+        (DELIVERED, True),
+        (revision(S.COMMITTED, sent(D.DELIVERED)), True),
+        (revision(S.DELIVERED, sent(D.DELIVERED, at=NEW)), False),  # not long enough ago
+        (revision(S.DELIVERED, sent(D.DELIVERED) + sent(D.DELIVERED, at=NEW)), False),  # the last one counts
+        (revision(S.DELIVERED, sent(D.DELIVERED), destinations=("pacs", "research")), False),  # one has nothing
+        (revision(S.DELIVERED, sent(D.DELIVERED) + sent(D.DELIVERED, peer="b"), destinations=("pacs", "b")), True),
+        (revision(S.DELIVERED, sent(D.DELIVERED, D.CANCELLED)), False),
+        (revision(S.DELIVERED, sent(D.DELIVERED, D.FAILED)), False),
+        (revision(S.DELIVERED, sent(D.DELIVERED, D.WAITING)), False),
+        (revision(S.DELIVERED, sent(D.SENDING)), False),
+        (revision(S.DELIVERED, code=Reason.NO_DESTINATION), False),  # the results exist only here
+        (revision(S.DELIVERED), False),
+        (revision(S.DECLINED), True),
+        (revision(S.DECLINED, finished_at=NOW - timedelta(days=6)), False),
+        (revision(S.DECLINED, finished_at=None), False),
+        (revision(S.DELIVERED, sent(D.DELIVERED, at=NOW + timedelta(days=60))), False),  # the clock was set back
+        *((revision(state, sent(D.DELIVERED)), False) for state in S if state not in {S.DELIVERED, S.COMMITTED}
+          and state is not S.DECLINED),
+    ],
+)  # fmt: skip
+def test_only_what_is_delivered_or_declined_long_ago_goes(newest, goes):
+    series = KeptSeries(1, (newest,))
+    assert expired([series], NOW, RULES) == ([series] if goes else [])
+
+
+@pytest.mark.parametrize(
+    ("earlier", "goes"),
+    [
+        (revision(S.CANCELLED, code=Reason.SUPERSEDED), True),
+        (revision(S.CANCELLED, code=Reason.PERSON_CANCELS), True),  # a person has ended it; the newest has its slices
+        (revision(S.DECLINED), True),
+        (DELIVERED, True),
+        (revision(S.DELIVERED, sent(D.DELIVERED, at=NEW)), False),
+        (revision(S.DELIVERED, code=Reason.NO_DESTINATION), False),
+        (revision(S.DELIVERING, sent(D.DELIVERED, D.WAITING)), False),
+        (revision(S.FAILED, sent(D.FAILED)), False),
+        (revision(S.FAILED), False),
+        (revision(S.CANCELLED, sent(D.SENDING)), False),
+        (revision(S.HELD), False),
+        (revision(S.RUNNING), False),
+    ],
+)
+def test_an_earlier_revision_may_keep_the_files(earlier, goes):
+    series = KeptSeries(1, (earlier, DELIVERED))
+    assert expired([series], NOW, RULES) == ([series] if goes else [])
+
+
+@pytest.mark.parametrize("state", [S.RECEIVED, S.QUEUED, S.HELD, S.FAILED, S.CANCELLED])
+def test_the_newest_revision_decides(state):
+    assert expired([KeptSeries(1, (DELIVERED, revision(state)))], NOW, RULES) == []
+
+
+def test_what_a_standing_association_carried_stays():
+    assert expired([KeptSeries(1, (DELIVERED,), standing=True)], NOW, RULES) == []
+
+
+@pytest.mark.parametrize("days", [0, 1e9])
+def test_zero_days_are_never_and_so_is_a_number_beyond_all_calendars(days):
+    rules = Retention(delivered_days=days, declined_days=days)
+    assert expired([KeptSeries(1, (DELIVERED,)), KeptSeries(2, (revision(S.DECLINED),))], NOW, rules) == []
+
+
+def test_the_oldest_goes_first():
+    ages = {1: 40, 2: 90, 3: 60}
+    kept = [
+        KeptSeries(n, (revision(S.DELIVERED, sent(D.DELIVERED, at=NOW - timedelta(days=days))),))
+        for n, days in ages.items()
+    ]
+    assert [series.series_id for series in expired(kept, NOW, RULES)] == [2, 3, 1]
+
+
+# --- over a real ledger and real files
+
+
+class NobodyToWake:
+    """A dispatcher for ledgers without work."""
+
+    def segment(self, job_id):
+        raise AssertionError(job_id)
+
+    deliver = segment
+
+
+class Clock:
+    def __init__(self):
+        self.time = NOW
+
+    def __call__(self):
+        return self.time
+
+    def pass_days(self, days):
+        self.time += timedelta(days=days)
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def ledger(tmp_path, clock, empty_ledger):
+    shutil.copy(empty_ledger, tmp_path)
+    opened = Ledger.open(f"sqlite:///{tmp_path}/ledger.sqlite3", tmp_path, clock)
+    yield opened
+    opened.close()
+
+
+def arrive(ledger, series="1.2.3", count=3, token="a", ending=Ending.RELEASED):
+    """Let slices of a series arrive by one association; return the outcomes."""
+    by = association()
+    arrivals = []
+    for n in range(count):
+        uid = f"{series}.{n}"
+        path = ledger.data / "inbox" / "1.2" / series / f"{uid}-{n:016x}-{token * 8}.dcm"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"slice")
+        header = Header("1.2", series, uid, "1.9", modality="CT")
+        arrivals.append(Arrival(header, "1.2.840.10008.1.2.1", path, f"{n:064x}", 5, by))
+    outcomes = ledger.record_instances(arrivals)
+    if ending:
+        ledger.end_association(by.id, ending)
+    return outcomes
+
+
+def deliver(ledger, series="1.2.3", peers=("pacs",)):
+    """Bring the newest job of a series to its end; return its id."""
+    job = next(job for job in ledger.jobs(S.RECEIVED) if job.series_uid == series)
+    ledger.decide(job.id, Decision(S.COMPLETE))
+    ledger.decide(job.id, Decision(S.QUEUED, destinations=peers))
+    assert ledger.claim_job(job.id, "w", 60)
+    folder = ledger.data / "results" / job.id
+    folder.mkdir(parents=True)
+    made = []
+    for name, uid in (("seg.dcm", f"2.25.{job.revision}"), ("overlay.png", "")):
+        (folder / name).write_bytes(b"made")
+        digest = hashlib.sha256(b"made").hexdigest()
+        made.append(Result(name[:-4], folder / name, digest, 4, "1.9" if uid else "", uid))
+    assert ledger.finish_job(job.id, "w", made, {})
+    for delivery_id in ledger.due_deliveries(0):
+        assert ledger.claim_delivery(delivery_id, "sender", 60)
+        assert ledger.delivered(delivery_id, "sender")
+    return job.id
+
+
+def files(ledger):
+    return sorted(path.name for path in ledger.data.rglob("*") if path.suffix in (".dcm", ".png"))
+
+
+@pytest.fixture
+def remover(ledger):
+    return Remover(ledger, RULES)
+
+
+def test_a_delivered_series_goes_with_its_files_folders_and_results_and_leaves_its_history(ledger, clock, remover):
+    arrive(ledger)
+    arrive(ledger, series="1.2.4")  # of the same study, and still waiting
+    job_id = deliver(ledger)
+    clock.pass_days(29.9)
+    remover.tick()
+    assert len(files(ledger)) == 8
+    clock.pass_days(0.2)
+    remover.tick()
+    assert len(files(ledger)) == 3
+    assert not (ledger.data / "inbox/1.2/1.2.3").exists() and (ledger.data / "inbox/1.2/1.2.4").is_dir()
+    assert not (ledger.data / "results" / job_id).exists() and (ledger.data / "results").is_dir()
+    job = ledger.job(job_id)
+    assert (job.state, job.removed_at, len(job.results)) == (S.DELIVERED, clock(), 2)
+    assert ledger.events(job_id)[-1].text == "its files were removed 30 days after delivery"
+    assert ledger.removals() == ledger.instances_of(job_id) == []
+
+
+def test_the_last_series_of_a_study_takes_the_study_folder_with_it_and_never_the_inbox(ledger, clock, remover):
+    arrive(ledger)
+    deliver(ledger)
+    clock.pass_days(31)
+    remover.tick()
+    assert not (ledger.data / "inbox/1.2").exists() and (ledger.data / "inbox").is_dir()
+
+
+def test_a_declined_series_goes_and_cannot_be_retried_afterwards(ledger, clock, remover):
+    arrive(ledger)
+    [job] = ledger.jobs()
+    ledger.decide(job.id, Decision(S.DECLINED, Reason.NOT_A_HIP, "no hip"))
+    clock.pass_days(8)
+    remover.tick()
+    assert files(ledger) == []
+    assert ledger.events(job.id)[-1].text == "its files were removed 8 days after it was declined"
+    with pytest.raises(NotAllowedError, match="were removed on 2026-06-09; send them again"):
+        ledger.retry(job.id)
+
+
+@pytest.mark.parametrize("rules", [Retention(delivered_days=0), Retention(delivered_days=365)])
+def test_nothing_goes_before_its_time(ledger, clock, rules):
+    arrive(ledger)
+    deliver(ledger)
+    clock.pass_days(364)
+    Remover(ledger, rules).tick()
+    assert len(files(ledger)) == 5
+
+
+def test_results_without_a_destination_stay(ledger, clock, remover):
+    arrive(ledger)
+    deliver(ledger, peers=())
+    clock.pass_days(1000)
+    remover.tick()
+    assert len(files(ledger)) == 5
+
+
+def test_a_series_that_is_sent_again_after_removal_is_new_work(ledger, clock, remover):
+    arrive(ledger)
+    first = deliver(ledger)
+    assert set(arrive(ledger, token="b")) == {Outcome.DUPLICATE}
+    clock.pass_days(31)
+    remover.tick()
+    assert set(arrive(ledger, token="c")) == {Outcome.NEW}
+    [job] = ledger.jobs(S.RECEIVED)
+    assert (job.revision, len(ledger.instances_of(job.id)), job.removed_at) == (2, 3, None)
+    second = deliver(ledger)
+    clock.pass_days(31)
+    remover.tick()
+    removed = [ledger.job(job_id).removed_at for job_id in (first, second)]
+    assert removed[1] - removed[0] == timedelta(days=31)
+    assert not any((ledger.data / "results").iterdir())
+
+
+def test_a_duplicate_that_is_just_being_sent_keeps_the_files(ledger, clock, remover):
+    arrive(ledger)
+    deliver(ledger)
+    clock.pass_days(31)
+    assert set(arrive(ledger, ending=None)) == {Outcome.DUPLICATE}
+    remover.tick()
+    assert len(files(ledger)) == 5
+
+
+@pytest.mark.parametrize("change", ["slice", "carried"])
+def test_what_changes_between_decision_and_removal_stays(ledger, clock, change):
+    arrive(ledger)
+    deliver(ledger)
+    clock.pass_days(31)
+    [judged] = expired(ledger.kept_series(ledger.finished_series({S.DELIVERED}, clock())), clock(), RULES)
+    arrive(ledger, count=4 if change == "slice" else 3, ending=Ending.RELEASED if change == "slice" else None)
+    assert not ledger.remove_series(judged, "gone")
+    assert ledger.removals() == []
+    assert len(ledger.instances_of(judged.revisions[-1].job_id)) == 3
+
+
+def test_two_removers_do_no_harm(ledger, clock):
+    arrive(ledger)
+    job_id = deliver(ledger)
+    clock.pass_days(31)
+    [judged] = ledger.kept_series(ledger.finished_series({S.DELIVERED}, clock()))
+    assert ledger.remove_series(judged, "gone")
+    assert not ledger.remove_series(judged, "gone")
+    assert [event.text for event in ledger.events(job_id)].count("gone") == 1
+
+
+def test_after_a_crash_the_next_tick_finishes_what_was_begun(ledger, clock, remover):
+    arrive(ledger)
+    deliver(ledger)
+    clock.pass_days(31)
+    [judged] = ledger.kept_series(ledger.finished_series({S.DELIVERED}, clock()))
+    assert ledger.remove_series(judged, "gone")  # and here the process dies, with one of the files removed already
+    assert len(ledger.removals()) == 5
+    (ledger.data / ledger.removals()[0]).unlink()
+    remover.tick()
+    assert files(ledger) == ledger.removals() == []
+
+
+def test_nothing_outside_inbox_and_results_is_ever_removed(ledger, clock, remover, tmp_path, caplog):
+    arrive(ledger, count=1)
+    outside = tmp_path.parent / f"{tmp_path.name}-outside.dcm"
+    for path in (outside, Path("inbox/../precious.dcm"), Path("precious.dcm"), Path("models/precious.dcm")):
+        target = ledger.data / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(b"precious")
+        with ledger._write() as connection:
+            connection.exec_driver_sql("INSERT INTO removals (path) VALUES (?)", (str(path),))
+    remover.tick()
+    assert ledger.removals() == []
+    assert outside.exists() and files(ledger)[-2:] == ["precious.dcm", "precious.dcm"]
+    assert "that is no folder of the inbox or the results" in caplog.text
+    outside.unlink()
+
+
+def test_a_file_that_cannot_be_removed_is_tried_again_and_stops_nothing(ledger, clock, remover, caplog):
+    for series in ("1.2.3", "1.2.4"):
+        arrive(ledger, series)
+        deliver(ledger, series)
+    clock.pass_days(31)
+    stubborn = ledger.data / "inbox/1.2/1.2.3" / files(ledger)[0]
+    stubborn.unlink()
+    stubborn.mkdir()  # a folder in its place cannot be unlinked, not even by root
+    remover.tick()
+    assert "it will be tried again" in caplog.text
+    assert len(ledger.removals()) == 3 and not (ledger.data / "inbox/1.2/1.2.4").exists()
+    stubborn.rmdir()
+    clock.pass_days(1 / 1440)
+    remover.tick()
+    assert files(ledger) == ledger.removals() == []
+
+
+def test_it_works_once_a_minute_and_a_bounded_number_at_a_time(ledger, clock, remover):
+    for n in range(AT_ONCE + 3):
+        arrive(ledger, f"1.2.3.{n}", count=1)
+        deliver(ledger, f"1.2.3.{n}")
+    clock.pass_days(31)
+    remover.tick()
+    assert sum(job.removed_at is not None for job in ledger.jobs()) == AT_ONCE
+    remover.tick()
+    assert sum(job.removed_at is not None for job in ledger.jobs()) == AT_ONCE
+    clock.pass_days(1 / 1440)
+    remover.tick()
+    assert all(job.removed_at is not None for job in ledger.jobs())
+
+
+def test_the_supervisor_sees_to_it(ledger, clock, tmp_path):
+    arrive(ledger)
+    deliver(ledger)
+    clock.pass_days(31)
+    settings = load_settings(None, node={"data": str(tmp_path)}, retention={"delivered_days": 30})
+    Supervisor(ledger, settings, NobodyToWake()).tick()
+    assert files(ledger) == []

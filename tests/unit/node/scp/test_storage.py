@@ -1,0 +1,176 @@
+"""Arrivals of many associations in one transaction, and what becomes of them when the ledger fails."""
+
+import hashlib
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from ct_factory import CtSpec, write_own_series
+from raw_caller import CT, EXPLICIT, data_set
+from senders import association
+
+from node.dicom.dimse import Request
+from node.errors import Answer, LedgerError
+from node.ledger import Ledger
+from node.records.instances import Arrival, Header, Outcome
+from node.records.states import JobState, Reason
+from node.scp.group_commit import Register
+from node.scp.storage import Storage
+from node.settings.settings import load_settings
+
+
+class Failing(Ledger):
+    """A real ledger that can be told to fail, and that counts its transactions."""
+
+    fault: Exception | None = None
+    batches: tuple[int, ...] = ()
+    gate: threading.Event | None = None
+
+    def record_instances(self, arrivals):
+        self.batches = (*self.batches, len(arrivals))
+        if self.gate is not None:
+            self.gate.wait(20)
+        if self.fault is not None:
+            raise self.fault
+        return super().record_instances(arrivals)
+
+    def record_refusal(self, refusal):
+        if self.fault is not None:
+            raise self.fault
+        return super().record_refusal(refusal)
+
+
+@pytest.fixture
+def settings(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return load_settings(None, node={"data": str(tmp_path / "data")}, intake={"maximum_object_mb": 1})
+
+
+@pytest.fixture
+def ledger(settings):
+    made = Failing.of(settings)
+    yield made
+    made.close()
+
+
+def arrival(ledger, number, sender):
+    header = Header("1.2", f"1.2.{number % 3}", f"1.2.{number % 3}.{number}", CT, modality="CT")
+    digest = hashlib.sha256(str(number).encode()).hexdigest()
+    return Arrival(header, EXPLICIT, ledger.data / f"inbox/{number}.dcm", digest, 10, sender)
+
+
+def test_all_who_wait_are_written_at_once_and_each_gets_its_own_outcome(ledger, poll):
+    register, senders = Register(ledger), [association() for _ in range(8)]
+    ledger.gate = threading.Event()
+    arrivals = [arrival(ledger, number // 2, senders[number % 8]) for number in range(40)]  # each object twice
+    with ThreadPoolExecutor(40) as pool:
+        waiting = [pool.submit(register.record, one) for one in arrivals]
+        poll(lambda: len(register._line) >= 39)
+        ledger.gate.set()
+        outcomes = [one.result(30) for one in waiting]
+    assert outcomes.count(Outcome.NEW) == outcomes.count(Outcome.DUPLICATE) == 20
+    assert len(ledger.batches) <= 3 and sum(ledger.batches) == 40
+    assert sorted(job.instances for job in ledger.jobs()) == [6, 7, 7]
+
+
+def test_alone_nobody_waits_for_company(ledger):
+    register = Register(ledger)
+    sender = association()
+    assert [register.record(arrival(ledger, number, sender)) for number in range(3)] == [Outcome.NEW] * 3
+    assert ledger.batches == (1, 1, 1)
+
+
+@pytest.mark.parametrize(
+    "fault", [LedgerError("the disk is gone", retry=True, status=Answer.OUT_OF_RESOURCES), RuntimeError("a bug")]
+)
+def test_a_failing_ledger_fails_all_who_wait_and_nobody_after(ledger, fault, poll):
+    register, sender = Register(ledger), association()
+    ledger.gate, ledger.fault = threading.Event(), fault
+    with ThreadPoolExecutor(12) as pool:
+        waiting = [pool.submit(register.record, arrival(ledger, number, sender)) for number in range(12)]
+        poll(lambda: len(register._line) >= 11)
+        ledger.gate.set()
+        found = [one.exception(30) for one in waiting]
+    assert all(isinstance(one, LedgerError | type(fault)) for one in found)
+    ledger.fault = None
+    assert register.record(arrival(ledger, 99, sender)) is Outcome.NEW
+    assert [job.instances for job in ledger.jobs()] == [1]
+
+
+@pytest.fixture
+def storage(settings, ledger):
+    return Storage(settings, ledger)
+
+
+@pytest.fixture
+def slice_of(tmp_path):
+    [path] = write_own_series(tmp_path / "ct", CtSpec(shape=(1, 24, 28)))
+    return data_set(path)
+
+
+def take(storage, sop_uid, content, sender=None, syntax=EXPLICIT):
+    request = Request(1, 1, CT, sop_uid, True)
+    reception = storage.receive(sender or association(), request, syntax)
+    for at in range(0, len(content), 1000):
+        reception.write(memoryview(content)[at : at + 1000])
+    return reception.finish()
+
+
+def files(settings):
+    return [path for path in (settings.data / "inbox").rglob("*") if path.is_file()]
+
+
+def test_an_object_is_on_disk_and_in_the_ledger_before_success_is_said(storage, ledger, settings, slice_of):
+    assert take(storage, *slice_of) == (Answer.SUCCESS, "")
+    [job] = ledger.jobs()
+    assert ledger.instances_of(job.id) == files(settings)
+    assert data_set(files(settings)[0]) == slice_of
+
+
+def test_what_the_ledger_does_not_take_is_neither_kept_nor_said_to_be(storage, ledger, settings, slice_of):
+    ledger.fault = LedgerError("the ledger does not answer", retry=True, status=Answer.OUT_OF_RESOURCES)
+    assert take(storage, *slice_of) == (Answer.OUT_OF_RESOURCES, "the ledger does not answer")
+    assert files(settings) == []
+    ledger.fault = None
+    assert take(storage, *slice_of) == (Answer.SUCCESS, "")
+    assert len(files(settings)) == 1
+
+
+def test_a_bug_is_an_answer_too_and_no_patient_data(storage, ledger, settings, slice_of, caplog):
+    ledger.fault = RuntimeError("a bug")
+    status, comment = take(storage, *slice_of)
+    assert (status, comment) == (Answer.INTERNAL, "internal error, see the log of the node")
+    assert "a bug" in caplog.text and "SECRET" not in caplog.text
+
+
+REFUSALS = {
+    "a hostile UID": (lambda uid, content: ("../" + uid, content), Answer.CANNOT_UNDERSTAND, Reason.INVALID_UID),
+    "another UID": (lambda uid, content: ("1.2.3", content), Answer.MISMATCH, Reason.UID_MISMATCH),
+    "cut": (lambda uid, content: (uid, content[:-1]), Answer.CANNOT_UNDERSTAND, Reason.BROKEN_OBJECT),
+    "nothing": (lambda uid, content: (uid, b""), Answer.CANNOT_UNDERSTAND, Reason.BROKEN_OBJECT),
+    "too large": (lambda uid, content: (uid, content + bytes(10**6)), Answer.CANNOT_UNDERSTAND, Reason.TOO_LARGE),
+}
+
+
+@pytest.mark.parametrize(("edit", "status", "code"), REFUSALS.values(), ids=REFUSALS)
+def test_what_is_refused_is_told_once_and_leaves_nothing(storage, ledger, settings, slice_of, edit, status, code):
+    found, comment = take(storage, *edit(*slice_of))
+    assert (found, files(settings)) == (status, [])
+    [row] = ledger.jobs(JobState.DECLINED)
+    assert (row.code, row.reason, row.instances) == (code, comment, 1)
+
+
+def test_an_object_whose_association_breaks_leaves_nothing(storage, ledger, settings, slice_of):
+    sop_uid, content = slice_of
+    reception = storage.receive(association(), Request(1, 1, CT, sop_uid, True), EXPLICIT)
+    reception.write(memoryview(content)[:500])
+    assert len(files(settings)) == 1
+    reception.discard()
+    reception.discard()
+    assert files(settings) == [] and ledger.jobs() == []
+
+
+def test_a_refusal_that_cannot_be_written_down_is_still_answered(storage, ledger, slice_of):
+    sop_uid, content = slice_of
+    ledger.fault = LedgerError("gone")
+    assert take(storage, sop_uid, content[:-1])[0] is Answer.CANNOT_UNDERSTAND

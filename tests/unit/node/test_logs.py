@@ -1,0 +1,62 @@
+"""What must not come into a log."""
+
+import logging
+import subprocess
+import sys
+
+from node.logs import OneLine
+
+PROGRAM = """
+from node.logs import configure_logging, hush_pydicom
+{call}()
+from pydicom import Dataset
+data = Dataset()
+data.StudyID = "SECRET-" * 8
+data.PatientBirthDate = "SECRET"
+data.PatientAge = "SECRET-AGE"
+str(data)
+"""
+
+
+def noise_of(call: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM.format(call=call)], capture_output=True, text=True, check=True, timeout=60
+    )
+    return done.stdout + done.stderr
+
+
+def test_odd_values_of_a_patient_do_not_come_into_a_log():
+    assert "SECRET" in noise_of("print")  # without us pydicom does quote them
+    assert noise_of("hush_pydicom") == ""
+    assert noise_of("configure_logging") == ""
+
+
+def test_what_a_caller_sends_stays_on_one_line():
+    formatter = OneLine("%(levelname)s: %(message)s")
+    record = logging.makeLogRecord({"levelname": "INFO", "msg": "it said %s", "args": ("a\nINFO: b\x1b[2J\r\u2028ü",)})
+    assert formatter.format(record) == r"INFO: it said a\nINFO: b\x1b[2J\r\u2028ü"
+
+
+def test_a_traceback_of_our_own_keeps_its_lines():
+    try:
+        raise ValueError("ours")
+    except ValueError:
+        record = logging.makeLogRecord({"msg": "failed", "exc_info": sys.exc_info()})
+    assert OneLine().format(record).startswith("failed\nTraceback (most recent call last):\n")
+
+
+def test_hostile_requests_are_told_once_and_without_their_bytes():
+    program = """
+from node.logs import configure_logging
+configure_logging()
+from node.dicom.negotiation import decode_call
+from node.dicom.pdu import ProtocolError
+for body in (b"\\0\\1\\0\\0" + b"\\xd1VIL".ljust(16), b"\\0\\1\\0\\0" + b"E\\nVIL".ljust(16) * 2 + bytes(32)):
+    try:
+        decode_call(body)
+    except ProtocolError:
+        continue
+    raise AssertionError
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stderr == ""
