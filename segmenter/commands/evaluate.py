@@ -9,7 +9,7 @@ from segmenter.commands.train import DISTAL, FOLDER, OUT, PLAIN_ERRORS, _read
 
 
 @click.command()
-@click.option("--cases", required=True, type=FOLDER, help="Folder of cases with cases.csv (docs/protocol.md).")
+@click.option("--cases", required=True, type=FOLDER, help="Folder of cases with cases.csv (docs/evidence/protocol.md).")
 @click.option("--model", type=FOLDER, help="Folder of other weights.")
 @click.option("--out", required=True, type=OUT, help="Folder for evaluation.json, table.md and plots.")
 @click.option("--distal", default=0.0, show_default=True, type=click.FloatRange(0), help=DISTAL)

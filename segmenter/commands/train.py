@@ -29,7 +29,7 @@ PLAIN_ERRORS = (SegmenterError, OSError, ModuleNotFoundError)  # one sentence sa
 @click.option("--patients", type=click.IntRange(2), help="Synthetic patients.")
 @click.option("--coarse-steps", type=click.IntRange(1))
 @click.option("--fine-steps", type=click.IntRange(1))
-@click.option("--cases", type=FOLDER, help="Train the fine network on these cases instead (docs/protocol.md).")
+@click.option("--cases", type=FOLDER, help="Train the fine network on these cases instead (docs/evidence/protocol.md).")
 @click.option("--protocol", type=click.Choice(["zhao2020"]), help="With --cases: cross-validation and held-out test.")
 @click.option("--start", type=FOLDER, help="With --cases: model to start from; default: the one shipped.")
 @click.option("--fine-tune", is_flag=True, help="With --cases: begin with its weights, not only its locator.")

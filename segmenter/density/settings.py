@@ -1,7 +1,7 @@
 """The settings of a site's calibration: its phantoms with their certificates, and certificates of its scanners.
 
-One TOML file, read once into frozen records. A sample is shipped in `segmenter/data/phantoms`; `docs/calibration.md`
-explains every key. For investigational use.
+One TOML file, read once into frozen records. A sample is shipped in `segmenter/data/phantoms`;
+`docs/reference/calibration.md` explains every key. For investigational use.
 """
 
 import hashlib

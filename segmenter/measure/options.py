@@ -14,7 +14,7 @@ class TotalRule(StrEnum):
 
 @dataclass(frozen=True)
 class MeasureOptions:
-    """Settings of the measurements; docs/measurements.md says what each region is and where the values come from.
+    """Settings of the measurements; docs/reference/measurements.md defines each region and gives the sources.
 
     cortical_peel_mm: what lies so near to the surface is cortical. cortical_depth_mm: down to here it is, too, where it
     is dense: cortical_threshold_mg_cm3 if calibrated, else cortical_threshold_hu. below_trochanter_mm, total_length_mm:

@@ -1,6 +1,6 @@
 """Femur masks -> one DICOM Segmentation on the source's own grid, written so that every viewer shows it.
 
-docs/seg.md lists what it holds and why. segmenter.objects.seg_check checks it before it is kept.
+docs/reference/seg.md lists what it holds and why. segmenter.objects.seg_check checks it before it is kept.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""What viewers ask of a segmentation, as rules that are checked before one is kept; docs/seg.md explains them.
+"""What viewers require of a segmentation, as rules checked before one is kept (docs/reference/seg.md).
 
 Each comes from the reading side of a viewer, or from somebody whose display failed for want of it.
 """

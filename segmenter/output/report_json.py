@@ -1,6 +1,6 @@
 """What one run found and made, as records and as `report.json`.
 
-The attribute docstrings are the descriptions of the published JSON schema (docs/report.schema.json).
+The attribute docstrings are the descriptions of the published JSON schema (docs/reference/report.schema.json).
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""The training loop of one stage (docs/model-card.md has the settings of the shipped weights)."""
+"""The training loop of one stage (docs/evidence/model-card.md has the settings of the shipped weights)."""
 
 import json
 import math

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-DOCS = Path(__file__).parents[2] / "docs"
+DOCS = Path(__file__).parents[2] / "docs/reference"
 COMMANDS = (
     "phantom --out patient --seed 1 --size 256",
     "segment patient/dicom --out out --calibration patient/calibration.toml",

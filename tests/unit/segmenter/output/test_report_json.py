@@ -13,7 +13,7 @@ from segmenter.density.calibration import UNCALIBRATED, Material
 from segmenter.measure.records import Measurements
 from segmenter.output.report_json import describe_calibration, describe_measurements, json_schema
 
-DOCS = Path(__file__).parents[4] / "docs"
+DOCS = Path(__file__).parents[4] / "docs/reference"
 UNITS = ("_ml", "_mm", "_mm2", "_hu", "_g", "_mg_cm3", "_deg", "_percent", "_hu_per_mg_cm3")
 
 
@@ -33,7 +33,7 @@ def faults(schema, report):
 
 def test_the_published_schema_is_that_of_the_records(schema):
     Draft202012Validator.check_schema(schema)
-    assert schema == json_schema(), "write it anew with the command of docs/report.md"
+    assert schema == json_schema(), "write it anew with the command of docs/reference/report.md"
 
 
 def test_every_key_is_described_and_every_number_has_a_unit(schema):

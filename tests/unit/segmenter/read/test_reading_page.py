@@ -6,7 +6,7 @@ import pytest
 
 from segmenter.errors import Reason
 
-PAGE = (Path(__file__).parents[4] / "docs" / "reading.md").read_text()
+PAGE = (Path(__file__).parents[4] / "docs" / "reference" / "reading.md").read_text()
 READ = Path(__file__).parents[4] / "segmenter" / "read"
 SOURCES = ("folder", "series", "slices", "stacking", "acquisitions", "pixel_format", "hounsfield")
 
