@@ -21,6 +21,7 @@ from segmenter.objects.common import ResultIdentity, source_time
 from segmenter.output.outputs import Run, Wanted, Written, check_segmentations, write_reports, write_segmentations
 from segmenter.output.report_json import (
     NOTHING_FOUND,
+    REPORT,
     SCHEMA_VERSION,
     ModelReport,
     Report,
@@ -118,9 +119,8 @@ def segment(request: SegmentRequest, on_stage: OnStage = lambda stage: None, met
     findings = Findings(measured, calibration, warnings)
     written = write_reports(run, findings, segs, request.wanted, request.out)
     clock.stop()
-    target = request.out / "report.json"
-    report = _report(run, findings, written, clock.timings, target)
-    target.write_text(report.to_json())
+    report = _report(run, findings, written, clock.timings)
+    (request.out / REPORT).write_text(report.to_json())
     return report
 
 
@@ -132,7 +132,7 @@ def _shortened(femurs: list[Femur], series: Series, length_mm: float) -> tuple[l
     return [femur for femur, _ in cut], [warning for _, warning in cut if warning]
 
 
-def _report(run: Run, findings: Findings, written: Written, timings: Mapping[str, float], target: Path) -> Report:
+def _report(run: Run, findings: Findings, written: Written, timings: Mapping[str, float]) -> Report:
     femurs, asymmetry = describe_measurements(findings.measurements)
     model = ModelReport(run.identity.model_name, run.identity.model_version, run.identity.model_digest)
     return Report(
@@ -141,7 +141,7 @@ def _report(run: Run, findings: Findings, written: Written, timings: Mapping[str
         femurs=femurs,
         asymmetry=asymmetry,
         calibration=describe_calibration(findings.calibration),
-        outputs=tuple(str(path) for path in (*written.objects, *written.others, target)),
+        outputs=(*(path.name for path in (*written.objects, *written.others)), REPORT),
         objects=describe_objects(written.objects),
         timings=timings,
         model=model,

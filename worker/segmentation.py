@@ -87,7 +87,7 @@ class VNetSegmenter:
             files, out, created, distal_mm=self.distal_mm, calibration=self._calibration, wanted=wanted
         )
         report = segment(request, on_stage, _method(model or self.model, self.device))
-        return Produced(tuple(map(Path, report.outputs)), json.loads(report.to_json()))
+        return Produced(tuple(out / name for name in report.outputs), json.loads(report.to_json()))
 
 
 @lru_cache(maxsize=MODELS_KEPT)

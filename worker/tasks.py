@@ -111,8 +111,8 @@ class SegmentTask(LedgerTask):
             files, folder.unfinished, job.created, heartbeat.stage, job.model, labelmap=labelmap
         )
         heartbeat.stage("keep")
-        report = folder.relocate(produced.report, produced.files)
-        if not self.ledger.finish_job(job.id, worker, folder.keep(produced.files), report, wishes):
+        results = folder.keep(produced.files)
+        if not self.ledger.finish_job(job.id, worker, results, produced.report, wishes):
             raise ClaimLostError
         log.info("job %s: %d files made", job.id, len(produced.files))
 

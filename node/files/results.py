@@ -1,12 +1,10 @@
 """The files of a job: made in an unfinished folder, made durable, and shown under their final name by one rename."""
 
 import hashlib
-import json
 import os
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import pydicom
 from pydicom.errors import InvalidDicomError
@@ -43,17 +41,6 @@ class ResultFolder:
         self.unfinished.rename(self.final)
         _sync(self.final.parent)
         return records
-
-    def relocate(self, report: dict[str, Any], files: Iterable[Path]) -> dict[str, Any]:
-        """Return the report with the final paths instead of the unfinished ones, and write it so into JSON files."""
-        for path in files:
-            if path.suffix == ".json":
-                path.write_text(self._relocated(path.read_text()))
-        moved: dict[str, Any] = json.loads(self._relocated(json.dumps(report)))
-        return moved
-
-    def _relocated(self, text: str) -> str:
-        return text.replace(json.dumps(str(self.unfinished))[1:-1], json.dumps(str(self.final))[1:-1])
 
     def _record(self, path: Path) -> Result:
         with path.open("rb") as file:

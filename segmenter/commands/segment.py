@@ -43,10 +43,10 @@ def segment(dicom_dir: Path, *, as_json: bool, labelmap: bool, mesh: bool, **giv
             report = run(request, on_stage)
     except (SegmenterError, OSError) as error:
         raise click.ClickException(str(error)) from error
-    click.echo(report.to_json() if as_json else _summary(report), nl=not as_json)
+    click.echo(report.to_json() if as_json else _summary(report, request.out), nl=not as_json)
 
 
-def _summary(report: Report) -> str:
+def _summary(report: Report, out: Path) -> str:
     lines = [f"{report.finding}: the report says so"] if report.finding else []
     for femur in report.femurs:
         state = "complete" if femur.complete else f"incomplete ({', '.join(femur.incomplete_reasons)})"
@@ -54,4 +54,4 @@ def _summary(report: Report) -> str:
         lines.append(f"{femur.side} femur: {femur.volume_ml:.1f} ml, mean {femur.mean_hu:.0f} HU{density}, {state}")
     lines += [f"warning: {femur.side} femur: {warning}" for femur in report.femurs for warning in femur.warnings]
     lines += [f"warning: {warning}" for warning in (*report.calibration.warnings, *report.warnings)]
-    return "\n".join([*lines, *report.outputs])
+    return "\n".join([*lines, *(str(out / name) for name in report.outputs)])

@@ -19,6 +19,7 @@ from segmenter.read.series import Series
 
 Kind = TypeVar("Kind", "PlaneReport", "NeckReport", "LandmarksReport")
 SCHEMA_VERSION = "1"
+REPORT = "report.json"
 NOTHING_FOUND = "there is no proximal femur in the scan"
 
 
@@ -229,7 +230,7 @@ class ObjectReport(Described):
     """One DICOM object written."""
 
     path: str
-    """Its file."""
+    """Name of its file, in the folder of the report."""
     sop_class_uid: str
     """SOP Class UID."""
     sop_instance_uid: str
@@ -255,7 +256,7 @@ class Report(Described):
     calibration: CalibrationReport
     """How densities were made, or that there are none."""
     outputs: tuple[str, ...]
-    """All files written."""
+    """Names of all files written, this one among them; all lie in the folder of the report."""
     objects: tuple[ObjectReport, ...]
     """The DICOM objects among them."""
     timings: Mapping[str, float]
@@ -369,7 +370,7 @@ def describe_objects(paths: Sequence[Path]) -> tuple[ObjectReport, ...]:
     heads = [(path, dcmread(path, stop_before_pixels=True)) for path in paths]
     return tuple(
         ObjectReport(
-            path=str(path),
+            path=path.name,
             sop_class_uid=str(head.SOPClassUID),
             sop_instance_uid=str(head.SOPInstanceUID),
             series_uid=str(head.SeriesInstanceUID),

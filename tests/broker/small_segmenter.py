@@ -42,8 +42,8 @@ class SmallSegmenter:
         target = out / "seg.dcm"
         write_object(source, created, target)
         report = out / "report.json"
-        report.write_text(f'{{"outputs": ["{target}"]}}')
-        return Produced((target, report), {"outputs": [str(target)], "timings": {"segment": 0.1}})
+        report.write_text(f'{{"outputs": ["{target.name}"]}}')
+        return Produced((target, report), {"outputs": [target.name], "timings": {"segment": 0.1}})
 
     def _obey(self, order: str) -> None:
         match order:

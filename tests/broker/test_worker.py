@@ -45,7 +45,7 @@ def test_job_is_run_and_its_files_are_kept_with_their_digests(site, poll):
     seg, report = job.results
     assert seg.sop_uid
     assert not report.sop_uid
-    assert report.path.read_text() == f'{{"outputs": ["{seg.path}"]}}'
+    assert report.path.read_text() == f'{{"outputs": ["{seg.path.name}"]}}'
     assert [path.name for path in (site.settings.data / "results").iterdir()] == [job_id]
 
 

@@ -11,8 +11,8 @@ from bench.density.report import agreement, cases_table, draw, table
 from bench.density.rows import Row
 from bench.density.truth import COUNT, group, measure, options
 from click.testing import CliRunner
-from segmenter.commands.phantom import phantom
 
+from segmenter.commands.phantom import phantom
 from segmenter.density.calibration import Material
 from segmenter.density.settings import read_density_settings
 from segmenter.synth.series import PhantomOptions

@@ -37,8 +37,8 @@ class StandIn(SmallSegmenter):
         made.ReferencedSeriesSequence = [_references(source, [sop for sop, _ in slices])]
         made.save_as(target, enforce_file_format=True)
         report = out / "report.json"
-        report.write_text(f'{{"outputs": ["{target}"]}}')
-        return Produced((target, report), {"outputs": [str(target)], "timings": {"segment": 0.1}})
+        report.write_text(f'{{"outputs": ["{target.name}"]}}')
+        return Produced((target, report), {"outputs": [target.name], "timings": {"segment": 0.1}})
 
 
 def _references(source: Dataset, sop_uids: Iterable[str]) -> Dataset:
