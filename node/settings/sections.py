@@ -19,20 +19,26 @@ SHORTEST_FEMUR_MM = 80.0  # from the top of the head: a large femur's trochanter
 
 
 class Node(Section):
-    """Who we are and where we listen (port 0: a free one is chosen and printed).
-
-    database_url: empty = an SQLite file under `data`. storage_url: empty = files under `data`.
-    """
+    """Who the node is, where it listens and where it keeps its data."""
 
     ae_title: AETitle = "QCTNODE"
+    """AE title of the node: what senders call, and what the node calls itself when it sends."""
     dicom_host: str = "127.0.0.1"
+    """Address on which DICOM associations are accepted; `0.0.0.0` for all addresses of the machine."""
     dicom_port: ListenPort = 11112
+    """Port for DICOM; 0 chooses a free one, which `up` prints."""
     http_host: str = "127.0.0.1"
+    """Address of the web page. The page has no sign-in: open it to a protected network only."""
     http_port: ListenPort = 8080
+    """Port of the web page; 0 chooses a free one, which `up` prints."""
     data: Path = Path("qct-data")
+    """Folder for received objects, results, the ledger and logs. A relative path starts at the settings file."""
     database_url: Annotated[str, Field(pattern=r"^(|(sqlite|postgresql)[a-z0-9+]*://.*)$")] = ""
+    """SQLAlchemy URL of the ledger; empty: an SQLite file under `data`."""
     broker_url: Annotated[str, Field(pattern=r"^(embedded|[a-z+]+://.*)$")] = "embedded"
+    """Celery broker: `embedded` (files under `data`, one machine), or `redis://...` for several machines."""
     storage_url: str = ""
+    """Must be empty: objects are kept under `data`."""
 
     @field_validator("storage_url")
     @classmethod
@@ -43,24 +49,40 @@ class Node(Section):
 
 
 class Intake(Section):
-    """What we take, and when a series counts as having arrived."""
+    """What the node accepts, and when a series counts as complete."""
 
     quiet_seconds: PositiveFloat = 10
-    give_up_seconds: PositiveFloat = 600  # a series that is not whole by then is held
+    """A series counts as quiet when no slice has come for this long."""
+    give_up_seconds: PositiveFloat = 600
+    """A series that is not complete this long after its first slice is held. At least `quiet_seconds`."""
     expect: tuple[Literal["series-count", "images-in-acquisition"], ...] = ("series-count", "images-in-acquisition")
-    expect_peer: str = ""  # name of the peer that is asked by C-FIND how many images a series has
+    """Announced numbers of images that are believed: Number of Series Related Instances, Images in Acquisition."""
+    expect_peer: str = ""
+    """Name of the peer that is asked by C-FIND how many images a series has; empty: none is asked."""
     series_per_study: Literal["best", "all"] = "best"
-    accept_unknown_peers: bool | None = None  # unset: everybody as long as no peers are configured
-    warn_free_mb: NonNegativeInt = 5000  # below it the node warns
-    min_free_mb: NonNegativeInt = 500  # below it C-STORE is answered "out of resources"
+    """Segment the best series of a study, or every one that a route accepts."""
+    accept_unknown_peers: bool | None = None
+    """Accept senders that are not among the peers. Not set: only while no peers are configured."""
+    warn_free_mb: NonNegativeInt = 5000
+    """The node warns when less than this is free under `data`, in 10^6 bytes; 0: never."""
+    min_free_mb: NonNegativeInt = 500
+    """Below this C-STORE is answered 0xA700 (out of resources), in 10^6 bytes; 0: never."""
     warn_free_inodes: NonNegativeInt = 100_000
+    """The node warns when fewer inodes are free; 0: never."""
     min_free_inodes: NonNegativeInt = 10_000
-    receivers: Annotated[int, Field(ge=0, le=64)] = 0  # processes that share the port; 0 = one per core, at most 4
+    """With fewer free inodes C-STORE is answered 0xA700; 0: never."""
+    receivers: Annotated[int, Field(ge=0, le=64)] = 0
+    """Receiver processes that share the DICOM port; 0: one per core, at most 4."""
     maximum_associations: Annotated[int, Field(ge=1, le=1000)] = 64
+    """Associations at one time, of all senders together; further ones are rejected for the time being."""
     maximum_pdu_size: Annotated[int, Field(ge=16384, le=4_194_304)] = 262_144
+    """Longest PDU the node accepts, in bytes; senders are told."""
     maximum_object_mb: PositiveInt = 4000
-    network_timeout_seconds: PositiveFloat = 60  # of silence within an association
-    association_seconds: PositiveFloat = 14_400  # an association may last so long in all
+    """Largest object the node accepts, in 10^6 bytes."""
+    network_timeout_seconds: PositiveFloat = 60
+    """An association is aborted after this long without a byte from the sender."""
+    association_seconds: PositiveFloat = 14_400
+    """An association is aborted when it has lasted this long in all."""
 
     @model_validator(mode="after")
     def _in_order(self) -> "Intake":
@@ -70,14 +92,20 @@ class Intake(Section):
 
 
 class Jobs(Section):
-    """How a worker holds a job and when it is taken for dead."""
+    """How long a worker may hold a job, and how often a job is tried."""
 
     max_attempts: PositiveInt = 3
+    """Attempts to segment a series whose worker dies; after that the job is failed."""
     lease_seconds: PositiveFloat = 30
+    """A worker that has not reported for this long counts as dead. At least twice `heartbeat_seconds`."""
     heartbeat_seconds: PositiveFloat = 5
-    redispatch_seconds: PositiveFloat = 15  # a queued job nobody claimed is announced again
-    soft_time_limit: PositiveFloat = 840  # seconds a segmentation may take before it is asked to stop
-    hard_time_limit: PositiveFloat = 900  # and before its process is killed
+    """How often workers and the other processes report."""
+    redispatch_seconds: PositiveFloat = 15
+    """A queued job that no worker has claimed for this long is announced again."""
+    soft_time_limit: PositiveFloat = 840
+    """Seconds until a segmentation is asked to stop. Below `hard_time_limit`."""
+    hard_time_limit: PositiveFloat = 900
+    """Seconds until the process of a segmentation is killed."""
 
     @model_validator(mode="after")
     def _in_order(self) -> "Jobs":
@@ -89,32 +117,38 @@ class Jobs(Section):
 
 
 class Delivery(Section):
-    """How results are sent; the last backoff repeats until `max_attempts` (about three days by default)."""
+    """How results are sent to peers."""
 
     backoff_seconds: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] = (5, 15, 60, 300, 900)
+    """Pauses between attempts; the last one repeats until `max_attempts`."""
     max_attempts: PositiveInt = 300
+    """Attempts to send one result to one peer (about three days with the default pauses)."""
     timeout_seconds: PositiveFloat = 30
+    """How long the node waits for a peer: to connect, to negotiate, and for each answer."""
     lease_seconds: PositiveFloat = 120
+    """A delivery whose worker has not reported for this long may be taken by another worker."""
 
 
 class Retention(Section):
-    """When the files of a study may go; 0 = never. What is pending, held or failed always stays."""
+    """When the files of a study are removed. What is pending, held or failed always stays."""
 
-    delivered_days: NonNegativeFloat = 30  # after every destination has every result
+    delivered_days: NonNegativeFloat = 30
+    """Days after the last destination received the last result; 0: never."""
     declined_days: NonNegativeFloat = 0
+    """Days after a series was declined; 0: never."""
 
 
 class Segmenter(Section):
-    """The model and where it runs; an empty model means the weights shipped with the package.
-
-    distal_mm: length kept of each femur from the top of its head along the shaft; 0 follows the scan.
-    calibration: file of calibration phantoms and certificates that turns HU into density; empty = HU only.
-    """
+    """The model, where it runs, and the calibration."""
 
     model: str = ""
+    """Folder of weights; empty: those shipped with the package. A relative path starts at the settings file."""
     device: str = "auto"
+    """`auto` (a GPU if there is one), `cpu` or `cuda`."""
     calibration: str = ""
+    """File of calibration phantoms and certificates (docs/reference/calibration.md); empty: HU only, no densities."""
     distal_mm: NonNegativeFloat = 0
+    """Length kept of each femur from the top of its head along the shaft, in mm; 0: as far as the scan shows it."""
 
     @field_validator("distal_mm")
     @classmethod

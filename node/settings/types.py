@@ -27,6 +27,6 @@ Patterns = tuple[str, ...]
 
 
 class Section(BaseModel):
-    """A part of the settings: frozen, and no key it does not know."""
+    """A part of the settings: frozen, without unknown keys; attribute docstrings become docs/reference/settings.md."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
