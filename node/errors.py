@@ -3,7 +3,7 @@
 from enum import IntEnum
 
 
-class Answer(IntEnum):
+class StoreStatus(IntEnum):
     """The C-STORE statuses this node answers with (PS3.4 B.2.3, table B.2-1)."""
 
     SUCCESS = 0x0000
@@ -20,7 +20,7 @@ class NodeError(Exception):
     retry: trying the same again later can succeed. status: the C-STORE status to answer with, if any.
     """
 
-    def __init__(self, message: str, *, retry: bool = False, status: Answer | None = None) -> None:
+    def __init__(self, message: str, *, retry: bool = False, status: StoreStatus | None = None) -> None:
         super().__init__(message)
         self.retry = retry
         self.status = status
@@ -56,7 +56,7 @@ class InboxError(NodeError):
 class ObjectError(NodeError):
     """An arriving object breaks a rule of DICOM, so it is not taken; `code` goes into the ledger."""
 
-    def __init__(self, code: str, message: str, status: Answer) -> None:
+    def __init__(self, code: str, message: str, status: StoreStatus) -> None:
         super().__init__(message, status=status)
         self.code = code
 

@@ -21,7 +21,7 @@ from celery import Celery, signals
 from node.dispatch.celery_app import DELIVERY_THREADS, SEGMENT_QUEUE, make_app
 from node.ledger import Ledger
 from node.logs import configure_logging
-from node.run.process_heartbeat import Presence
+from node.run.process_heartbeat import ProcessHeartbeat
 from node.settings.settings import Settings
 from segmenter.errors import SegmenterError
 from worker.heartbeat import INTERRUPT
@@ -72,10 +72,10 @@ def run_worker(app: WorkerApp, queue: str) -> int:
         quiet=True,
     )
     ledger = Ledger.of(app.settings)
-    presence = Presence(ledger, f"worker-{queue}", app.settings.jobs.heartbeat_seconds)
+    heartbeat = ProcessHeartbeat(ledger, f"worker-{queue}", app.settings.jobs.heartbeat_seconds)
 
     def ready(**_: Any) -> None:
-        presence.start()
+        heartbeat.start()
 
     def stopping(**_: Any) -> None:
         # A worker asked to stop while it still starts has no pool.
@@ -86,7 +86,7 @@ def run_worker(app: WorkerApp, queue: str) -> int:
     signals.worker_ready.connect(ready)
     signals.worker_shutting_down.connect(stopping)
     worker.start()
-    presence.stop()
+    heartbeat.stop()
     return int(worker.exitcode or 0)
 
 

@@ -14,7 +14,7 @@ import click
 
 from node.commands import absent_ledger, as_json, opened_ledger, print_json, settings_of
 from node.errors import NodeError
-from node.files.disk_space import Level, Pressure, look, pressure
+from node.files.disk_space import DiskSpaceStatus, Level, assess_disk_space, free_space
 from node.ledger import Ledger
 from node.run.health import assess
 from node.settings.routing import Peer
@@ -46,7 +46,7 @@ def status(ctx: click.Context, as_json: bool) -> None:
     settings = settings_of(ctx)
     with opened_ledger(settings) as ledger:
         allowed = max(FRESH_SECONDS, 3 * settings.jobs.heartbeat_seconds)
-        disk = pressure(look(settings.data), settings.intake)
+        disk = assess_disk_space(free_space(settings.data), settings.intake)
         health = assess(ledger.processes(), ledger.now(), timedelta(seconds=allowed), disk)
         counts = ledger.counts()
     if as_json:
@@ -91,7 +91,7 @@ def _findings(ctx: click.Context) -> Iterator[Finding]:
     yield from _models(settings)
     if settings.segmenter.calibration:
         yield _calibration(Path(settings.segmenter.calibration))
-    yield _disk(pressure(look(settings.data), settings.intake), settings)
+    yield _disk(assess_disk_space(free_space(settings.data), settings.intake), settings)
     yield _gpu()
 
 
@@ -144,7 +144,7 @@ def _calibration(file: Path) -> Finding:
     return Finding("calibration", ok=True, detail=str(file))
 
 
-def _disk(found: Pressure, settings: Settings) -> Finding:
+def _disk(found: DiskSpaceStatus, settings: Settings) -> Finding:
     return Finding("disk", not found.full, f"{found.sentence} (for {settings.data})", found.level is Level.WARNING)
 
 

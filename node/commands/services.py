@@ -12,7 +12,7 @@ import click
 
 from node.ledger import Ledger
 from node.logs import configure_logging
-from node.run.process_heartbeat import Presence
+from node.run.process_heartbeat import ProcessHeartbeat
 from node.run.processes import die_with_parent, keep_private, reserve_port
 from node.settings.settings import Settings, load_settings
 
@@ -53,10 +53,10 @@ def serve(ctx: click.Context) -> None:
 def receive(ctx: click.Context, listener: int, slots: int) -> None:
     """Receive as one of the processes that `serve` starts."""
     with _part(ctx, "scp") as (settings, ledger, stop):
-        from node.scp.association_slots import Slots
+        from node.scp.association_slots import AssociationSlots
         from node.scp.listener import run
 
-        places = Slots(settings.intake.maximum_associations, slots)
+        places = AssociationSlots(settings.intake.maximum_associations, slots)
         run(settings, ledger, stop, socket.socket(fileno=listener), places)
 
 
@@ -104,5 +104,5 @@ def _part(ctx: click.Context, kind: str) -> Iterator[tuple[Settings, Ledger, thr
     stop = threading.Event()
     for number in STOP_SIGNALS:
         signal.signal(number, lambda *_: stop.set())
-    with closing(Ledger.of(settings)) as ledger, Presence(ledger, kind, settings.jobs.heartbeat_seconds):
+    with closing(Ledger.of(settings)) as ledger, ProcessHeartbeat(ledger, kind, settings.jobs.heartbeat_seconds):
         yield settings, ledger, stop

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from node.commands import settings_of
 from node.errors import NodeError
 from node.scu.requestor import echo as verify
-from node.scu.storage import OnEach, Sent, send_files
+from node.scu.storage import OnEach, SendOutcome, send_files
 from node.settings.routing import Peer
 from node.settings.settings import Settings
 
@@ -94,7 +94,7 @@ def _progress(total: int) -> Iterator[OnEach]:
         return
     done = 0
 
-    def plain(_sent: Sent) -> None:
+    def plain(_sent: SendOutcome) -> None:
         nonlocal done
         done += 1
         if done == total or done % max(total // 10, 1) == 0:

@@ -7,7 +7,7 @@ import struct
 from dataclasses import dataclass
 
 from node.dicom.pdu import ProtocolError
-from node.errors import Answer
+from node.errors import StoreStatus
 
 C_STORE_RQ, C_STORE_RSP, C_ECHO_RQ, C_ECHO_RSP, C_CANCEL_RQ = 0x0001, 0x8001, 0x0030, 0x8030, 0x0FFF
 NO_DATA_SET = 0x0101
@@ -52,7 +52,7 @@ def decode(command: bytes) -> Request:
     )
 
 
-def response(request: Request, status: Answer, comment: str = "") -> bytes:
+def response(request: Request, status: StoreStatus, comment: str = "") -> bytes:
     """Encode the response to a C-STORE or C-ECHO request (PS3.7 9.3.1.2, 9.3.5.2)."""
     elements = [
         (AFFECTED_CLASS, _even(request.sop_class_uid.encode("ascii", "replace"), b"\0")),

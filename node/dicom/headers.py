@@ -26,7 +26,7 @@ from pydicom.uid import (
 
 from node.dicom.elements import PIXEL_DATA, UNDEFINED_LENGTH, Buffer, OddError, fragments_end, walk
 from node.dicom.uids import CT_CLASSES, require_uid
-from node.errors import Answer, ObjectError
+from node.errors import ObjectError, StoreStatus
 from node.records.instances import Header
 from node.records.states import Reason
 
@@ -283,7 +283,7 @@ def _require_what_was_said(header: Header, sop_class_uid: str, sop_uid: str) -> 
     ):
         if said != found:
             sentence = f"its {what} differs between the C-STORE command and the data set"
-            raise ObjectError(Reason.UID_MISMATCH, sentence, Answer.MISMATCH)
+            raise ObjectError(Reason.UID_MISMATCH, sentence, StoreStatus.MISMATCH)
 
 
 def _require_whole_pixels(data: Buffer, at: int, size: int, syntax: str) -> None:
@@ -306,4 +306,4 @@ def _require_whole_pixels(data: Buffer, at: int, size: int, syntax: str) -> None
 
 
 def _broken(what: str) -> ObjectError:
-    return ObjectError(Reason.BROKEN_OBJECT, f"the object is broken: {what}", Answer.CANNOT_UNDERSTAND)
+    return ObjectError(Reason.BROKEN_OBJECT, f"the object is broken: {what}", StoreStatus.CANNOT_UNDERSTAND)

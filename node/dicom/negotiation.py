@@ -45,7 +45,7 @@ ACCEPTED, ABSTRACT_SYNTAX_UNKNOWN, TRANSFER_SYNTAX_UNKNOWN = 0, 3, 4  # PS3.8 ta
 
 
 @dataclass(frozen=True)
-class Call:
+class AssociationRequest:
     """An association request. contexts: those proposed; largest: bytes of a PDU the caller takes, 0 = any."""
 
     protocol_version: int
@@ -56,7 +56,7 @@ class Call:
     largest: int
 
 
-def decode_call(body: bytes) -> Call:
+def decode_association_request(body: bytes) -> AssociationRequest:
     """Decode the body of an A-ASSOCIATE-RQ PDU. Raises ProtocolError."""
     try:
         pdu = A_ASSOCIATE_RQ()
@@ -65,7 +65,7 @@ def decode_call(body: bytes) -> Call:
         contexts = tuple(asked.presentation_context_definition_list)
         if any(context.abstract_syntax is None for context in contexts):
             raise ValueError("a context without its abstract syntax")
-        return Call(
+        return AssociationRequest(
             protocol_version=pdu.protocol_version,
             application_context=str(asked.application_context_name),
             called_ae=_printable(str(asked.called_ae_title)),
@@ -83,10 +83,10 @@ def _printable(title: str) -> str:
     return "".join(c for c in title if c.isprintable()).strip()
 
 
-def negotiate(call: Call) -> dict[int, PresentationContext]:
+def negotiate(request: AssociationRequest) -> dict[int, PresentationContext]:
     """Answer each proposed context by its id (PS3.8 9.3.3.2): the first of the caller's transfer syntaxes we take."""
     answers = {}
-    for asked in call.contexts:
+    for asked in request.contexts:
         answer = PresentationContext()
         answer.context_id, answer.abstract_syntax = asked.context_id, asked.abstract_syntax
         # What is rejected names a transfer syntax, too, which means nothing (PS3.8 9.3.3.2).
@@ -107,7 +107,7 @@ def _takes(abstract: str, syntax: str) -> bool:
     return syntax in (UNCOMPRESSED if abstract == VERIFICATION else TRANSFER_SYNTAXES)
 
 
-def encode_acceptance(call: Call, answers: Mapping[int, PresentationContext], largest: int) -> bytes:
+def encode_acceptance(request: AssociationRequest, answers: Mapping[int, PresentationContext], largest: int) -> bytes:
     """Return the A-ASSOCIATE-AC PDU; largest: bytes of a PDU that we take."""
     length, class_uid = MaximumLengthNotification(), ImplementationClassUIDNotification()
     length.maximum_length_received = largest
@@ -116,7 +116,7 @@ def encode_acceptance(call: Call, answers: Mapping[int, PresentationContext], la
     version.implementation_version_name = PYNETDICOM_IMPLEMENTATION_VERSION
     said = A_ASSOCIATE()
     said.application_context_name = APPLICATION_CONTEXT
-    said.called_ae_title, said.calling_ae_title = call.called_ae, call.calling_ae
+    said.called_ae_title, said.calling_ae_title = request.called_ae, request.calling_ae
     said.result = 0
     said.presentation_context_definition_results_list = list(answers.values())
     said.user_information = [length, class_uid, version]

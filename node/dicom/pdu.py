@@ -41,19 +41,19 @@ class Fragment(NamedTuple):
     data: memoryview
 
 
-class Wire:
+class PduStream:
     """A connection as PDUs. largest: bytes of a PDU's body beyond which the peer is cut off, whatever it says.
 
-    A PDU that has begun must end within `patience` seconds; so long may also be the silence before it.
+    A PDU that has begun must end within `timeout` seconds; so long may also be the silence before it.
     """
 
-    def __init__(self, connection: socket.socket, largest: int, patience: float) -> None:
+    def __init__(self, connection: socket.socket, largest: int, timeout: float) -> None:
         self._connection = connection
         self._largest = largest
         self._buffer = memoryview(bytearray(HEADER.size + largest + AHEAD))
         self._begin = self._end = 0  # what has come and is not yet read lies in between
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.set_patience(patience)
+        self.set_timeout(timeout)
 
     def allow(self, largest: int) -> None:
         """Set the largest PDU's body; what has come already stays."""
@@ -63,9 +63,9 @@ class Wire:
         self._buffer[: len(came)] = came
         self._begin, self._end = 0, len(came)
 
-    def set_patience(self, seconds: float) -> None:
+    def set_timeout(self, seconds: float) -> None:
         """Set how long to wait for the peer."""
-        self._patience = seconds
+        self._timeout = seconds
         whole, part = divmod(max(round(seconds * 1e6), 1), 1_000_000)  # zero would be for ever
         timeout = struct.pack("@ll", whole, part)
         self._connection.setblocking(True)
@@ -100,7 +100,7 @@ class Wire:
         left = self._end - self._begin
         if left >= wanted:
             return
-        deadline = time.monotonic() + self._patience
+        deadline = time.monotonic() + self._timeout
         if left == 0 or self._begin + wanted > len(self._buffer):
             self._buffer[:left] = bytes(self._buffer[self._begin : self._end])
             self._begin, self._end = 0, left
@@ -109,7 +109,7 @@ class Wire:
             count = self._receive(room[:missing] if flag else room, flag)
             self._end += count
             if count < missing and time.monotonic() > deadline:
-                raise ConnectionEndedError(f"it took longer than {self._patience:g} s for one PDU")
+                raise ConnectionEndedError(f"it took longer than {self._timeout:g} s for one PDU")
 
     def _receive(self, view: memoryview, flag: int) -> int:
         try:
@@ -118,7 +118,7 @@ class Wire:
             self._connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
             count = self._connection.recv_into(view, len(view), flag)
         except BlockingIOError as error:
-            raise ConnectionEndedError(f"it was silent for {self._patience:g} s") from error
+            raise ConnectionEndedError(f"it was silent for {self._timeout:g} s") from error
         except OSError as error:
             raise ConnectionEndedError(f"the connection broke ({error.strerror or error})") from error
         if count == 0:

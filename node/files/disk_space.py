@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from node.errors import Answer, InboxError
+from node.errors import InboxError, StoreStatus
 from node.settings.sections import Intake
 from node.settings.settings import Settings
 
@@ -22,7 +22,7 @@ class Level(StrEnum):
 
 
 @dataclass(frozen=True)
-class Space:
+class FreeSpace:
     """What is free for us: megabytes (10^6 bytes), and inodes (None: the file system has no limit of them)."""
 
     free_mb: int
@@ -30,7 +30,7 @@ class Space:
 
 
 @dataclass(frozen=True)
-class Pressure:
+class DiskSpaceStatus:
     """How pressing the lack of room is, and one sentence that names the mark and what to do."""
 
     level: Level
@@ -42,16 +42,16 @@ class Pressure:
         return self.level is Level.FULL
 
 
-def look(path: Path) -> Space:
+def free_space(path: Path) -> FreeSpace:
     """Return the room on the disk of `path`, or of the nearest folder above it that exists. Raises OSError."""
     there = next(folder for folder in (path, *path.parents) if folder.exists())
     found = os.statvfs(there)
     # f_bavail, f_favail: what is left without the share that is reserved for root. Some file systems (btrfs, FAT) make
     # inodes as they need them and report none at all.
-    return Space(found.f_bavail * found.f_frsize // MB, found.f_favail if found.f_files else None)
+    return FreeSpace(found.f_bavail * found.f_frsize // MB, found.f_favail if found.f_files else None)
 
 
-def pressure(space: Space, intake: Intake) -> Pressure:
+def assess_disk_space(space: FreeSpace, intake: Intake) -> DiskSpaceStatus:
     """Hold the room against the marks of `[intake]`; a mark of 0 is never passed."""
     kinds = (
         ("MB", space.free_mb, intake.min_free_mb, intake.warn_free_mb, "free_mb"),
@@ -59,38 +59,38 @@ def pressure(space: Space, intake: Intake) -> Pressure:
     )
     for unit, free, floor, _, key in kinds:
         if free is not None and free < floor:
-            return Pressure(
+            return DiskSpaceStatus(
                 Level.FULL,
                 f"only {free} {unit} are free on the disk, below min_{key} = {floor}: "
                 "nothing is received until there is room; delete something, or let [retention] do it sooner",
             )
     for unit, free, _, mark, key in kinds:
         if free is not None and free < mark:
-            return Pressure(
+            return DiskSpaceStatus(
                 Level.WARNING,
                 f"{free} {unit} are free on the disk, below warn_{key} = {mark}: "
                 "make room soon, or let [retention] do it sooner",
             )
     inodes = "" if space.free_inodes is None else f" and {space.free_inodes} inodes"
-    return Pressure(Level.OK, f"{space.free_mb} MB{inodes} are free on the disk")
+    return DiskSpaceStatus(Level.OK, f"{space.free_mb} MB{inodes} are free on the disk")
 
 
-ROOM_SECONDS = 0.5
+RECHECK_SECONDS = 0.5
 """How long a look at the free space is believed; meanwhile a write that fails is answered all the same."""
 
 
-class Room:
+class DiskSpaceGuard:
     """Whether there is room on the disk, looked at now and then."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._looked_at = -ROOM_SECONDS
-        self._pressure = pressure(look(settings.data), settings.intake)
+        self._checked_at = -RECHECK_SECONDS
+        self._status = assess_disk_space(free_space(settings.data), settings.intake)
 
     def require(self) -> None:
         """Raise InboxError (out of resources) when the disk is nearly full, before anything is lost."""
-        if time.monotonic() - self._looked_at >= ROOM_SECONDS:
-            self._pressure = pressure(look(self._settings.data), self._settings.intake)
-            self._looked_at = time.monotonic()
-        if self._pressure.full:
-            raise InboxError(self._pressure.sentence, retry=True, status=Answer.OUT_OF_RESOURCES)
+        if time.monotonic() - self._checked_at >= RECHECK_SECONDS:
+            self._status = assess_disk_space(free_space(self._settings.data), self._settings.intake)
+            self._checked_at = time.monotonic()
+        if self._status.full:
+            raise InboxError(self._status.sentence, retry=True, status=StoreStatus.OUT_OF_RESOURCES)

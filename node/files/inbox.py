@@ -12,7 +12,7 @@ from pathlib import Path
 
 from node.dicom.elements import Buffer
 from node.dicom.uids import require_uid
-from node.errors import Answer, InboxError
+from node.errors import InboxError, StoreStatus
 
 NAME_DIGITS = 16
 OPEN_FOLDERS = 64
@@ -21,7 +21,7 @@ BEGIN_BYTES = 131_072
 
 
 @dataclass(frozen=True)
-class Kept:
+class StoredFile:
     """An object that is safely on disk."""
 
     path: Path
@@ -44,12 +44,12 @@ class Inbox:
         # The folders last used stay open, because to open one costs as much as to sync it.
         self.folder = lru_cache(OPEN_FOLDERS)(_Folder)
 
-    def draft(self, meta: bytes, syntax: str) -> "Draft":
+    def draft(self, meta: bytes, syntax: str) -> "IncomingFile":
         """Begin a file. meta: preamble, prefix and file meta information. Raises InboxError when the disk is full."""
-        return Draft(self, meta, syntax)
+        return IncomingFile(self, meta, syntax)
 
 
-class Draft:
+class IncomingFile:
     """A file that is being written; it counts for nothing until it is kept."""
 
     def __init__(self, inbox: Inbox, meta: bytes, syntax: str) -> None:
@@ -88,7 +88,7 @@ class Draft:
         with mmap.mmap(self._descriptor, 0, access=mmap.ACCESS_READ) as content:
             yield content
 
-    def keep(self, study_uid: str, series_uid: str, sop_uid: str) -> Kept:
+    def keep(self, study_uid: str, series_uid: str, sop_uid: str) -> StoredFile:
         """Bring the file to its place; when this returns, it survives a power cut.
 
         Raises ObjectError for an invalid UID, InboxError (out of resources) when the disk does not take it.
@@ -106,7 +106,7 @@ class Draft:
         except OSError as error:
             raise _not_written(error) from error
         os.close(self._descriptor)
-        return Kept(Path(self._path), digest, self.size)
+        return StoredFile(Path(self._path), digest, self.size)
 
     def _move(self, path: str, name: str) -> None:
         folder = self._inbox.folder(path)
@@ -138,7 +138,7 @@ class _Folder:
 
 def _not_written(error: OSError) -> InboxError:
     sentence = f"the object could not be written to disk: {error.strerror}"
-    return InboxError(sentence, retry=True, status=Answer.OUT_OF_RESOURCES)
+    return InboxError(sentence, retry=True, status=StoreStatus.OUT_OF_RESOURCES)
 
 
 def _write_all(descriptor: int, piece: memoryview) -> None:

@@ -19,7 +19,7 @@ from uuid import uuid4
 from pydicom.filereader import read_file_meta_info
 
 from node.dicom.headers import file_header
-from node.errors import Answer, InboxError, ObjectError
+from node.errors import InboxError, ObjectError, StoreStatus
 from node.files.durable import sync_folder
 from node.ledger import Ledger
 from node.records.instances import Arrival, Association, Ending, Outcome
@@ -215,7 +215,7 @@ def _digest(path: Path) -> tuple[str, str, int]:
         except Exception as error:
             # pydicom meets half a file with nearly any exception.
             sentence = "it has no DICOM file meta information"
-            raise ObjectError(Reason.BROKEN_OBJECT, sentence, Answer.CANNOT_UNDERSTAND) from error
+            raise ObjectError(Reason.BROKEN_OBJECT, sentence, StoreStatus.CANNOT_UNDERSTAND) from error
         sent = hashlib.sha256(syntax.encode())
         while piece := file.read(PIECE):
             sent.update(piece)

@@ -67,7 +67,7 @@ def _ended(revision: KeptRevision) -> datetime | None:
     return max(times) if times and len(times) == len(revision.sent) and reached else None
 
 
-class Remover:
+class RetentionStage:
     """Removes what has expired, at most once a minute and a few series at a time."""
 
     def __init__(self, ledger: Ledger, rules: Retention) -> None:

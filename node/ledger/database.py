@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, insert, inspect
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
-from node.errors import Answer, LedgerError, NotAllowedError, UnknownJobError
+from node.errors import LedgerError, NotAllowedError, StoreStatus, UnknownJobError
 from node.ledger.sqlite_fast_path import Executing, Straight
 from node.ledger.tables import HEAD, events, jobs
 from node.records.states import JobState, may_become
@@ -164,7 +164,9 @@ def _answering() -> Iterator[None]:
         yield
     except (OperationalError, sqlite3.OperationalError) as error:
         cause = error.orig if isinstance(error, OperationalError) else error
-        raise LedgerError(f"the ledger does not answer: {cause}", retry=True, status=Answer.OUT_OF_RESOURCES) from error
+        raise LedgerError(
+            f"the ledger does not answer: {cause}", retry=True, status=StoreStatus.OUT_OF_RESOURCES
+        ) from error
 
 
 def _engine(url: str | URL, synchronous: str = "FULL") -> Engine:

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, select, update
 
-from node.errors import Answer, LedgerError
+from node.errors import LedgerError, StoreStatus
 from node.ledger.database import Store
 from node.ledger.job_queue import free
 from node.ledger.tables import events, instances, jobs, series
@@ -84,7 +84,7 @@ class Inventory(Store):
     def _lacks(self, known: Row[Any] | None) -> bool:
         if known is None:
             sentence = "the series was removed from the ledger a moment ago: its objects are new if they are sent again"
-            raise LedgerError(sentence, retry=True, status=Answer.OUT_OF_RESOURCES)
+            raise LedgerError(sentence, retry=True, status=StoreStatus.OUT_OF_RESOURCES)
         return not (self.data / known.path).exists()
 
     def go_on(self) -> list[str]:

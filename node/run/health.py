@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from node.files.disk_space import Level, Pressure
+from node.files.disk_space import DiskSpaceStatus, Level
 from node.records.processes import Process
 
 NEEDED = {
@@ -42,7 +42,7 @@ class Health:
         }
 
 
-def assess(processes: Iterable[Process], now: datetime, allowed: timedelta, disk: Pressure) -> Health:
+def assess(processes: Iterable[Process], now: datetime, allowed: timedelta, disk: DiskSpaceStatus) -> Health:
     """Judge the disk, and the processes by the age of their last report.
 
     Of each needed kind of process one report must be younger than `allowed`.

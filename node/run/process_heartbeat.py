@@ -13,7 +13,7 @@ from node.records.processes import process_name
 log = logging.getLogger(__name__)
 
 
-class Presence:
+class ProcessHeartbeat:
     """Reports one part while the `with` block runs; kind: scp, supervisor, web, worker-segment, worker-deliver."""
 
     def __init__(self, ledger: Ledger, kind: str, every: float) -> None:
@@ -23,7 +23,7 @@ class Presence:
         self._name = process_name(kind)
         self._every = every
         self._done = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="presence", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
     def start(self) -> None:
         """Begin to report; once only, a second call does nothing."""
@@ -37,7 +37,7 @@ class Presence:
             self._thread.join()
             self._tell(self._ledger.gone, self._name)
 
-    def __enter__(self) -> "Presence":
+    def __enter__(self) -> "ProcessHeartbeat":
         self.start()
         return self
 

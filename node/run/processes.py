@@ -123,7 +123,7 @@ class Child:
     pump: threading.Thread | None = field(default=None, repr=False)
 
 
-class Family:
+class ProcessGroup:
     """The running parts. Call `watch` and `stop` from one lasting thread: a part dies with its starter."""
 
     def __init__(

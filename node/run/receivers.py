@@ -11,8 +11,8 @@ from pathlib import Path
 
 from node.files.reconcile import reconcile
 from node.ledger import Ledger
-from node.run.processes import DataLock, Family, Part
-from node.scp.association_slots import Slots
+from node.run.processes import DataLock, Part, ProcessGroup
+from node.scp.association_slots import AssociationSlots
 from node.scp.listener import listen
 from node.settings.settings import Settings
 
@@ -27,7 +27,7 @@ COMMAND = (sys.executable, "-P", "-m", "node", "receive")
 def run_receivers(config: str | None, settings: Settings, ledger: Ledger, stop: threading.Event) -> None:
     """Receive until `stop` is set, all processes by one settings file. Raises NodeError when port or data are taken."""
     environment = os.environ | NO_POOLS | ({"QCT_NODE_CONFIG": str(Path(config).absolute())} if config else {})
-    slots = Slots(settings.intake.maximum_associations)
+    slots = AssociationSlots(settings.intake.maximum_associations)
     with (
         DataLock(settings.data, "inbox.lock"),
         listen(settings.node.dicom_host, settings.node.dicom_port) as listener,
@@ -37,12 +37,12 @@ def run_receivers(config: str | None, settings: Settings, ledger: Ledger, stop: 
         inherited = (listener.fileno(), slots.descriptor)
         command = (*COMMAND, "--listener", str(inherited[0]), "--slots", str(inherited[1]))
         parts = [Part(f"receive-{n}", command, inherited) for n in range(how_many(settings))]
-        family = Family(parts, environment, _pass_on, on_end=slots.forget)
+        group = ProcessGroup(parts, environment, _pass_on, on_end=slots.release_process)
         try:
             while not stop.wait(LOOK_SECONDS):
-                family.watch()
+                group.watch()
         finally:
-            family.stop(STOP_SECONDS)
+            group.stop(STOP_SECONDS)
     slots.close()
 
 

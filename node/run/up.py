@@ -16,7 +16,7 @@ from pathlib import Path
 
 from node.errors import NodeError, PeerError
 from node.ledger import Ledger
-from node.run.processes import DataLock, Family, Part, reserve_port
+from node.run.processes import DataLock, Part, ProcessGroup, reserve_port
 from node.scu.requestor import echo
 from node.settings.routing import Peer
 from node.settings.settings import Settings
@@ -62,25 +62,25 @@ def run_up(config: Path | None, settings: Settings, parts: Sequence[Part] = PART
         _reserved(settings) as address,
         closing(Ledger.of(settings)) as ledger,
     ):
-        family = Family(parts, _environment(config, settings, address), _LogLines(settings.data))
+        group = ProcessGroup(parts, _environment(config, settings, address), _LogLines(settings.data))
         try:
-            _run(family, _Readiness(settings, address, ledger), stop)
+            _run(group, _Readiness(settings, address, ledger), stop)
         finally:
             log.info("stopping")
-            family.stop(STOP_SECONDS)
+            group.stop(STOP_SECONDS)
 
 
-def _run(family: Family, readiness: "_Readiness", stop: threading.Event) -> None:
+def _run(group: ProcessGroup, readiness: "_Readiness", stop: threading.Event) -> None:
     ready = False
     while not stop.wait(LOOK_SECONDS):
-        family.watch()
+        group.watch()
         if ready:
             continue
         if readiness.reached():
             ready = True
             sys.stdout.write(f"{readiness.line}\n")
             sys.stdout.flush()
-        elif (name := family.failing(GIVE_UP_AFTER)) is not None:
+        elif (name := group.failing(GIVE_UP_AFTER)) is not None:
             raise NodeError(f"the part `{name}` ended {GIVE_UP_AFTER} times while starting; its log is above")
 
 

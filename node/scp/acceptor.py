@@ -15,14 +15,20 @@ from pydicom.uid import UID
 from pynetdicom.presentation import PresentationContext
 
 from node.dicom import dimse, pdu
-from node.dicom.negotiation import ACCEPTED, Call, decode_call, encode_acceptance, negotiate
-from node.dicom.pdu import ConnectionEndedError, Fragment, ProtocolError, Wire, fragments
-from node.errors import Answer, NodeError
+from node.dicom.negotiation import (
+    ACCEPTED,
+    AssociationRequest,
+    decode_association_request,
+    encode_acceptance,
+    negotiate,
+)
+from node.dicom.pdu import ConnectionEndedError, Fragment, PduStream, ProtocolError, fragments
+from node.errors import NodeError, StoreStatus
 from node.ledger import Ledger
 from node.records.instances import Association, Ending
 from node.records.states import Reason
-from node.scp.admission import Doorman, Refused
-from node.scp.storage import Reception, Storage
+from node.scp.admission import AdmissionPolicy, Rejection
+from node.scp.storage import Storage, StoreOperation
 from node.settings.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -35,13 +41,13 @@ PARTING_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
-class House:
+class AcceptorContext:
     """What all associations of a process share; receiver: the name the process reports itself under."""
 
     settings: Settings
     ledger: Ledger
     storage: Storage
-    doorman: Doorman
+    admission: AdmissionPolicy
     receiver: str
     give_back: Callable[[int], None]
 
@@ -58,18 +64,18 @@ class _Dialogue:
     command: bytearray = field(default_factory=bytearray)
     command_context: int | None = None
     request: dimse.Request | None = None
-    reception: Reception | None = None
+    reception: StoreOperation | None = None
 
 
 class Acceptor:
     """Serves one connection from the request to its end."""
 
-    def __init__(self, house: House, connection: socket.socket, host: str) -> None:
+    def __init__(self, house: AcceptorContext, connection: socket.socket, host: str) -> None:
         self._house = house
         self._host = host
         self._own_host = str(connection.getsockname()[0])
         self._connection = connection
-        self._wire = Wire(connection, REQUEST_BYTES, REQUEST_SECONDS)
+        self._wire = PduStream(connection, REQUEST_BYTES, REQUEST_SECONDS)
         self._carried = 0
         self._dialogue = _Dialogue()
         self.established = False
@@ -93,20 +99,20 @@ class Acceptor:
         """End the association from another thread, because the node stops."""
         self._wire.interrupt()
 
-    def _requested(self) -> Call | None:
+    def _requested(self) -> AssociationRequest | None:
         kind, body = self._wire.read()
         if kind == pdu.ABORT:
             return None
         if kind != pdu.ASSOCIATE_RQ:
             raise ProtocolError("a PDU that is no association request", 2)
-        return decode_call(bytes(body))
+        return decode_association_request(bytes(body))
 
-    def _admit(self, call: Call) -> None:
+    def _admit(self, call: AssociationRequest) -> None:
         association = Association(
             uuid4().hex, self._house.receiver, call.calling_ae[:16], call.called_ae[:16], self._host, self._house.now
         )
-        place = self._house.doorman.admit(call, self._host, self._own_host)
-        if isinstance(place, Refused):
+        place = self._house.admission.admit(call, self._host, self._own_host)
+        if isinstance(place, Rejection):
             self._house.storage.note(association, place.code, place.sentence)
             self._part(pdu.reject(place.result, place.source, place.diagnostic))
             return
@@ -121,12 +127,14 @@ class Acceptor:
                 self._dialogue.reception.discard()
             self._ended(association, ending, answers)
 
-    def _serve(self, call: Call, association: Association, answers: dict[int, PresentationContext]) -> Ending:
+    def _serve(
+        self, call: AssociationRequest, association: Association, answers: dict[int, PresentationContext]
+    ) -> Ending:
         """Answer the request, and then all others until the association ends."""
         intake = self._house.settings.intake
         accepted = {number: answer for number, answer in answers.items() if answer.result == ACCEPTED}
         self._wire.allow(intake.maximum_pdu_size)
-        self._wire.set_patience(intake.network_timeout_seconds)
+        self._wire.set_timeout(intake.network_timeout_seconds)
         self._wire.write(encode_acceptance(call, answers, intake.maximum_pdu_size))
         self.established = True
         try:
@@ -147,7 +155,9 @@ class Acceptor:
         if self._carried == 0:
             self._house.storage.note(association, Reason.EMPTY_ASSOCIATION, _nothing_carried(answers))
 
-    def _talk(self, call: Call, association: Association, accepted: dict[int, PresentationContext]) -> Ending:
+    def _talk(
+        self, call: AssociationRequest, association: Association, accepted: dict[int, PresentationContext]
+    ) -> Ending:
         """Answer requests until the association ends."""
         deadline = time.monotonic() + self._house.settings.intake.association_seconds
         while time.monotonic() < deadline:
@@ -180,7 +190,7 @@ class Acceptor:
         if request.has_data_set and self._dialogue.reception is None:
             self._dialogue.reception = self._begin(request, association, context)
         elif not request.has_data_set:
-            self._answer(fragment.context, request, Answer.SUCCESS, "", largest)
+            self._answer(fragment.context, request, StoreStatus.SUCCESS, "", largest)
         elif fragment.is_last and not fragment.is_command:
             assert self._dialogue.reception is not None
             status, comment = self._dialogue.reception.finish()
@@ -214,11 +224,11 @@ class Acceptor:
             raise ProtocolError("a data set without its command", 2)
         dialogue.reception.write(fragment.data)
 
-    def _begin(self, request: dimse.Request, association: Association, context: PresentationContext) -> Reception:
+    def _begin(self, request: dimse.Request, association: Association, context: PresentationContext) -> StoreOperation:
         syntax = str(context.transfer_syntax[0])
         return self._house.storage.receive(association, request, syntax)
 
-    def _answer(self, context: int, request: dimse.Request, status: Answer, comment: str, largest: int) -> None:
+    def _answer(self, context: int, request: dimse.Request, status: StoreStatus, comment: str, largest: int) -> None:
         self._carried += 1
         self._dialogue.request = self._dialogue.reception = None
         self._wire.write(pdu.command_pdus(context, dimse.response(request, status, comment), largest))
@@ -228,7 +238,7 @@ class Acceptor:
         try:
             self._wire.write(last_words)
             self._connection.shutdown(socket.SHUT_WR)
-            self._wire.set_patience(PARTING_SECONDS)
+            self._wire.set_timeout(PARTING_SECONDS)
             end = time.monotonic() + PARTING_SECONDS
             while time.monotonic() < end and self._connection.recv(65536):
                 pass

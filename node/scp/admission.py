@@ -1,25 +1,25 @@
-"""Who may come in: the answer to an association request, by AE titles, addresses and free places (PS3.8 9.3.4)."""
+"""Admission: whether an association is accepted, by AE titles, addresses and free slots (PS3.8 9.3.4)."""
 
 import ipaddress
 import socket
 import time
 from dataclasses import dataclass, field
 
-from node.dicom.negotiation import APPLICATION_CONTEXT, Call
+from node.dicom.negotiation import APPLICATION_CONTEXT, AssociationRequest
 from node.records.states import Reason
-from node.scp.association_slots import Slots
+from node.scp.association_slots import AssociationSlots
 from node.settings.routing import Peer
 from node.settings.settings import Settings
 
 PERMANENT, TRANSIENT = 1, 2
 USER, PROVIDER_ACSE, PROVIDER_PRESENTATION = 1, 2, 3
 LOOKUP_SECONDS = 60.0
-"""How long the address of a peer's host name is believed."""
+"""How long a looked-up address of a peer's host name is reused."""
 
 
 @dataclass(frozen=True)
-class Refused:
-    """An association that is turned away: result, source and reason of the A-ASSOCIATE-RJ, and words for the ledger."""
+class Rejection:
+    """A rejected association: result, source and reason of the A-ASSOCIATE-RJ, and the sentence for the ledger."""
 
     result: int
     source: int
@@ -30,12 +30,12 @@ class Refused:
 
 @dataclass
 class Addresses:
-    """The addresses of host names, looked up now and then."""
+    """The addresses of host names, looked up again after `LOOKUP_SECONDS`."""
 
     _known: dict[str, tuple[float, frozenset[str]]] = field(default_factory=dict)
 
     def of(self, host: str) -> frozenset[str]:
-        """Return the addresses of a host; none when its name is unknown just now."""
+        """Return the addresses of a host; none while its name cannot be resolved."""
         at, found = self._known.get(host, (-LOOKUP_SECONDS, frozenset()))
         if time.monotonic() - at >= LOOKUP_SECONDS:
             try:
@@ -46,66 +46,69 @@ class Addresses:
         return found
 
 
-class Doorman:
-    """Decides about requests; one for all associations of a process."""
+class AdmissionPolicy:
+    """Decides on association requests; one instance serves all associations of a process."""
 
-    def __init__(self, settings: Settings, slots: Slots) -> None:
+    def __init__(self, settings: Settings, slots: AssociationSlots) -> None:
         self._settings = settings
         self._slots = slots
         self._addresses = Addresses()
 
-    def admit(self, call: Call, host: str, own_host: str) -> int | Refused:
-        """Return the place an association gets, or why it gets none.
+    def admit(self, request: AssociationRequest, host: str, own_host: str) -> int | Rejection:
+        """Return the slot of an accepted association, or the rejection.
 
-        host: the caller's address; own_host: the address it reached us at.
+        host: the caller's address; own_host: our address that it connected to.
         """
-        refused = self._misdirected(call)
-        if refused is not None:
-            return refused
-        known = [peer for peer in self._settings.peers if peer.ae_title == call.calling_ae]
+        rejection = self._protocol_rejection(request)
+        if rejection is not None:
+            return rejection
+        known = [peer for peer in self._settings.peers if peer.ae_title == request.calling_ae]
         here = [peer for peer in known if _plain(host) in self._addresses.of(peer.host)]
-        if not self._settings.accepts_unknown_peers and not here and not self._is_ourselves(call, host, own_host):
-            return _stranger(known, call.calling_ae, host)
-        most = next((peer.maximum_associations for peer in here), None)
-        place = self._slots.take(f"{call.calling_ae}@{host}", most)
-        if place is None:
-            limit = "maximum_associations of the peer" if most is not None else "intake.maximum_associations"
-            return Refused(
-                TRANSIENT, PROVIDER_PRESENTATION, 2, f"it was turned away: all associations are taken ({limit})"
+        if not self._settings.accepts_unknown_peers and not here and not self._is_ourselves(request, host, own_host):
+            return _unknown_caller(known, request.calling_ae, host)
+        limit = next((peer.maximum_associations for peer in here), None)
+        slot = self._slots.acquire(f"{request.calling_ae}@{host}", limit)
+        if slot is None:
+            setting = "maximum_associations of the peer" if limit is not None else "intake.maximum_associations"
+            return Rejection(
+                TRANSIENT, PROVIDER_PRESENTATION, 2, f"association rejected: all associations are in use ({setting})"
             )
-        return place
+        return slot
 
-    def _misdirected(self, call: Call) -> Refused | None:
+    def _protocol_rejection(self, request: AssociationRequest) -> Rejection | None:
         ours = self._settings.node.ae_title
-        if not call.protocol_version & 1:
-            return Refused(PERMANENT, PROVIDER_ACSE, 2, "it was turned away: it speaks another version of the protocol")
-        if call.application_context != APPLICATION_CONTEXT:
-            return Refused(PERMANENT, USER, 2, "it was turned away: it asks for another application context")
-        if call.called_ae != ours:
-            return Refused(
-                PERMANENT, USER, 7, f"it was turned away: it called {call.called_ae}, but our AE title is {ours}"
+        if not request.protocol_version & 1:
+            return Rejection(PERMANENT, PROVIDER_ACSE, 2, "association rejected: unsupported protocol version")
+        if request.application_context != APPLICATION_CONTEXT:
+            return Rejection(PERMANENT, USER, 2, "association rejected: unsupported application context")
+        if request.called_ae != ours:
+            return Rejection(
+                PERMANENT,
+                USER,
+                7,
+                f"association rejected: the called AE title is {request.called_ae}, but ours is {ours}",
             )
         return None
 
-    def _is_ourselves(self, call: Call, host: str, own_host: str) -> bool:
-        """Tell whether it is this node that verifies itself, as `up` and `status` do."""
-        return call.calling_ae == self._settings.node.ae_title and _plain(host) == _plain(own_host)
+    def _is_ourselves(self, request: AssociationRequest, host: str, own_host: str) -> bool:
+        """Tell whether the caller is this node, which verifies itself in `up` and `status`."""
+        return request.calling_ae == self._settings.node.ae_title and _plain(host) == _plain(own_host)
 
 
-def _stranger(known: list[Peer], calling_ae: str, host: str) -> Refused:
+def _unknown_caller(known: list[Peer], calling_ae: str, host: str) -> Rejection:
     if known:
-        places = ", ".join(peer.host for peer in known)
-        sentence = f"it was turned away: {calling_ae} is a peer, but at {places}, not at {host}"
+        hosts = ", ".join(peer.host for peer in known)
+        sentence = f"association rejected: the peer {calling_ae} is configured at {hosts}, but called from {host}"
     else:
         sentence = (
-            "it was turned away: its AE title is not among the peers; add it there, "
+            "association rejected: the calling AE title is not among the peers; add it under [[peers]], "
             "or set intake.accept_unknown_peers = true"
         )
-    return Refused(PERMANENT, USER, 3, sentence)
+    return Rejection(PERMANENT, USER, 3, sentence)
 
 
 def _plain(host: str) -> str:
-    """Return an address in its shortest form; an IPv4 address in an IPv6 one as itself."""
+    """Return an address in canonical form; an IPv4-mapped IPv6 address as IPv4."""
     try:
         address = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:

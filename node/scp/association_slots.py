@@ -15,7 +15,7 @@ ENTRY = struct.Struct("<q8s")  # process, who
 FREE = 0
 
 
-class Slots:
+class AssociationSlots:
     """A table of `count` places. Processes that shall share it get its file descriptor."""
 
     def __init__(self, count: int, descriptor: int | None = None) -> None:
@@ -25,30 +25,30 @@ class Slots:
         self._count = os.fstat(self.descriptor).st_size // ENTRY.size
         self._table = mmap.mmap(self.descriptor, self._count * ENTRY.size)
 
-    def take(self, who: str, most: int | None = None) -> int | None:
-        """Take a place for a peer, which may have at most so many; returns its number, None when there is none."""
-        key = sha256(who.encode()).digest()[:8]
+    def acquire(self, caller: str, limit: int | None = None) -> int | None:
+        """Take a slot for a peer, which may have at limit so many; returns its number, None when there is none."""
+        key = sha256(caller.encode()).digest()[:8]
         with self._locked():
             entries = list(self._entries())
-            if most is not None and sum(pid != FREE and found == key for pid, found in entries) >= most:
+            if limit is not None and sum(pid != FREE and found == key for pid, found in entries) >= limit:
                 return None
-            place = next((number for number, (pid, _) in enumerate(entries) if pid == FREE), None)
-            if place is not None:
-                ENTRY.pack_into(self._table, place * ENTRY.size, os.getpid(), key)
-            return place
+            slot = next((number for number, (pid, _) in enumerate(entries) if pid == FREE), None)
+            if slot is not None:
+                ENTRY.pack_into(self._table, slot * ENTRY.size, os.getpid(), key)
+            return slot
 
-    def give(self, place: int) -> None:
-        """Give a place back."""
-        ENTRY.pack_into(self._table, place * ENTRY.size, FREE, bytes(8))
+    def release(self, slot: int) -> None:
+        """Give a slot back."""
+        ENTRY.pack_into(self._table, slot * ENTRY.size, FREE, bytes(8))
 
-    def forget(self, pid: int) -> None:
+    def release_process(self, pid: int) -> None:
         """Give back whatever a process held that has died."""
         with self._locked():
-            for place, (holder, _) in enumerate(self._entries()):
+            for slot, (holder, _) in enumerate(self._entries()):
                 if holder == pid:
-                    self.give(place)
+                    self.release(slot)
 
-    def taken(self) -> int:
+    def in_use(self) -> int:
         """Return how many places are taken."""
         return sum(pid != FREE for pid, _ in self._entries())
 
@@ -58,8 +58,8 @@ class Slots:
         os.close(self.descriptor)
 
     def _entries(self) -> Iterator[tuple[int, bytes]]:
-        for place in range(self._count):
-            pid, key = ENTRY.unpack_from(self._table, place * ENTRY.size)
+        for slot in range(self._count):
+            pid, key = ENTRY.unpack_from(self._table, slot * ENTRY.size)
             yield pid, key
 
     @contextmanager

@@ -4,7 +4,7 @@ from collections import deque
 from dataclasses import dataclass
 from threading import Lock
 
-from node.errors import Answer, LedgerError, NodeError
+from node.errors import LedgerError, NodeError, StoreStatus
 from node.ledger import Ledger
 from node.records.instances import Arrival, Outcome
 
@@ -18,7 +18,7 @@ class _Entry:
     error: NodeError | None = None
 
 
-class Register:
+class GroupCommit:
     """Writes arrivals down, those of all associations that wait at one time in one transaction.
 
     Whoever gets the turn writes for everybody in line, so a single association never waits for another thread.
@@ -50,7 +50,7 @@ class Register:
                 entry.error = error
         except BaseException:
             for entry in batch:
-                entry.error = LedgerError("the ledger failed", retry=True, status=Answer.INTERNAL)
+                entry.error = LedgerError("the ledger failed", retry=True, status=StoreStatus.INTERNAL)
             raise
         else:
             for entry, outcome in zip(batch, outcomes, strict=True):

@@ -14,9 +14,9 @@ from typing import Self
 from node.errors import NodeError
 from node.ledger import Ledger
 from node.records.processes import process_name
-from node.scp.acceptor import Acceptor, House
-from node.scp.admission import Doorman
-from node.scp.association_slots import Slots
+from node.scp.acceptor import Acceptor, AcceptorContext
+from node.scp.admission import AdmissionPolicy
+from node.scp.association_slots import AssociationSlots
 from node.scp.storage import Storage
 from node.settings.settings import Settings
 
@@ -52,15 +52,19 @@ class Receiver:
     """Serves a listening socket, which other processes may serve, too. `port` is the real one."""
 
     def __init__(
-        self, settings: Settings, ledger: Ledger, listener: socket.socket | None = None, slots: Slots | None = None
+        self,
+        settings: Settings,
+        ledger: Ledger,
+        listener: socket.socket | None = None,
+        slots: AssociationSlots | None = None,
     ) -> None:
         self._listener = listener or listen(settings.node.dicom_host, settings.node.dicom_port)
         self._listener.setblocking(False)
         self.port: int = self._listener.getsockname()[1]
-        self._slots = slots or Slots(settings.intake.maximum_associations)
-        doorman = Doorman(settings, self._slots)
+        self._slots = slots or AssociationSlots(settings.intake.maximum_associations)
+        admission = AdmissionPolicy(settings, self._slots)
         storage = Storage(settings, ledger)
-        self._house = House(settings, ledger, storage, doorman, process_name("scp"), self._slots.give)
+        self._house = AcceptorContext(settings, ledger, storage, admission, process_name("scp"), self._slots.release)
         self._serving: dict[Acceptor, str] = {}
         self._lock = threading.Lock()
         self._stopping = threading.Event()
@@ -162,7 +166,7 @@ def allow_files(wanted: int = FILES) -> None:
 
 def run(
     settings: Settings, ledger: Ledger, stop: threading.Event, listener: socket.socket | None = None,
-    slots: Slots | None = None,
+    slots: AssociationSlots | None = None,
 ) -> None:  # fmt: skip
     """Receive until `stop` is set. Raises NodeError when the port is taken."""
     allow_files()

@@ -8,7 +8,7 @@ NOTES = 100
 NOTES_SECONDS = 60.0
 
 
-class Restraint:
+class RateLimit:
     """Lets each address have so many notes in a time."""
 
     def __init__(self, notes: int = NOTES, seconds: float = NOTES_SECONDS) -> None:

@@ -10,15 +10,15 @@ from node.dicom.dimse import Request
 from node.dicom.file_meta import encode_file_meta
 from node.dicom.headers import header_ahead, read_header
 from node.dicom.uids import require_uid
-from node.errors import Answer, LedgerError, NodeError, ObjectError
-from node.files.disk_space import Room
-from node.files.inbox import Draft, Inbox
+from node.errors import LedgerError, NodeError, ObjectError, StoreStatus
+from node.files.disk_space import DiskSpaceGuard
+from node.files.inbox import Inbox, IncomingFile
 from node.ledger import Ledger
 from node.records.instances import Arrival, Association, Header, Outcome
 from node.records.jobs import Refusal
 from node.records.states import Reason
-from node.scp.group_commit import Register
-from node.scp.rate_limit import Restraint
+from node.scp.group_commit import GroupCommit
+from node.scp.rate_limit import RateLimit
 from node.settings.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -34,17 +34,17 @@ class Storage:
         self._ledger = ledger
         self._largest = settings.intake.maximum_object_mb * MB
         self.inbox = Inbox(settings.data)
-        self._room = Room(settings)
-        self._register = Register(ledger)
-        self._restraint = Restraint()
+        self._disk_space = DiskSpaceGuard(settings)
+        self._group_commit = GroupCommit(ledger)
+        self._rate_limit = RateLimit()
 
-    def receive(self, association: Association, request: Request, syntax: str) -> "Reception":
+    def receive(self, association: Association, request: Request, syntax: str) -> "StoreOperation":
         """Begin to take an object."""
-        return Reception(self, association, request, syntax)
+        return StoreOperation(self, association, request, syntax)
 
-    def begin(self, request: Request, syntax: str, calling_ae: str) -> Draft:
+    def begin(self, request: Request, syntax: str, calling_ae: str) -> IncomingFile:
         """Begin the object's file. Raises NodeError when it must not or cannot be written."""
-        self._room.require()
+        self._disk_space.require()
         require_uid(request.sop_class_uid, "Affected SOP Class UID")
         require_uid(request.sop_instance_uid, "Affected SOP Instance UID")
         meta = encode_file_meta(request.sop_class_uid, request.sop_instance_uid, syntax, calling_ae)
@@ -54,12 +54,12 @@ class Storage:
         """Raise ObjectError when an object is larger than allowed."""
         if size > self._largest:
             sentence = f"the object is larger than intake.maximum_object_mb = {self._largest // MB}"
-            raise ObjectError(Reason.TOO_LARGE, sentence, Answer.CANNOT_UNDERSTAND)
+            raise ObjectError(Reason.TOO_LARGE, sentence, StoreStatus.CANNOT_UNDERSTAND)
 
     def record(self, arrival: Arrival) -> None:
         """Write down an object whose file is kept. Raises NodeError when it is not taken; the file is gone then."""
         try:
-            outcome = self._register.record(arrival)
+            outcome = self._group_commit.record(arrival)
             doubled = outcome is Outcome.DUPLICATE and not self._ledger.mend(arrival)
         except NodeError:
             self._unless_known(arrival.path)
@@ -83,7 +83,7 @@ class Storage:
 
     def note(self, association: Association, code: str, sentence: str) -> None:
         """Write down what belongs to no series; what is about callers only as often as their address may have it."""
-        if code in ABOUT_CALLERS and not self._restraint.allows(association.host):
+        if code in ABOUT_CALLERS and not self._rate_limit.allows(association.host):
             return
         try:
             self._ledger.record_refusal(Refusal(association.calling_ae, association.host, code, sentence))
@@ -91,7 +91,7 @@ class Storage:
             log.error("this could not be written down (%s): %s, from %s", error, sentence, association.calling_ae)
 
 
-class Reception:
+class StoreOperation:
     """One object on its way in. What goes wrong is told at once and answered at the end, which may never come."""
 
     def __init__(self, storage: Storage, association: Association, request: Request, syntax: str) -> None:
@@ -100,7 +100,7 @@ class Reception:
         self._request = request
         self._syntax = syntax
         self._error: NodeError | None = None
-        self._draft: Draft | None = None
+        self._draft: IncomingFile | None = None
         self._ahead: tuple[Header, int] | None = None  # the header, if the first fragment told it
         with self:
             self._draft = storage.begin(request, syntax, association.calling_ae)
@@ -117,7 +117,7 @@ class Reception:
             draft.write(piece)
             self._storage.require_size(draft.size)
 
-    def finish(self) -> tuple[Answer, str]:
+    def finish(self) -> tuple[StoreStatus, str]:
         """End the object and return the status and the comment to answer with."""
         draft = self._draft
         if draft is not None:
@@ -129,8 +129,8 @@ class Reception:
                     Arrival(header, self._syntax, kept.path, kept.digest, kept.size, self._association)
                 )
         if self._error is None:
-            return Answer.SUCCESS, ""
-        return self._error.status or Answer.INTERNAL, str(self._error)
+            return StoreStatus.SUCCESS, ""
+        return self._error.status or StoreStatus.INTERNAL, str(self._error)
 
     def discard(self) -> None:
         """Throw away what there is of the object: its association broke."""
@@ -138,7 +138,7 @@ class Reception:
             self._draft.discard()
             self._draft = None
 
-    def _header(self, draft: Draft) -> Header:
+    def _header(self, draft: IncomingFile) -> Header:
         if self._ahead is not None and draft.size - draft.start >= self._ahead[1]:
             return self._ahead[0]
         request = self._request
@@ -154,7 +154,7 @@ class Reception:
             return False
         if not isinstance(error, NodeError):
             log.error("an object from %s could not be taken", self._association.calling_ae, exc_info=error)
-            error = NodeError("internal error, see the log of the node", status=Answer.INTERNAL)
+            error = NodeError("internal error, see the log of the node", status=StoreStatus.INTERNAL)
         self._error = error
         self.discard()
         log.warning("an object from %s was refused: %s", self._association.calling_ae, error)

@@ -9,7 +9,7 @@ from node.errors import LedgerError, PeerError
 from node.ledger import Ledger
 from node.records.results import Delivery
 from node.records.states import DeliveryState
-from node.scu.storage import Sent, send_files
+from node.scu.storage import SendOutcome, send_files
 from node.settings.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -20,11 +20,11 @@ def deliver(ledger: Ledger, settings: Settings, delivery_id: int, owner: str) ->
 
     Nothing happens if the delivery is not due or somebody else is at it. `owner` must be of this call alone.
     """
-    _Errand(ledger, settings, owner).run(delivery_id)
+    DeliveryBatch(ledger, settings, owner).run(delivery_id)
 
 
-class _Errand:
-    """One association's worth of deliveries."""
+class DeliveryBatch:
+    """The deliveries of one job to one peer, sent over one association."""
 
     def __init__(self, ledger: Ledger, settings: Settings, owner: str) -> None:
         self._ledger = ledger
@@ -33,6 +33,7 @@ class _Errand:
         self._open: dict[Path, Delivery] = {}
 
     def run(self, delivery_id: int) -> None:
+        """Claim the delivery and its siblings, send them, and record each outcome."""
         try:
             for delivery in self._claimed(delivery_id):
                 self._open[delivery.result.path] = delivery
@@ -87,7 +88,7 @@ class _Errand:
             for delivery in tuple(self._open.values()):
                 self._failed(delivery, str(error), retry=error.retry)
 
-    def _note(self, sent: Sent) -> None:
+    def _note(self, sent: SendOutcome) -> None:
         delivery = self._open.pop(sent.path)
         if sent.ok:
             self._ledger.delivered(delivery.id, self._owner)

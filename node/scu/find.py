@@ -9,7 +9,7 @@ from pynetdicom.association import Association
 from pynetdicom.status import code_to_category
 
 from node.errors import PeerError
-from node.scu.requestor import associated, name_of
+from node.scu.requestor import describe_peer, open_association
 from node.settings.routing import Peer
 
 STUDY_ROOT_FIND = UID("1.2.840.10008.5.1.4.1.2.2.1")
@@ -26,7 +26,7 @@ def count_images(peer: Peer, calling_ae: str, study_uid: str, series_uid: str, t
     """
     asked = Dataset()
     asked.StudyInstanceUID, asked.SeriesInstanceUID = study_uid, series_uid
-    with associated(peer, calling_ae, [build_context(STUDY_ROOT_FIND)], timeout) as association:
+    with open_association(peer, calling_ae, [build_context(STUDY_ROOT_FIND)], timeout) as association:
         asked.QueryRetrieveLevel, asked.NumberOfSeriesRelatedInstances = "SERIES", None
         matches = _matches(association, peer, asked)
         if not matches:
@@ -50,17 +50,17 @@ def _matches(association: Association, peer: Peer, asked: Dataset) -> list[Datas
 def _answers(association: Association, peer: Peer, asked: Dataset) -> Iterator[Dataset]:
     """Yield what a peer answers to a query. Raises PeerError when it fails, falls silent or does not stop."""
     if not association.is_established:
-        raise PeerError(f"{name_of(peer)} ended the association before it answered", retry=True)
+        raise PeerError(f"{describe_peer(peer)} ended the association before it answered", retry=True)
     for number, (status, match) in enumerate(association.send_c_find(asked, STUDY_ROOT_FIND)):
         if "Status" not in status:
-            raise PeerError(f"{name_of(peer)} did not answer C-FIND in time", retry=True)
+            raise PeerError(f"{describe_peer(peer)} did not answer C-FIND in time", retry=True)
         category = code_to_category(status.Status)
         if category == "Success":
             return
         if category != "Pending":
-            raise PeerError(f"{name_of(peer)} answered C-FIND with status 0x{status.Status:04X}")
+            raise PeerError(f"{describe_peer(peer)} answered C-FIND with status 0x{status.Status:04X}")
         if number >= MAX_MATCHES:
-            raise PeerError(f"{name_of(peer)} returns more than {MAX_MATCHES} matches for one series")
+            raise PeerError(f"{describe_peer(peer)} returns more than {MAX_MATCHES} matches for one series")
         if match is not None:
             yield match
 

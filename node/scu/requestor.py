@@ -27,18 +27,18 @@ REJECTIONS = {
 
 def echo(peer: Peer, calling_ae: str, timeout: float = 10) -> None:
     """Verify that a peer answers C-ECHO. Raises PeerError."""
-    with associated(peer, calling_ae, [build_context(VERIFICATION)], timeout) as association:
+    with open_association(peer, calling_ae, [build_context(VERIFICATION)], timeout) as association:
         if not association.accepted_contexts:
-            raise PeerError(f"{name_of(peer)} does not offer C-ECHO")
+            raise PeerError(f"{describe_peer(peer)} does not offer C-ECHO")
         status = association.send_c_echo()
         if "Status" not in status:
-            raise PeerError(f"{name_of(peer)} did not answer C-ECHO", retry=True)
+            raise PeerError(f"{describe_peer(peer)} did not answer C-ECHO", retry=True)
         if status.Status != 0:
-            raise PeerError(f"{name_of(peer)} answered C-ECHO with status 0x{status.Status:04X}")
+            raise PeerError(f"{describe_peer(peer)} answered C-ECHO with status 0x{status.Status:04X}")
 
 
 @contextmanager
-def associated(
+def open_association(
     peer: Peer, calling_ae: str, contexts: list[PresentationContext], timeout: float
 ) -> Iterator[Association]:
     """Hold an association; it is released at the end, or aborted when something goes wrong. Raises PeerError."""
@@ -47,7 +47,7 @@ def associated(
     try:
         association = ae.associate(peer.host, peer.port, contexts=contexts, ae_title=peer.ae_title, max_pdu=0)
     except (OSError, UnicodeError) as error:  # the host name, before any connection
-        raise PeerError(f"{name_of(peer)} {_why_unreachable(peer)}", retry=True) from error
+        raise PeerError(f"{describe_peer(peer)} {_why_unreachable(peer)}", retry=True) from error
     if not association.is_established:
         raise _refusal(association, peer, calling_ae)
     _give_back_answers(association)
@@ -80,11 +80,11 @@ def _refusal(association: Association, peer: Peer, calling_ae: str) -> PeerError
         source, why = answer.result_source or 0, answer.diagnostic or 0
         words = REJECTIONS.get((source, why), f"source {source}, reason {why}, no further word")
         sentence = words.format(calling=calling_ae, called=peer.ae_title)
-        return PeerError(f"{name_of(peer)} rejects the association: {sentence}", retry=answer.result == 2)
+        return PeerError(f"{describe_peer(peer)} rejects the association: {sentence}", retry=answer.result == 2)
     if association.rejected_contexts and not association.accepted_contexts:
         kinds = sorted({UID(str(c.abstract_syntax)).name for c in association.rejected_contexts})
-        return PeerError(f"{name_of(peer)} takes none of what we offer: {', '.join(kinds)}")
-    return PeerError(f"{name_of(peer)} {_why_unreachable(peer)}", retry=True)
+        return PeerError(f"{describe_peer(peer)} takes none of what we offer: {', '.join(kinds)}")
+    return PeerError(f"{describe_peer(peer)} {_why_unreachable(peer)}", retry=True)
 
 
 def _why_unreachable(peer: Peer) -> str:
@@ -104,6 +104,6 @@ def _why_unreachable(peer: Peer) -> str:
         return f"cannot be reached: {error.strerror or error}"
 
 
-def name_of(peer: Peer) -> str:
+def describe_peer(peer: Peer) -> str:
     """Return a peer's name and address as they stand in reasons."""
     return f"{peer.name} ({peer.ae_title} at {peer.host}:{peer.port})"

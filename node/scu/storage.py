@@ -16,7 +16,7 @@ from pynetdicom import _config, build_context
 from pynetdicom.association import Association
 from pynetdicom.status import code_to_category
 
-from node.scu.requestor import associated, name_of
+from node.scu.requestor import describe_peer, open_association
 from node.settings.routing import Peer
 
 # The bytes of a file go out as they are, never decoded and encoded again.
@@ -29,7 +29,7 @@ OUT_OF_RESOURCES = range(0xA700, 0xA800)  # PS3.4 B.2.3
 
 
 @dataclass(frozen=True)
-class Sent:
+class SendOutcome:
     """What became of one file. ok: the peer has it. retry: it does not have it, but may take it later."""
 
     path: Path
@@ -46,7 +46,7 @@ class _Item:
     context: tuple[str, str]  # SOP class, transfer syntax
 
 
-OnEach = Callable[[Sent], None]
+OnEach = Callable[[SendOutcome], None]
 
 
 def send_files(
@@ -55,23 +55,23 @@ def send_files(
     calling_ae: str,
     on_each: OnEach | None = None,
     timeout: float = 30,
-) -> list[Sent]:
+) -> list[SendOutcome]:
     """Store files at a peer, each in its own transfer syntax, over as few associations as their kinds allow.
 
-    on_each: called after each file. timeout: seconds to wait for each answer. Returns one `Sent` per file, in order.
-    Raises PeerError when there is no association to be had (with `retry` where waiting can help).
+    on_each: called after each file. timeout: seconds to wait for each response. Returns one outcome per file, in order.
+    Raises PeerError when no association can be established (with `retry` where waiting can help).
     """
     tell = on_each or (lambda _sent: None)
-    outcomes: dict[Path, Sent] = {}
+    outcomes: dict[Path, SendOutcome] = {}
 
-    def note(sent: Sent) -> None:
+    def note(sent: SendOutcome) -> None:
         outcomes[sent.path] = sent
         tell(sent)
 
     items = []
     for path in files:
         item = _inspect(path)
-        if isinstance(item, Sent):
+        if isinstance(item, SendOutcome):
             note(item)
         else:
             items.append(item)
@@ -79,13 +79,13 @@ def send_files(
         kinds = dict.fromkeys(item.context for item in group)
         offers = dict.fromkeys(offer for kind in kinds for offer in _offers(kind))
         contexts = [build_context(sop_class, syntax) for sop_class, syntax in offers]
-        with associated(peer, calling_ae, contexts, timeout) as association:
+        with open_association(peer, calling_ae, contexts, timeout) as association:
             for item in group:
                 note(_store(association, peer, item))
     return [outcomes[path] for path in files]
 
 
-def _inspect(path: Path) -> _Item | Sent:
+def _inspect(path: Path) -> _Item | SendOutcome:
     try:
         meta = read_file_meta_info(path)
         return _Item(
@@ -94,9 +94,9 @@ def _inspect(path: Path) -> _Item | Sent:
             (str(meta.MediaStorageSOPClassUID), str(meta.TransferSyntaxUID)),
         )
     except (InvalidDicomError, AttributeError):
-        return Sent(path, "", ok=False, reason="not a DICOM file")
+        return SendOutcome(path, "", ok=False, reason="not a DICOM file")
     except OSError as error:
-        return Sent(path, "", ok=False, reason=f"cannot be read: {error.strerror}")
+        return SendOutcome(path, "", ok=False, reason=f"cannot be read: {error.strerror}")
 
 
 def _groups(items: Sequence[_Item]) -> Iterator[list[_Item]]:
@@ -131,39 +131,43 @@ def _in_implicit(path: Path) -> Dataset:
     return dcmread(encoded)
 
 
-def _store(association: Association, peer: Peer, item: _Item) -> Sent:
+def _store(association: Association, peer: Peer, item: _Item) -> SendOutcome:
     if not association.is_established:
-        return Sent(item.path, item.sop_uid, ok=False, retry=True, reason="the association was lost before it")
+        return SendOutcome(item.path, item.sop_uid, ok=False, retry=True, reason="the association was lost before it")
     sop_class, syntax = item.context
     accepted = {(c.abstract_syntax, c.transfer_syntax[0]) for c in association.accepted_contexts}
     taken = next((offer for offer in _offers(item.context) if offer in accepted), None)
     if taken is None:
         kind = f"{UID(sop_class).name} in {UID(syntax).name}"
-        return Sent(item.path, item.sop_uid, ok=False, reason=f"{name_of(peer)} does not take {kind}")
+        return SendOutcome(item.path, item.sop_uid, ok=False, reason=f"{describe_peer(peer)} does not take {kind}")
     try:
         answer = association.send_c_store(item.path if taken == item.context else _in_implicit(item.path))
     except (RuntimeError, OSError) as error:  # the association was lost meanwhile, or the file cannot be read now
-        return Sent(item.path, item.sop_uid, ok=False, retry=True, reason=f"could not be sent: {error}")
+        return SendOutcome(item.path, item.sop_uid, ok=False, retry=True, reason=f"could not be sent: {error}")
     except (ValueError, TypeError, AttributeError) as error:  # its meta information is no good
-        return Sent(item.path, item.sop_uid, ok=False, reason=f"cannot be sent: {error}")
+        return SendOutcome(item.path, item.sop_uid, ok=False, reason=f"cannot be sent: {error}")
     if "Status" not in answer:
-        return Sent(item.path, item.sop_uid, ok=False, retry=True, reason=f"{name_of(peer)} did not answer in time")
+        return SendOutcome(
+            item.path, item.sop_uid, ok=False, retry=True, reason=f"{describe_peer(peer)} did not answer in time"
+        )
     return _judge(item, peer, answer.Status)
 
 
-def _judge(item: _Item, peer: Peer, status: int) -> Sent:
+def _judge(item: _Item, peer: Peer, status: int) -> SendOutcome:
     """Sort a C-STORE status: success and warnings mean stored (PS3.4 B.2.3); out of resources passes.
 
     The peer's Error Comment stays unread: it may quote the patient.
     """
     category = code_to_category(status)
     if category in {"Success", "Warning"}:
-        return Sent(item.path, item.sop_uid, ok=True, reason="" if status == 0 else f"warning 0x{status:04X}")
+        return SendOutcome(item.path, item.sop_uid, ok=True, reason="" if status == 0 else f"warning 0x{status:04X}")
     if status == DUPLICATE_SOP_INSTANCE:  # sent before, and the answer got lost: one UID means one object
-        return Sent(item.path, item.sop_uid, ok=True, reason="it has this instance already")
-    said = f"{name_of(peer)} answered 0x{status:04X}"
+        return SendOutcome(item.path, item.sop_uid, ok=True, reason="it has this instance already")
+    said = f"{describe_peer(peer)} answered 0x{status:04X}"
     if status in OUT_OF_RESOURCES:
-        return Sent(item.path, item.sop_uid, ok=False, retry=True, reason=f"{said}: it is out of resources")
+        return SendOutcome(item.path, item.sop_uid, ok=False, retry=True, reason=f"{said}: it is out of resources")
     if status == PROCESSING_FAILURE:
-        return Sent(item.path, item.sop_uid, ok=False, retry=True, reason=f"{said}: it could not process this object")
-    return Sent(item.path, item.sop_uid, ok=False, reason=f"{said}: it does not accept this object")
+        return SendOutcome(
+            item.path, item.sop_uid, ok=False, retry=True, reason=f"{said}: it could not process this object"
+        )
+    return SendOutcome(item.path, item.sop_uid, ok=False, reason=f"{said}: it does not accept this object")

@@ -12,7 +12,7 @@ from typing import Protocol, TypeVar
 from node.dispatch.celery_app import DELIVERY_THREADS
 from node.dispatch.dispatcher import BrokerDownError
 from node.errors import NodeError, NotAllowedError
-from node.files.retention import Remover
+from node.files.retention import RetentionStage
 from node.ledger import Ledger
 from node.records.jobs import Decision, Job, Receiving
 from node.records.states import JobState, Reason
@@ -48,7 +48,7 @@ class Supervisor:
         self._settings = settings
         self._dispatcher = dispatcher
         self._broker_down = False
-        self._remover = Remover(ledger, settings.retention)
+        self._retention = RetentionStage(ledger, settings.retention)
         self._arriving = Arriving(ledger, settings)
         self._choosing = Choosing(ledger, settings)
 
@@ -79,7 +79,7 @@ class Supervisor:
             self._broker_down = True
         else:
             self._broker_down = False
-        self._remover.tick()
+        self._retention.tick()
 
     def _decide(self, job: Judged, decision_about: Callable[[Judged], Decision]) -> None:
         try:

@@ -22,7 +22,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from node.errors import UnknownJobError
-from node.files.disk_space import look, pressure
+from node.files.disk_space import assess_disk_space, free_space
 from node.ledger import Ledger
 from node.records.jobs import Job
 from node.records.states import JobState
@@ -132,7 +132,7 @@ class Window:
 
     def _health(self) -> Health:
         allowed = max(15.0, 3 * self._settings.jobs.heartbeat_seconds)
-        disk = pressure(look(self._settings.data), self._settings.intake)
+        disk = assess_disk_space(free_space(self._settings.data), self._settings.intake)
         return assess(self._ledger.processes(), self._ledger.now(), timedelta(seconds=allowed), disk)
 
     def _node(self) -> dict[str, Any]:

@@ -12,8 +12,8 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from pynetdicom import build_context
 
 from node.records.states import JobState
-from node.run.process_heartbeat import Presence
-from node.scu.requestor import associated
+from node.run.process_heartbeat import ProcessHeartbeat
+from node.scu.requestor import open_association
 from node.scu.storage import send_files
 from node.supervise.supervisor import Supervisor
 
@@ -49,7 +49,7 @@ def supervised(start_node):
 
 
 def _supervise(node, stop):
-    with Presence(node.ledger, "scp", 1):
+    with ProcessHeartbeat(node.ledger, "scp", 1):
         Supervisor(node.ledger, node.settings, Nobody()).run(stop, 0.1)
 
 
@@ -99,7 +99,7 @@ def test_a_series_split_over_associations_at_the_same_time_gives_one_whole_job(s
 def test_a_standing_association_and_one_that_breaks_off_are_waited_for(supervised, ct_series, poll):
     node = supervised()
     contexts = [build_context(CTImageStorage, ExplicitVRLittleEndian)]
-    with associated(node.peer, "SCANNER", contexts, 30) as association:
+    with open_association(node.peer, "SCANNER", contexts, 30) as association:
         for path in ct_series(slices=40):
             assert association.send_c_store(path).Status == 0
         poll(lambda: waits_for(node, "the association is still open"), 10, "the reason")

@@ -16,7 +16,7 @@ from pydicom.uid import UID
 from raw_caller import COMMAND, COMMAND_END, CT, DATA, DATA_END, EXPLICIT, Caller, p_data, pdu, pdv
 from serving import REPOSITORY, Serving
 
-from node.errors import Answer
+from node.errors import StoreStatus
 from node.records.states import JobState, Reason
 from node.scu.requestor import echo
 from node.scu.storage import send_files
@@ -117,7 +117,7 @@ def test_hostile_uids_in_the_command(target, ct_series, uid, place):
     with Caller(node.receiver.port).established() as caller:
         caller.send(p_data(pdv(1, COMMAND_END, command)), p_data(pdv(1, DATA_END, content)))
         answer = caller.answer()
-        assert answer.Status == Answer.CANNOT_UNDERSTAND and "is no valid UID" in answer.ErrorComment
+        assert answer.Status == StoreStatus.CANNOT_UNDERSTAND and "is not a valid UID" in answer.ErrorComment
         caller.send(raw.RELEASE)
         assert caller.pdu()[0] == 6
     assert node.stored() == []
@@ -142,7 +142,7 @@ def test_an_object_that_was_cut_is_refused_wherever_it_was_cut(target, ct_series
         for number, size in enumerate([0, 1, 7, 150, 400, len(content) // 2, len(content) - 9, len(content) - 2], 1):
             caller.send(raw.store(sop_uid, content[:size], number))
             answer = caller.answer()
-            assert answer.Status in {Answer.CANNOT_UNDERSTAND, Answer.MISMATCH}, size
+            assert answer.Status in {StoreStatus.CANNOT_UNDERSTAND, StoreStatus.MISMATCH}, size
             assert answer.MessageIDBeingRespondedTo == number
         assert node.stored() == []
         caller.send(raw.store(sop_uid, content, 99))
@@ -164,7 +164,7 @@ def test_sequences_nested_without_end_do_not_break_the_thread(target, depth):
     node = target()
     with Caller(node.receiver.port).established() as caller:
         caller.send(raw.store("1.2.3", nest(depth)))
-        assert caller.answer().Status == Answer.CANNOT_UNDERSTAND
+        assert caller.answer().Status == StoreStatus.CANNOT_UNDERSTAND
         caller.send(raw.RELEASE)
 
 
@@ -182,7 +182,7 @@ def test_an_object_that_never_ends_is_dropped_and_told_before_it_ends(target, ct
         assert node.stored() == []
         caller.send(p_data(pdv(1, DATA_END, b"")))
         answer = caller.answer()
-        assert answer.Status == Answer.CANNOT_UNDERSTAND
+        assert answer.Status == StoreStatus.CANNOT_UNDERSTAND
         caller.send(raw.echo(), raw.RELEASE)
         assert caller.answer().Status == 0
     assert events(node) == {(Reason.TOO_LARGE, "the object is larger than intake.maximum_object_mb = 1")}
@@ -202,7 +202,7 @@ def test_a_disk_that_fails_in_the_middle_of_an_object(target, ct_series):
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         assert (answer.Status, answer.ErrorComment) == (
-            Answer.OUT_OF_RESOURCES, "the object could not be written to disk: File too large",
+            StoreStatus.OUT_OF_RESOURCES, "the object could not be written to disk: File too large",
         )  # fmt: skip
         assert node.stored() == []
         caller.send(raw.store(sop_uid, content, 2, room=half))
@@ -392,7 +392,7 @@ def test_bombs_lies_and_floods_stay_small(watched, poll):
     assert len(content) < 6_000_000
     with Caller(port, 60).established((raw.context(1, CT, DEFLATED),)) as caller:
         caller.send(raw.store("1.2.3", content))
-        assert caller.answer().Status == Answer.CANNOT_UNDERSTAND
+        assert caller.answer().Status == StoreStatus.CANNOT_UNDERSTAND
     assert watched.usage()[0] < before[0] + 60, "inflated memory"
     with ExitStack() as stack:
         for _ in range(100):

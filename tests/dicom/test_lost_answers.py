@@ -4,13 +4,13 @@ import threading
 
 from pynetdicom import build_context
 
-from node.scu.requestor import associated
+from node.scu.requestor import open_association
 
 VERIFICATION = "1.2.840.10008.1.1"
 
 
 def test_answers_reach_the_sender_although_the_reactor_is_greedy(node):
-    with associated(node.peer, "SCANNER", [build_context(VERIFICATION)], 5) as association:
+    with open_association(node.peer, "SCANNER", [build_context(VERIFICATION)], 5) as association:
         done = threading.Event()
 
         def react():

@@ -6,7 +6,7 @@ from pydicom.filewriter import write_file_meta_info
 from pydicom.uid import UID
 from pynetdicom import AE
 
-from node.errors import Answer, NodeError
+from node.errors import NodeError, StoreStatus
 from node.records.states import JobState, Reason
 from node.scp.listener import Receiver
 from node.scu.requestor import echo
@@ -39,7 +39,7 @@ def with_content(path, edit):
     [
         (lambda data: b"\xde\xad\xbe\xef" * 64, "is broken"),
         (lambda data: b"no data set at all", "is broken"),
-        (lambda data: data[:200], "Study Instance UID is no valid UID"),
+        (lambda data: data[:200], "Study Instance UID is not a valid UID"),
         (lambda data: data[:-100], "of 9216 bytes: the transfer broke off"),
         (lambda data: data[: data.rindex(b"\xe0\x7f\x10\x00")], "no pixel data"),
     ],
@@ -61,14 +61,14 @@ def test_compressed_pixels_without_an_end(node, ct_series):
     dataset.compress("1.2.840.10008.1.2.5", generate_instance_uid=False)
     dataset.save_as(path, enforce_file_format=True)
     path.write_bytes(path.read_bytes()[:-60])
-    refused(node, path, Answer.CANNOT_UNDERSTAND, Reason.BROKEN_OBJECT, "compressed pixel data has no end")
+    refused(node, path, StoreStatus.CANNOT_UNDERSTAND, Reason.BROKEN_OBJECT, "compressed pixel data has no end")
 
 
 @pytest.mark.parametrize("uid", ["../../../../tmp/evil", "1.2.3/../../4", "1..2", ".", "1.2.a"])
 def test_hostile_uids_in_the_command(node, ct_series, uid, tmp_path):
     path = renamed(ct_series(1)[0], uid)
     before = {entry.name for entry in tmp_path.iterdir()}
-    refused(node, path, Answer.CANNOT_UNDERSTAND, Reason.INVALID_UID, "is no valid UID")
+    refused(node, path, StoreStatus.CANNOT_UNDERSTAND, Reason.INVALID_UID, "is not a valid UID")
     assert uid not in node.only_job().reason
     assert {entry.name for entry in tmp_path.iterdir()} == before
 
@@ -77,7 +77,7 @@ def test_hostile_uids_in_the_command(node, ct_series, uid, tmp_path):
 @pytest.mark.parametrize("value", ["../../../../tmp/evil", "", "1." * 40 + "1"])
 def test_hostile_uids_in_the_data_set(node, ct_series, keyword, value):
     path = ct_series(1, **{keyword: value})[0]
-    refused(node, path, Answer.CANNOT_UNDERSTAND, Reason.INVALID_UID, "Instance UID is no valid UID")
+    refused(node, path, StoreStatus.CANNOT_UNDERSTAND, Reason.INVALID_UID, "Instance UID is not a valid UID")
 
 
 def renamed(path, uid=None, sop_class=None):
@@ -97,12 +97,12 @@ def renamed(path, uid=None, sop_class=None):
 
 def test_another_instance_uid_than_the_command_said(node, ct_series):
     path = renamed(ct_series(1)[0], "1.2.3.4")
-    refused(node, path, Answer.MISMATCH, Reason.UID_MISMATCH, "SOP Instance UID differs")
+    refused(node, path, StoreStatus.MISMATCH, Reason.UID_MISMATCH, "SOP Instance UID differs")
 
 
 def test_another_class_than_the_command_said(node, ct_series):
     path = renamed(ct_series(1)[0], sop_class="1.2.840.10008.5.1.4.1.1.4")
-    refused(node, path, Answer.MISMATCH, Reason.UID_MISMATCH, "SOP Class UID differs")
+    refused(node, path, StoreStatus.MISMATCH, Reason.UID_MISMATCH, "SOP Class UID differs")
 
 
 def test_other_bytes_under_a_known_uid_are_kept_beside_the_first_and_reported(node, ct_series):
@@ -188,7 +188,7 @@ def test_who_calls_by_another_name_is_told_and_noted(node, ct_series, poll):
     with pytest.raises(NodeError, match="its AE title is not ORTHANC"):
         node.send(*ct_series(1))
     poll(node.ledger.jobs, what="a row")
-    assert node.only_job().reason == "it was turned away: it called ORTHANC, but our AE title is QCTNODE"
+    assert node.only_job().reason == "association rejected: the called AE title is ORTHANC, but ours is QCTNODE"
 
 
 def test_a_taken_port_is_one_sentence(node, tmp_path):

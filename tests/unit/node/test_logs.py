@@ -49,11 +49,11 @@ def test_hostile_requests_are_told_once_and_without_their_bytes():
     program = """
 from node.logs import configure_logging
 configure_logging()
-from node.dicom.negotiation import decode_call
+from node.dicom.negotiation import decode_association_request
 from node.dicom.pdu import ProtocolError
 for body in (b"\\0\\1\\0\\0" + b"\\xd1VIL".ljust(16), b"\\0\\1\\0\\0" + b"E\\nVIL".ljust(16) * 2 + bytes(32)):
     try:
-        decode_call(body)
+        decode_association_request(body)
     except ProtocolError:
         continue
     raise AssertionError

@@ -14,7 +14,7 @@ from raw_caller import CT, VERIFICATION, echo_command, elements, store_command
 from node.dicom import dimse
 from node.dicom.dimse import Request
 from node.dicom.pdu import ProtocolError
-from node.errors import Answer
+from node.errors import StoreStatus
 
 
 def of_pynetdicom(primitive, message):
@@ -89,7 +89,7 @@ def read(command):
     return decode(BytesIO(command), is_implicit_vr=True, is_little_endian=True)
 
 
-@pytest.mark.parametrize("status", Answer)
+@pytest.mark.parametrize("status", StoreStatus)
 @pytest.mark.parametrize("uid", ["1.2.3", "1.2.34"])
 def test_an_answer_to_a_store_says_everything(status, uid):
     said = read(dimse.response(Request(1, 513, CT, uid, True), status, "why, in odd or even length"[: 20 + len(uid)]))
@@ -99,14 +99,14 @@ def test_an_answer_to_a_store_says_everything(status, uid):
 
 
 def test_an_answer_to_an_echo():
-    said = read(dimse.response(Request(0x30, 1, VERIFICATION, "", False), Answer.SUCCESS))
+    said = read(dimse.response(Request(0x30, 1, VERIFICATION, "", False), StoreStatus.SUCCESS))
     assert (said.CommandField, said.Status, said.AffectedSOPClassUID) == (0x8030, 0, VERIFICATION)
     assert "AffectedSOPInstanceUID" not in said and "ErrorComment" not in said
 
 
 @given(st.text(max_size=200), st.text(max_size=80), st.text(max_size=80))
 def test_whatever_is_echoed_the_answer_stays_a_command_set(comment, sop_class, sop_uid):
-    command = dimse.response(Request(1, 0, sop_class, sop_uid, True), Answer.MISMATCH, comment)
+    command = dimse.response(Request(1, 0, sop_class, sop_uid, True), StoreStatus.MISMATCH, comment)
     assert len(command) % 2 == 0
     assert struct.unpack("<I", command[8:12]) == (len(command) - 12,)
     again = command.replace(struct.pack("<H", 0x8001), struct.pack("<H", 1), 1)

@@ -17,7 +17,7 @@ from node.dicom import headers
 from node.dicom.elements import OddError, walk
 from node.dicom.headers import WANTED, file_header, header_ahead, read_header
 from node.dicom.uids import valid_uid
-from node.errors import Answer, ObjectError
+from node.errors import ObjectError, StoreStatus
 from node.records.states import Reason
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
@@ -143,7 +143,7 @@ def test_only_images_need_pixels():
 def test_truncated_pixels(syntax, missing):
     with pytest.raises(ObjectError, match=f"pixel data has {32 - missing} of 32 bytes") as failure:
         read(encoded(dataset(), syntax)[:-missing])
-    assert failure.value.status is Answer.CANNOT_UNDERSTAND
+    assert failure.value.status is StoreStatus.CANNOT_UNDERSTAND
 
 
 def test_no_truncation_goes_unnoticed():
@@ -188,7 +188,7 @@ def test_a_uid_too_long_is_not_cut_into_a_valid_one():
 def test_other_uids_than_the_command_said(sop_class, sop_uid, what):
     with pytest.raises(ObjectError, match=f"{what} UID differs") as failure:
         read(encoded(dataset()), sop_class, sop_uid)
-    assert (failure.value.code, failure.value.status) == (Reason.UID_MISMATCH, Answer.MISMATCH)
+    assert (failure.value.code, failure.value.status) == (Reason.UID_MISMATCH, StoreStatus.MISMATCH)
 
 
 @pytest.mark.parametrize("content", [b"", b"DICM", bytes(132), bytes(128) + b"DICM", b"\xff" * 500])

@@ -14,7 +14,7 @@ from node.dicom.negotiation import (
     STORAGE_CLASSES,
     TRANSFER_SYNTAXES,
     UNCOMPRESSED,
-    decode_call,
+    decode_association_request,
     encode_acceptance,
     negotiate,
 )
@@ -31,7 +31,9 @@ OFFERS = st.lists(
 
 
 def call(offers, **options):
-    return decode_call(request([context(n, uid, *syntaxes) for n, uid, syntaxes in offers], **options)[6:])
+    return decode_association_request(
+        request([context(n, uid, *syntaxes) for n, uid, syntaxes in offers], **options)[6:]
+    )
 
 
 @settings(deadline=None)
@@ -116,7 +118,7 @@ BROKEN = {
 @pytest.mark.parametrize("body", BROKEN.values(), ids=BROKEN)
 def test_what_cannot_be_read_is_a_fault_without_its_bytes(body):
     try:
-        asked = decode_call(body)
+        asked = decode_association_request(body)
     except ProtocolError as fault:
         assert fault.reason == 6 and str(fault).isascii() and str(fault).isprintable()
     else:
@@ -129,7 +131,7 @@ def test_what_cannot_be_read_is_a_fault_without_its_bytes(body):
 ))  # fmt: skip
 def test_any_bytes_are_answered_or_a_fault(body):
     try:
-        asked = decode_call(body)
+        asked = decode_association_request(body)
     except ProtocolError:
         return
     assert asked.called_ae.isprintable() and asked.calling_ae.isprintable()

@@ -10,16 +10,16 @@ from hypothesis import strategies as st
 from raw_caller import p_data, pdv
 
 from node.dicom import pdu
-from node.dicom.pdu import ConnectionEndedError, ProtocolError, Wire, fragments
+from node.dicom.pdu import ConnectionEndedError, PduStream, ProtocolError, fragments
 
 
 @pytest.fixture
 def wire():
-    """Return a Wire of 1000 bytes at most, and the other end of its connection."""
+    """Return a PduStream of 1000 bytes at most, and the other end of its connection."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         other = socket.create_connection(listener.getsockname(), 10)
         connection, _ = listener.accept()
-    made = Wire(connection, 1000, 5.0)
+    made = PduStream(connection, 1000, 5.0)
     yield made, other
     made.close()
     other.close()
@@ -129,7 +129,7 @@ def test_what_is_no_pdu_is_not_waited_for(wire, head, reason):
 @pytest.mark.parametrize("said", [b"", b"\4\0", p_data(pdv(1, 2, b"cut"))[:-1]])
 def test_who_leaves_or_falls_silent_is_gone(wire, said):
     ours, other = wire
-    ours.set_patience(0.05)
+    ours.set_timeout(0.05)
     other.sendall(said)
     with pytest.raises(ConnectionEndedError):
         ours.read()
@@ -140,7 +140,7 @@ def test_who_leaves_or_falls_silent_is_gone(wire, said):
 
 def test_a_byte_now_and_then_is_not_endless_patience(wire):
     ours, other = wire
-    ours.set_patience(0.3)
+    ours.set_timeout(0.3)
     done = threading.Event()
 
     def trickle():
@@ -159,14 +159,14 @@ def test_a_byte_now_and_then_is_not_endless_patience(wire):
 
 def test_writing_to_who_does_not_read_ends(wire):
     ours, _ = wire
-    ours.set_patience(0.1)
+    ours.set_timeout(0.1)
     with pytest.raises(ConnectionEndedError, match="broke"):
         ours.write(bytes(50_000_000))
 
 
 def test_the_smallest_patience_is_not_endless(wire):
     ours, _ = wire
-    ours.set_patience(1e-9)
+    ours.set_timeout(1e-9)
     with pytest.raises(ConnectionEndedError):
         ours.read()
 

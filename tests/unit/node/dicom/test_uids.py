@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from node.dicom.uids import require_uid, valid_uid
-from node.errors import Answer, ObjectError
+from node.errors import ObjectError, StoreStatus
 from node.records.states import Reason
 
 COMPONENTS = st.lists(st.integers(0, 10**6).map(str), min_size=1, max_size=9)
@@ -34,7 +34,7 @@ def test_a_leading_zero_is_tolerated_because_scanners_write_it():
 def test_the_refusal_names_the_attribute_and_not_the_value():
     with pytest.raises(ObjectError) as failure:
         require_uid("../../etc/passwd", "Study Instance UID")
-    assert (failure.value.code, failure.value.status) == (Reason.INVALID_UID, Answer.CANNOT_UNDERSTAND)
+    assert (failure.value.code, failure.value.status) == (Reason.INVALID_UID, StoreStatus.CANNOT_UNDERSTAND)
     assert "Study Instance UID" in str(failure.value) and "passwd" not in str(failure.value)
     assert require_uid("1.2.3", "x") == "1.2.3"
 

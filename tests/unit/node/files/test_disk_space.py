@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from node.files.disk_space import Level, Space, look, pressure
+from node.files.disk_space import FreeSpace, Level, assess_disk_space, free_space
 from node.settings.sections import Intake
 
 INTAKE = Intake(warn_free_mb=5000, min_free_mb=500, warn_free_inodes=100_000, min_free_inodes=10_000)
@@ -30,17 +30,17 @@ NO_MARKS = Intake(warn_free_mb=0, min_free_mb=0, warn_free_inodes=0, min_free_in
     ],
 )
 def test_the_worst_mark_that_is_passed_is_named(free_mb, free_inodes, level, named):
-    found = pressure(Space(free_mb, free_inodes), INTAKE)
+    found = assess_disk_space(FreeSpace(free_mb, free_inodes), INTAKE)
     assert (found.level, found.full) == (level, level is Level.FULL)
     assert named in found.sentence
 
 
 def test_marks_of_zero_are_never_passed():
-    assert pressure(Space(0, 0), NO_MARKS).level is Level.OK
+    assert assess_disk_space(FreeSpace(0, 0), NO_MARKS).level is Level.OK
 
 
 def test_the_disk_is_that_of_the_nearest_folder_that_exists(tmp_path):
-    space = look(tmp_path / "not" / "there" / "yet")
+    space = free_space(tmp_path / "not" / "there" / "yet")
     assert space.free_mb > 0
     truth = os.statvfs(tmp_path)
     assert (space.free_inodes is None) == (truth.f_files == 0)
@@ -50,4 +50,4 @@ def test_the_disk_is_that_of_the_nearest_folder_that_exists(tmp_path):
 @pytest.mark.skipif(not os.path.ismount("/proc"), reason="no file system without inodes here")
 def test_a_file_system_that_counts_no_inodes_has_no_limit_of_them():
     assert os.statvfs("/proc").f_files == 0
-    assert look(Path("/proc")).free_inodes is None
+    assert free_space(Path("/proc")).free_inodes is None

@@ -8,7 +8,7 @@ import pytest
 from pydicom import dcmread
 
 from node.dicom.file_meta import encode_file_meta
-from node.errors import Answer, InboxError, ObjectError
+from node.errors import InboxError, ObjectError, StoreStatus
 from node.files.inbox import OPEN_FOLDERS, Inbox
 
 UIDS = ("1.2", "1.2.3", "1.2.3.4")
@@ -65,7 +65,7 @@ def test_no_two_arrivals_share_a_file(inbox):
 def test_hostile_uids_touch_nothing(inbox, tmp_path, place, evil):
     uids = list(UIDS)
     uids[place] = evil
-    with pytest.raises(ObjectError, match="no valid UID"):
+    with pytest.raises(ObjectError, match="not a valid UID"):
         keep(inbox, uids=uids)
     assert [path.name for path in tmp_path.rglob("*")] == ["inbox", "tmp"]
 
@@ -80,7 +80,7 @@ def test_what_cannot_be_written_leaves_no_trace(inbox, tmp_path):
     (tmp_path / "inbox/1.2").write_text("a file where a folder must be")
     with pytest.raises(InboxError, match="could not be written to disk") as failure:
         keep(inbox)
-    assert failure.value.retry and failure.value.status is Answer.OUT_OF_RESOURCES
+    assert failure.value.retry and failure.value.status is StoreStatus.OUT_OF_RESOURCES
     assert list((tmp_path / "inbox/tmp").iterdir()) == []
 
 

@@ -13,7 +13,7 @@ from pynetdicom.dsutils import split_dataset
 from senders import association
 
 from node.dicom.headers import file_header
-from node.errors import Answer, InboxError, LedgerError
+from node.errors import InboxError, LedgerError, StoreStatus
 from node.files.reconcile import FINDER, Reconciled, reconcile
 from node.ledger import Ledger
 from node.records.instances import Arrival, Ending, Outcome
@@ -271,7 +271,7 @@ def test_files_sent_again_take_the_place_of_those_that_are_gone_and_the_job_goes
 def test_a_duplicate_of_what_was_removed_a_moment_ago_is_to_be_sent_again(ledger, data, files):
     with pytest.raises(LedgerError, match="removed from the ledger a moment ago") as failure:
         ledger.mend(kept(data, files[0]))
-    assert failure.value.retry and failure.value.status is Answer.OUT_OF_RESOURCES
+    assert failure.value.retry and failure.value.status is StoreStatus.OUT_OF_RESOURCES
 
 
 def test_an_inbox_that_cannot_be_listed_is_said(ledger, data):

@@ -9,7 +9,7 @@ import pytest
 from senders import association
 
 from node.errors import NotAllowedError
-from node.files.retention import AT_ONCE, Remover, expired
+from node.files.retention import AT_ONCE, RetentionStage, expired
 from node.ledger import Ledger
 from node.records.instances import Arrival, Ending, Header, Outcome
 from node.records.jobs import Decision
@@ -190,19 +190,19 @@ def files(ledger):
 
 
 @pytest.fixture
-def remover(ledger):
-    return Remover(ledger, RULES)
+def retention(ledger):
+    return RetentionStage(ledger, RULES)
 
 
-def test_a_delivered_series_goes_with_its_files_folders_and_results_and_leaves_its_history(ledger, clock, remover):
+def test_a_delivered_series_goes_with_its_files_folders_and_results_and_leaves_its_history(ledger, clock, retention):
     arrive(ledger)
     arrive(ledger, series="1.2.4")  # of the same study, and still waiting
     job_id = deliver(ledger)
     clock.pass_days(29.9)
-    remover.tick()
+    retention.tick()
     assert len(files(ledger)) == 8
     clock.pass_days(0.2)
-    remover.tick()
+    retention.tick()
     assert len(files(ledger)) == 3
     assert not (ledger.data / "inbox/1.2/1.2.3").exists() and (ledger.data / "inbox/1.2/1.2.4").is_dir()
     assert not (ledger.data / "results" / job_id).exists() and (ledger.data / "results").is_dir()
@@ -212,20 +212,20 @@ def test_a_delivered_series_goes_with_its_files_folders_and_results_and_leaves_i
     assert ledger.removals() == ledger.instances_of(job_id) == []
 
 
-def test_the_last_series_of_a_study_takes_the_study_folder_with_it_and_never_the_inbox(ledger, clock, remover):
+def test_the_last_series_of_a_study_takes_the_study_folder_with_it_and_never_the_inbox(ledger, clock, retention):
     arrive(ledger)
     deliver(ledger)
     clock.pass_days(31)
-    remover.tick()
+    retention.tick()
     assert not (ledger.data / "inbox/1.2").exists() and (ledger.data / "inbox").is_dir()
 
 
-def test_a_declined_series_goes_and_cannot_be_retried_afterwards(ledger, clock, remover):
+def test_a_declined_series_goes_and_cannot_be_retried_afterwards(ledger, clock, retention):
     arrive(ledger)
     [job] = ledger.jobs()
     ledger.decide(job.id, Decision(S.DECLINED, Reason.NOT_A_HIP, "no hip"))
     clock.pass_days(8)
-    remover.tick()
+    retention.tick()
     assert files(ledger) == []
     assert ledger.events(job.id)[-1].text == "its files were removed 8 days after it was declined"
     with pytest.raises(NotAllowedError, match="were removed on 2026-06-09; send them again"):
@@ -237,41 +237,41 @@ def test_nothing_goes_before_its_time(ledger, clock, rules):
     arrive(ledger)
     deliver(ledger)
     clock.pass_days(364)
-    Remover(ledger, rules).tick()
+    RetentionStage(ledger, rules).tick()
     assert len(files(ledger)) == 5
 
 
-def test_results_without_a_destination_stay(ledger, clock, remover):
+def test_results_without_a_destination_stay(ledger, clock, retention):
     arrive(ledger)
     deliver(ledger, peers=())
     clock.pass_days(1000)
-    remover.tick()
+    retention.tick()
     assert len(files(ledger)) == 5
 
 
-def test_a_series_that_is_sent_again_after_removal_is_new_work(ledger, clock, remover):
+def test_a_series_that_is_sent_again_after_removal_is_new_work(ledger, clock, retention):
     arrive(ledger)
     first = deliver(ledger)
     assert set(arrive(ledger, token="b")) == {Outcome.DUPLICATE}
     clock.pass_days(31)
-    remover.tick()
+    retention.tick()
     assert set(arrive(ledger, token="c")) == {Outcome.NEW}
     [job] = ledger.jobs(S.RECEIVED)
     assert (job.revision, len(ledger.instances_of(job.id)), job.removed_at) == (2, 3, None)
     second = deliver(ledger)
     clock.pass_days(31)
-    remover.tick()
+    retention.tick()
     removed = [ledger.job(job_id).removed_at for job_id in (first, second)]
     assert removed[1] - removed[0] == timedelta(days=31)
     assert not any((ledger.data / "results").iterdir())
 
 
-def test_a_duplicate_that_is_just_being_sent_keeps_the_files(ledger, clock, remover):
+def test_a_duplicate_that_is_just_being_sent_keeps_the_files(ledger, clock, retention):
     arrive(ledger)
     deliver(ledger)
     clock.pass_days(31)
     assert set(arrive(ledger, ending=None)) == {Outcome.DUPLICATE}
-    remover.tick()
+    retention.tick()
     assert len(files(ledger)) == 5
 
 
@@ -287,7 +287,7 @@ def test_what_changes_between_decision_and_removal_stays(ledger, clock, change):
     assert len(ledger.instances_of(judged.revisions[-1].job_id)) == 3
 
 
-def test_two_removers_do_no_harm(ledger, clock):
+def test_two_retention_stages_at_once_do_no_harm(ledger, clock):
     arrive(ledger)
     job_id = deliver(ledger)
     clock.pass_days(31)
@@ -297,7 +297,7 @@ def test_two_removers_do_no_harm(ledger, clock):
     assert [event.text for event in ledger.events(job_id)].count("gone") == 1
 
 
-def test_after_a_crash_the_next_tick_finishes_what_was_begun(ledger, clock, remover):
+def test_after_a_crash_the_next_tick_finishes_what_was_begun(ledger, clock, retention):
     arrive(ledger)
     deliver(ledger)
     clock.pass_days(31)
@@ -305,11 +305,11 @@ def test_after_a_crash_the_next_tick_finishes_what_was_begun(ledger, clock, remo
     assert ledger.remove_series(judged, "gone")  # and here the process dies, with one of the files removed already
     assert len(ledger.removals()) == 5
     (ledger.data / ledger.removals()[0]).unlink()
-    remover.tick()
+    retention.tick()
     assert files(ledger) == ledger.removals() == []
 
 
-def test_nothing_outside_inbox_and_results_is_ever_removed(ledger, clock, remover, tmp_path, caplog):
+def test_nothing_outside_inbox_and_results_is_ever_removed(ledger, clock, retention, tmp_path, caplog):
     arrive(ledger, count=1)
     outside = tmp_path.parent / f"{tmp_path.name}-outside.dcm"
     for path in (outside, Path("inbox/../precious.dcm"), Path("precious.dcm"), Path("models/precious.dcm")):
@@ -318,14 +318,14 @@ def test_nothing_outside_inbox_and_results_is_ever_removed(ledger, clock, remove
         target.write_bytes(b"precious")
         with ledger._write() as connection:
             connection.exec_driver_sql("INSERT INTO removals (path) VALUES (?)", (str(path),))
-    remover.tick()
+    retention.tick()
     assert ledger.removals() == []
     assert outside.exists() and files(ledger)[-2:] == ["precious.dcm", "precious.dcm"]
     assert "that is no folder of the inbox or the results" in caplog.text
     outside.unlink()
 
 
-def test_a_file_that_cannot_be_removed_is_tried_again_and_stops_nothing(ledger, clock, remover, caplog):
+def test_a_file_that_cannot_be_removed_is_tried_again_and_stops_nothing(ledger, clock, retention, caplog):
     for series in ("1.2.3", "1.2.4"):
         arrive(ledger, series)
         deliver(ledger, series)
@@ -333,26 +333,26 @@ def test_a_file_that_cannot_be_removed_is_tried_again_and_stops_nothing(ledger, 
     stubborn = ledger.data / "inbox/1.2/1.2.3" / files(ledger)[0]
     stubborn.unlink()
     stubborn.mkdir()  # a folder in its place cannot be unlinked, not even by root
-    remover.tick()
+    retention.tick()
     assert "it will be tried again" in caplog.text
     assert len(ledger.removals()) == 3 and not (ledger.data / "inbox/1.2/1.2.4").exists()
     stubborn.rmdir()
     clock.pass_days(1 / 1440)
-    remover.tick()
+    retention.tick()
     assert files(ledger) == ledger.removals() == []
 
 
-def test_it_works_once_a_minute_and_a_bounded_number_at_a_time(ledger, clock, remover):
+def test_it_works_once_a_minute_and_a_bounded_number_at_a_time(ledger, clock, retention):
     for n in range(AT_ONCE + 3):
         arrive(ledger, f"1.2.3.{n}", count=1)
         deliver(ledger, f"1.2.3.{n}")
     clock.pass_days(31)
-    remover.tick()
+    retention.tick()
     assert sum(job.removed_at is not None for job in ledger.jobs()) == AT_ONCE
-    remover.tick()
+    retention.tick()
     assert sum(job.removed_at is not None for job in ledger.jobs()) == AT_ONCE
     clock.pass_days(1 / 1440)
-    remover.tick()
+    retention.tick()
     assert all(job.removed_at is not None for job in ledger.jobs())
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from node.errors import NodeError
-from node.run.processes import DataLock, Family, Part, reserve_port
+from node.run.processes import DataLock, Part, ProcessGroup, reserve_port
 
 SLEEPER = "import time; print('up', flush=True); time.sleep(60)"
 
@@ -41,12 +41,12 @@ class Lines(list):
 
 
 @pytest.fixture
-def family():
+def group():
     made = []
 
-    def make(*parts: Part, **options) -> tuple[Family, Lines]:
+    def make(*parts: Part, **options) -> tuple[ProcessGroup, Lines]:
         lines = Lines()
-        made.append(Family(parts, dict(os.environ), lines, **options))
+        made.append(ProcessGroup(parts, dict(os.environ), lines, **options))
         return made[-1], lines
 
     yield make
@@ -98,15 +98,15 @@ def test_reserved_port_is_left_to_servers_and_refused_to_everybody_else():
             assert server.accept()[1] == client.getsockname()
 
 
-def test_lines_of_a_part_are_handed_on_with_its_name(family):
-    one, lines = family(python("one", "import sys; print('out'); print('err', file=sys.stderr); input()"))
+def test_lines_of_a_part_are_handed_on_with_its_name(group):
+    one, lines = group(python("one", "import sys; print('out'); print('err', file=sys.stderr); input()"))
     one.watch()
     poll(lambda: ("one", "out") in lines and ("one", "err") in lines)
 
 
-def test_killed_part_starts_again_after_a_growing_pause(family):
+def test_killed_part_starts_again_after_a_growing_pause(group):
     now = [0.0]
-    one, _ = family(python("one", SLEEPER), clock=lambda: now[0])
+    one, _ = group(python("one", SLEEPER), clock=lambda: now[0])
     pids = set()
     for pause in (1.0, 2.0, 4.0):
         one.watch()
@@ -122,9 +122,9 @@ def test_killed_part_starts_again_after_a_growing_pause(family):
     assert one.failing(3) == "one"
 
 
-def test_part_that_ran_long_starts_again_quickly_and_is_not_failing(family):
+def test_part_that_ran_long_starts_again_quickly_and_is_not_failing(group):
     now = [0.0]
-    one, _ = family(python("one", SLEEPER), clock=lambda: now[0])
+    one, _ = group(python("one", SLEEPER), clock=lambda: now[0])
     one.watch()
     os.kill(one.pids()["one"], signal.SIGKILL)
     now[0] = 100.0
@@ -135,9 +135,9 @@ def test_part_that_ran_long_starts_again_quickly_and_is_not_failing(family):
     assert one.failing(1) is None
 
 
-def test_stop_is_clean_for_who_listens_and_final_for_who_does_not(family):
+def test_stop_is_clean_for_who_listens_and_final_for_who_does_not(group):
     deaf = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); " + SLEEPER
-    one, lines = family(python("deaf", deaf), python("good", SLEEPER))
+    one, lines = group(python("deaf", deaf), python("good", SLEEPER))
     one.watch()
     poll(lambda: {("deaf", "up"), ("good", "up")} <= set(lines))
     pids = one.pids().values()
@@ -145,10 +145,10 @@ def test_stop_is_clean_for_who_listens_and_final_for_who_does_not(family):
     assert not any(alive(pid) for pid in pids)
 
 
-def test_children_of_a_part_end_with_it(family):
+def test_children_of_a_part_end_with_it(group):
     start = f"import subprocess, sys; print(subprocess.Popen([sys.executable, '-c', {SLEEPER!r}]).pid); "
     code = start + SLEEPER
-    one, lines = family(python("one", code))
+    one, lines = group(python("one", code))
     one.watch()
     grandchild = int(poll(lambda: [line for _, line in lines if line.isdigit()])[0])
     os.kill(one.pids()["one"], signal.SIGKILL)
@@ -160,9 +160,9 @@ def test_children_of_a_part_end_with_it(family):
 def test_part_dies_with_the_process_that_started_it(early):
     part = f"from node.run.processes import die_with_parent; die_with_parent(); {SLEEPER}"
     parent = (
-        "import os, sys, time; from node.run.processes import Family, Part\n"
-        f"family = Family([Part('one', (sys.executable, '-c', {part!r}))], dict(os.environ), print)\n"
-        "family.watch(); print(family.pids()['one'], flush=True); time.sleep(60)"
+        "import os, sys, time; from node.run.processes import ProcessGroup, Part\n"
+        f"group = ProcessGroup([Part('one', (sys.executable, '-c', {part!r}))], dict(os.environ), print)\n"
+        "group.watch(); print(group.pids()['one'], flush=True); time.sleep(60)"
     )
     starter = subprocess.Popen([sys.executable, "-uc", parent], stdout=subprocess.PIPE, text=True)
     assert starter.stdout is not None

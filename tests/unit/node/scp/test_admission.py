@@ -3,10 +3,10 @@
 import pytest
 from raw_caller import request
 
-from node.dicom.negotiation import decode_call
+from node.dicom.negotiation import decode_association_request
 from node.records.states import Reason
-from node.scp.admission import Doorman, Refused
-from node.scp.association_slots import Slots
+from node.scp.admission import AdmissionPolicy, Rejection
+from node.scp.association_slots import AssociationSlots
 from node.settings.settings import load_settings
 
 CT1 = {"name": "ct1", "ae_title": "CT1", "host": "10.0.0.7", "port": 104}
@@ -22,25 +22,25 @@ VERSION, APPLICATION, CALLED, STRANGER, FULL = (1, 2, 2), (1, 1, 2), (1, 1, 7), 
 
 @pytest.fixture
 def door(tmp_path, monkeypatch):
-    """Return a function that makes a doorman with so many places."""
+    """Return a function that makes a admission with so many places."""
     monkeypatch.chdir(tmp_path)
     made = []
 
     def make(peers=(), places=4, **intake):
-        made.append(Slots(places))
-        return Doorman(load_settings(None, peers=list(peers), intake=intake), made[-1])
+        made.append(AssociationSlots(places))
+        return AdmissionPolicy(load_settings(None, peers=list(peers), intake=intake), made[-1])
 
     yield make
     for slots in made:
         slots.close()
 
 
-def asks(doorman, calling="CT1", host="10.0.0.7", own_host="10.0.0.1", **options):
-    return doorman.admit(decode_call(request(calling=calling, **options)[6:]), host, own_host)
+def asks(admission, calling="CT1", host="10.0.0.7", own_host="10.0.0.1", **options):
+    return admission.admit(decode_association_request(request(calling=calling, **options)[6:]), host, own_host)
 
 
 def code(found):
-    return (found.result, found.source, found.diagnostic) if isinstance(found, Refused) else "in"
+    return (found.result, found.source, found.diagnostic) if isinstance(found, Rejection) else "in"
 
 
 @pytest.mark.parametrize(
@@ -84,8 +84,8 @@ def test_the_door_is_open_until_there_are_peers_or_as_set(door, peers, intake, e
 
 
 def test_a_peer_may_have_several_addresses(door):
-    doorman = door(TWO)
-    assert [code(asks(doorman, host=host)) for host in ("10.0.0.7", "10.0.0.8", "10.0.0.9")] == ["in", "in", STRANGER]
+    admission = door(TWO)
+    assert [code(asks(admission, host=host)) for host in ("10.0.0.7", "10.0.0.8", "10.0.0.9")] == ["in", "in", STRANGER]
 
 
 @pytest.mark.parametrize(
@@ -104,37 +104,39 @@ def test_a_peer_may_have_several_addresses(door):
     ],
 )
 def test_what_is_wrong_with_the_call_itself_comes_first(door, options, expected):
-    doorman = door([CT1])
+    admission = door([CT1])
     calling = options.pop("calling", "CT1")
-    assert code(asks(doorman, calling, **options)) == expected
+    assert code(asks(admission, calling, **options)) == expected
 
 
 def test_reasons_help_and_are_of_the_right_kind(door):
-    doorman = door(EVERYBODY)
-    elsewhere = asks(doorman, host="10.9.9.9")
-    assert elsewhere.sentence == "it was turned away: CT1 is a peer, but at 10.0.0.7, not at 10.9.9.9"
-    nobody = asks(doorman, "NOBODY")
+    admission = door(EVERYBODY)
+    elsewhere = asks(admission, host="10.9.9.9")
+    assert (
+        elsewhere.sentence == "association rejected: the peer CT1 is configured at 10.0.0.7, but called from 10.9.9.9"
+    )
+    nobody = asks(admission, "NOBODY")
     assert "not among the peers" in nobody.sentence and "accept_unknown_peers" in nobody.sentence
     assert elsewhere.code == nobody.code == Reason.REJECTED_PEER
 
 
 def test_all_places_and_those_of_a_peer(door):
-    doorman = door([CT1 | {"maximum_associations": 2}, PACS], places=3)
-    assert [code(asks(doorman)) for _ in range(3)] == ["in", "in", FULL]
-    assert "of the peer" in asks(doorman).sentence
-    assert code(asks(doorman, "PACS", "127.0.0.1")) == "in"
-    full = asks(doorman, "PACS", "127.0.0.1")
+    admission = door([CT1 | {"maximum_associations": 2}, PACS], places=3)
+    assert [code(asks(admission)) for _ in range(3)] == ["in", "in", FULL]
+    assert "of the peer" in asks(admission).sentence
+    assert code(asks(admission, "PACS", "127.0.0.1")) == "in"
+    full = asks(admission, "PACS", "127.0.0.1")
     assert code(full) == FULL and "intake.maximum_associations" in full.sentence
 
 
 def test_who_is_refused_takes_no_place(door):
-    doorman = door([CT1], places=1)
-    assert {code(asks(doorman, "NOBODY")) for _ in range(5)} == {STRANGER}
-    assert code(asks(doorman)) == "in"
+    admission = door([CT1], places=1)
+    assert {code(asks(admission, "NOBODY")) for _ in range(5)} == {STRANGER}
+    assert code(asks(admission)) == "in"
 
 
 def test_strangers_at_one_address_share_no_limit_of_a_peer(door):
-    doorman = door([CT1 | {"maximum_associations": 1}], places=5, accept_unknown_peers=True)
-    assert [code(asks(doorman, "NOBODY")) for _ in range(2)] == ["in", "in"]
-    assert [code(asks(doorman)) for _ in range(2)] == ["in", FULL]
-    assert code(asks(doorman, host="10.9.9.9")) == "in", "the title alone does not make it the peer"
+    admission = door([CT1 | {"maximum_associations": 1}], places=5, accept_unknown_peers=True)
+    assert [code(asks(admission, "NOBODY")) for _ in range(2)] == ["in", "in"]
+    assert [code(asks(admission)) for _ in range(2)] == ["in", FULL]
+    assert code(asks(admission, host="10.9.9.9")) == "in", "the title alone does not make it the peer"

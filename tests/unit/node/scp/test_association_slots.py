@@ -8,31 +8,31 @@ from pathlib import Path
 
 import pytest
 
-from node.scp.association_slots import Slots
+from node.scp.association_slots import AssociationSlots
 
 ROOT = Path(__file__).parents[4]
 HOLD = """
 import sys, time
-from node.scp.association_slots import Slots
-slots = Slots(0, int(sys.argv[1]))
-print(sum(slots.take(who) is not None for who in sys.argv[2].split(",")), flush=True)
+from node.scp.association_slots import AssociationSlots
+slots = AssociationSlots(0, int(sys.argv[1]))
+print(sum(slots.acquire(who) is not None for who in sys.argv[2].split(",")), flush=True)
 time.sleep(60)
 """
 CHURN = """
 import sys
-from node.scp.association_slots import Slots
-slots = Slots(0, int(sys.argv[1]))
+from node.scp.association_slots import AssociationSlots
+slots = AssociationSlots(0, int(sys.argv[1]))
 for _ in range(300):
-    place = slots.take("me", 3)
+    place = slots.acquire("me", 3)
     if place is not None:
-        assert slots.taken() <= 5
-        slots.give(place)
+        assert slots.in_use() <= 5
+        slots.release(place)
 """
 
 
 @pytest.fixture
 def slots():
-    made = Slots(5)
+    made = AssociationSlots(5)
     yield made
     made.close()
 
@@ -57,45 +57,45 @@ def holder(slots):
 
 
 def test_places_are_given_until_there_are_none(slots):
-    places = [slots.take("a") for _ in range(6)]
+    places = [slots.acquire("a") for _ in range(6)]
     assert sorted(places[:5]) == list(range(5)) and places[5] is None
-    slots.give(places[2])
-    assert (slots.taken(), slots.take("b"), slots.take("b")) == (4, places[2], None)
+    slots.release(places[2])
+    assert (slots.in_use(), slots.acquire("b"), slots.acquire("b")) == (4, places[2], None)
 
 
 def test_a_peer_has_at_most_so_many_and_others_are_not_counted(slots):
-    assert [slots.take("a", 2) is not None for _ in range(3)] == [True, True, False]
-    assert [slots.take("b", 2) is not None for _ in range(3)] == [True, True, False]
-    assert slots.take("a" * 1000) is not None
-    assert slots.take("ü") is None
+    assert [slots.acquire("a", 2) is not None for _ in range(3)] == [True, True, False]
+    assert [slots.acquire("b", 2) is not None for _ in range(3)] == [True, True, False]
+    assert slots.acquire("a" * 1000) is not None
+    assert slots.acquire("ü") is None
 
 
 def test_all_processes_share_the_table(slots, holder):
     assert holder(HOLD, "a,a,b").stdout.readline() == "3\n"
-    assert slots.taken() == 3
-    assert slots.take("a", 2) is None and slots.take("b", 2) is not None
+    assert slots.in_use() == 3
+    assert slots.acquire("a", 2) is None and slots.acquire("b", 2) is not None
     assert holder(HOLD, "c,c,c").stdout.readline() == "1\n"
 
 
 def test_what_a_dead_process_held_is_free_again_and_nothing_else(slots, holder):
-    mine = slots.take("me")
+    mine = slots.acquire("me")
     dead, living = holder(HOLD, "a,a"), holder(HOLD, "a")
     assert dead.stdout.readline() + living.stdout.readline() == "2\n1\n"
     dead.kill()
     dead.wait()
-    assert slots.taken() == 4
-    slots.forget(dead.pid)
-    assert slots.taken() == 2
-    assert slots.take("a", 1) is None, "the living one still holds its own"
-    slots.forget(dead.pid)
-    assert slots.taken() == 2
-    slots.give(mine)
+    assert slots.in_use() == 4
+    slots.release_process(dead.pid)
+    assert slots.in_use() == 2
+    assert slots.acquire("a", 1) is None, "the living one still holds its own"
+    slots.release_process(dead.pid)
+    assert slots.in_use() == 2
+    slots.release(mine)
 
 
 def test_processes_that_take_and_give_at_once_never_have_too_many(slots, holder):
     churning = [holder(CHURN) for _ in range(4)]
     assert [process.wait(60) for process in churning] == [0] * 4
-    assert slots.taken() == 0
+    assert slots.in_use() == 0
 
 
 def test_threads_never_share_a_place(slots):
@@ -105,12 +105,12 @@ def test_threads_never_share_a_place(slots):
     def work(_):
         together.wait()
         for _ in range(200):
-            place = slots.take("me")
+            place = slots.acquire("me")
             if place is not None:
-                most.append(slots.taken())
-                slots.give(place)
+                most.append(slots.in_use())
+                slots.release(place)
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(work, range(8)))
-    assert max(most) <= 5 and slots.taken() == 0
+    assert max(most) <= 5 and slots.in_use() == 0
     assert len(list(Path("/proc/self/fd").iterdir())) <= before + 10

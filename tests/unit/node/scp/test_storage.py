@@ -10,11 +10,11 @@ from raw_caller import CT, EXPLICIT, data_set
 from senders import association
 
 from node.dicom.dimse import Request
-from node.errors import Answer, LedgerError
+from node.errors import LedgerError, StoreStatus
 from node.ledger import Ledger
 from node.records.instances import Arrival, Header, Outcome
 from node.records.states import JobState, Reason
-from node.scp.group_commit import Register
+from node.scp.group_commit import GroupCommit
 from node.scp.storage import Storage
 from node.settings.settings import load_settings
 
@@ -60,12 +60,12 @@ def arrival(ledger, number, sender):
 
 
 def test_all_who_wait_are_written_at_once_and_each_gets_its_own_outcome(ledger, poll):
-    register, senders = Register(ledger), [association() for _ in range(8)]
+    group_commit, senders = GroupCommit(ledger), [association() for _ in range(8)]
     ledger.gate = threading.Event()
     arrivals = [arrival(ledger, number // 2, senders[number % 8]) for number in range(40)]  # each object twice
     with ThreadPoolExecutor(40) as pool:
-        waiting = [pool.submit(register.record, one) for one in arrivals]
-        poll(lambda: len(register._line) >= 39)
+        waiting = [pool.submit(group_commit.record, one) for one in arrivals]
+        poll(lambda: len(group_commit._line) >= 39)
         ledger.gate.set()
         outcomes = [one.result(30) for one in waiting]
     assert outcomes.count(Outcome.NEW) == outcomes.count(Outcome.DUPLICATE) == 20
@@ -74,26 +74,26 @@ def test_all_who_wait_are_written_at_once_and_each_gets_its_own_outcome(ledger, 
 
 
 def test_alone_nobody_waits_for_company(ledger):
-    register = Register(ledger)
+    group_commit = GroupCommit(ledger)
     sender = association()
-    assert [register.record(arrival(ledger, number, sender)) for number in range(3)] == [Outcome.NEW] * 3
+    assert [group_commit.record(arrival(ledger, number, sender)) for number in range(3)] == [Outcome.NEW] * 3
     assert ledger.batches == (1, 1, 1)
 
 
 @pytest.mark.parametrize(
-    "fault", [LedgerError("the disk is gone", retry=True, status=Answer.OUT_OF_RESOURCES), RuntimeError("a bug")]
+    "fault", [LedgerError("the disk is gone", retry=True, status=StoreStatus.OUT_OF_RESOURCES), RuntimeError("a bug")]
 )
 def test_a_failing_ledger_fails_all_who_wait_and_nobody_after(ledger, fault, poll):
-    register, sender = Register(ledger), association()
+    group_commit, sender = GroupCommit(ledger), association()
     ledger.gate, ledger.fault = threading.Event(), fault
     with ThreadPoolExecutor(12) as pool:
-        waiting = [pool.submit(register.record, arrival(ledger, number, sender)) for number in range(12)]
-        poll(lambda: len(register._line) >= 11)
+        waiting = [pool.submit(group_commit.record, arrival(ledger, number, sender)) for number in range(12)]
+        poll(lambda: len(group_commit._line) >= 11)
         ledger.gate.set()
         found = [one.exception(30) for one in waiting]
     assert all(isinstance(one, LedgerError | type(fault)) for one in found)
     ledger.fault = None
-    assert register.record(arrival(ledger, 99, sender)) is Outcome.NEW
+    assert group_commit.record(arrival(ledger, 99, sender)) is Outcome.NEW
     assert [job.instances for job in ledger.jobs()] == [1]
 
 
@@ -121,34 +121,34 @@ def files(settings):
 
 
 def test_an_object_is_on_disk_and_in_the_ledger_before_success_is_said(storage, ledger, settings, slice_of):
-    assert take(storage, *slice_of) == (Answer.SUCCESS, "")
+    assert take(storage, *slice_of) == (StoreStatus.SUCCESS, "")
     [job] = ledger.jobs()
     assert ledger.instances_of(job.id) == files(settings)
     assert data_set(files(settings)[0]) == slice_of
 
 
 def test_what_the_ledger_does_not_take_is_neither_kept_nor_said_to_be(storage, ledger, settings, slice_of):
-    ledger.fault = LedgerError("the ledger does not answer", retry=True, status=Answer.OUT_OF_RESOURCES)
-    assert take(storage, *slice_of) == (Answer.OUT_OF_RESOURCES, "the ledger does not answer")
+    ledger.fault = LedgerError("the ledger does not answer", retry=True, status=StoreStatus.OUT_OF_RESOURCES)
+    assert take(storage, *slice_of) == (StoreStatus.OUT_OF_RESOURCES, "the ledger does not answer")
     assert files(settings) == []
     ledger.fault = None
-    assert take(storage, *slice_of) == (Answer.SUCCESS, "")
+    assert take(storage, *slice_of) == (StoreStatus.SUCCESS, "")
     assert len(files(settings)) == 1
 
 
 def test_a_bug_is_an_answer_too_and_no_patient_data(storage, ledger, settings, slice_of, caplog):
     ledger.fault = RuntimeError("a bug")
     status, comment = take(storage, *slice_of)
-    assert (status, comment) == (Answer.INTERNAL, "internal error, see the log of the node")
+    assert (status, comment) == (StoreStatus.INTERNAL, "internal error, see the log of the node")
     assert "a bug" in caplog.text and "SECRET" not in caplog.text
 
 
 REFUSALS = {
-    "a hostile UID": (lambda uid, content: ("../" + uid, content), Answer.CANNOT_UNDERSTAND, Reason.INVALID_UID),
-    "another UID": (lambda uid, content: ("1.2.3", content), Answer.MISMATCH, Reason.UID_MISMATCH),
-    "cut": (lambda uid, content: (uid, content[:-1]), Answer.CANNOT_UNDERSTAND, Reason.BROKEN_OBJECT),
-    "nothing": (lambda uid, content: (uid, b""), Answer.CANNOT_UNDERSTAND, Reason.BROKEN_OBJECT),
-    "too large": (lambda uid, content: (uid, content + bytes(10**6)), Answer.CANNOT_UNDERSTAND, Reason.TOO_LARGE),
+    "a hostile UID": (lambda uid, content: ("../" + uid, content), StoreStatus.CANNOT_UNDERSTAND, Reason.INVALID_UID),
+    "another UID": (lambda uid, content: ("1.2.3", content), StoreStatus.MISMATCH, Reason.UID_MISMATCH),
+    "cut": (lambda uid, content: (uid, content[:-1]), StoreStatus.CANNOT_UNDERSTAND, Reason.BROKEN_OBJECT),
+    "nothing": (lambda uid, content: (uid, b""), StoreStatus.CANNOT_UNDERSTAND, Reason.BROKEN_OBJECT),
+    "too large": (lambda uid, content: (uid, content + bytes(10**6)), StoreStatus.CANNOT_UNDERSTAND, Reason.TOO_LARGE),
 }
 
 
@@ -173,4 +173,4 @@ def test_an_object_whose_association_breaks_leaves_nothing(storage, ledger, sett
 def test_a_refusal_that_cannot_be_written_down_is_still_answered(storage, ledger, slice_of):
     sop_uid, content = slice_of
     ledger.fault = LedgerError("gone")
-    assert take(storage, sop_uid, content[:-1])[0] is Answer.CANNOT_UNDERSTAND
+    assert take(storage, sop_uid, content[:-1])[0] is StoreStatus.CANNOT_UNDERSTAND

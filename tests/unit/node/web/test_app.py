@@ -9,7 +9,7 @@ import pytest
 from senders import association
 from starlette.testclient import TestClient
 
-from node.files.retention import Remover
+from node.files.retention import RetentionStage
 from node.ledger import Ledger
 from node.records.instances import Arrival, Header
 from node.records.jobs import Decision, Refusal
@@ -277,7 +277,7 @@ def test_a_job_whose_files_were_removed_keeps_its_page_without_them(client, ledg
         ledger.delivered(delivery_id, "me")
     clock.pass_(31 * 86400)
     ledger.end_lost_associations([])
-    Remover(ledger, Retention(delivered_days=30)).tick()
+    RetentionStage(ledger, Retention(delivered_days=30)).tick()
     page = client.get(f"/jobs/{job_id}").text
     assert "Files removed" in page and "its files were removed 31 days after delivery" in page
     assert "overlay.png" not in page
