@@ -85,7 +85,7 @@ class Site:
         return replace(header), path
 
     def worker(self, queue: str = "segment", **settings: str) -> subprocess.Popen:
-        command = [sys.executable, str(HERE / "small_worker.py"), str(self.file), str(self.folder), queue]
+        command = [sys.executable, str(HERE / "stub_worker.py"), str(self.file), str(self.folder), queue]
         environment = {**os.environ, "PYTHONPATH": f"{HERE}{os.pathsep}{ROOT}"}
         environment |= {f"QCT_NODE_JOBS__{key.upper()}": value for key, value in settings.items()}
         process = subprocess.Popen(command, env=environment, process_group=0)

@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 from ct_factory import CtSpec, write_own_series
-from serving import Serving
+from serve_process import ServeProcess
 
 from node.ledger import Ledger
 from node.scp.listener import Receiver
@@ -81,7 +81,7 @@ def start_serving(tmp_path, free_port, poll):
     started = []
 
     def start(**environment):
-        started.append(Serving(tmp_path / "data", free_port(), poll, **environment))
+        started.append(ServeProcess(tmp_path / "data", free_port(), poll, **environment))
         started[-1].start()
         return started[-1]
 

@@ -11,7 +11,7 @@ import pytest
 from ct_factory import CtSpec, write_own_series
 from pydicom import dcmread
 from pynetdicom.dsutils import split_dataset
-from serving import Serving
+from serve_process import ServeProcess
 
 from node.ledger import Ledger
 from node.scu.requestor import echo
@@ -64,7 +64,7 @@ def small_disk(folder, size):
 
 @contextmanager
 def running(data, port, poll, **environment):
-    server = Serving(data, port, poll, **(NO_MARKS | environment))
+    server = ServeProcess(data, port, poll, **(NO_MARKS | environment))
     try:
         server.start()
         yield server

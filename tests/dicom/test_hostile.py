@@ -14,7 +14,7 @@ import pytest
 import raw_caller as raw
 from pydicom.uid import UID
 from raw_caller import COMMAND, COMMAND_END, CT, DATA, DATA_END, EXPLICIT, Caller, p_data, pdu, pdv
-from serving import REPOSITORY, Serving
+from serve_process import REPOSITORY, ServeProcess
 
 from node.errors import StoreStatus
 from node.records.states import JobState, Reason
@@ -272,7 +272,7 @@ def test_dawdlers_do_not_keep_others_waiting(target, ct_series):
 # ---- a process: memory, threads, file descriptors
 
 
-class Watched(Serving):
+class Watched(ServeProcess):
     """`qct-node serve` with one receiver, whose log is kept."""
 
     def start(self):

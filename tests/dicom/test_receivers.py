@@ -10,7 +10,7 @@ import threading
 import pytest
 from pynetdicom import AE
 from pynetdicom.sop_class import CTImageStorage
-from serving import REPOSITORY
+from serve_process import REPOSITORY
 
 from node.ledger import Ledger
 from node.scp.listener import FILES

@@ -1,6 +1,6 @@
 """A whole node that is stopped or killed in the middle of its work ends with the result at the PACS, once.
 
-The node is `up` itself with a small segmenter that waits until the test lets it go; peers and kills are real.
+The node is `up` with a stub segmenter that waits for the order of the test; peers and kills are real.
 """
 
 import os
@@ -17,7 +17,7 @@ import pytest
 from node.scu.storage import send_files
 from node.settings.routing import Peer
 
-SMALL_NODE = str(Path(__file__).with_name("small_node.py"))
+STUB_NODE = str(Path(__file__).with_name("stub_node.py"))
 SETTINGS = """\
 [node]
 data = "data"
@@ -44,14 +44,14 @@ timeout_seconds = 10
 
 
 class Hospital:
-    """A node that can be started again on the same data, the scanner that sends to it, the small segmenter's orders."""
+    """A node that can be started again on the same data, the scanner that sends to it, the orders for the stub segmenter."""
 
     def __init__(self, folder: Path, start, files: list[Path], command: tuple[str, ...] = ()) -> None:
         self.folder = folder
         self.order("wait")
         self._start = start
         self._files = files
-        self._command = command or (SMALL_NODE, str(folder / "qct-node.toml"), str(folder))
+        self._command = command or (STUB_NODE, str(folder / "qct-node.toml"), str(folder))
         self.begin()
 
     def begin(self) -> None:

@@ -1,4 +1,4 @@
-"""The PACS of the crash suite: a real Storage SCP that takes everything and remembers what it got."""
+"""The PACS of the crash suite: a real Storage SCP that accepts every object and records it."""
 
 import hashlib
 import threading
@@ -10,7 +10,7 @@ from pynetdicom import AE, AllStoragePresentationContexts, evt
 
 @dataclass(frozen=True)
 class Stored:
-    """One arrival at the PACS. references: SOP Instance UIDs of the slices the object says it was made from."""
+    """One object received by the PACS. references: SOP Instance UIDs of the slices it was made from."""
 
     sop_uid: str
     study_uid: str
@@ -19,7 +19,7 @@ class Stored:
 
 
 class Pacs:
-    """Listens on a port of its own while the `with` block runs."""
+    """Listens on a free port while the `with` block runs."""
 
     def __init__(self) -> None:
         self.stored: list[Stored] = []
@@ -34,7 +34,7 @@ class Pacs:
         self.port: int = self._server.server_address[1]
 
     def has_result(self, study_uid: str) -> bool:
-        """Tell whether a result of this study is here."""
+        """Tell whether a result of this study has arrived."""
         with self._lock:
             return study_uid in self._studies
 

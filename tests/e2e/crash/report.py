@@ -4,14 +4,14 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from e2e.crash.facts import DELIVERED, Facts
-from e2e.crash.node_under_fire import Target
-from e2e.crash.plan import Fate
+from e2e.crash.end_state import DELIVERED, EndState
+from e2e.crash.restarted_node import Target
+from e2e.crash.study_plan import Expected
 
 
 @dataclass(frozen=True)
 class Times:
-    """How long it took, s: to send everything, and until the queue was quiet."""
+    """Durations, s: of the sending, and of the whole run until the queue was idle."""
 
     sending: float
     whole: float
@@ -19,62 +19,70 @@ class Times:
 
 @dataclass(frozen=True)
 class Outcome:
-    """One run: what it was, what there is at the end, and what is wrong with it."""
+    """One run: its title, its end state and its violations."""
 
     title: str
-    facts: Facts
+    end_state: EndState
     kills: Counter[Target]
     starts: int
     times: Times
     violations: list[str]
 
     def figures(self) -> dict[str, object]:
-        """Return everything countable."""
-        answers = [answer for trace in self.facts.traces.values() for answer in trace.answers]
+        """Return all counts and durations."""
+        answers = [answer for send_log in self.end_state.send_logs.values() for answer in send_log.answers]
         acknowledged = [answer for answer in answers if answer.acknowledged]
-        different = {(number, item) for number, trace in self.facts.traces.items() for item in trace.acknowledged}
-        results = {stored.sop_uid for stored in self.facts.stored}
+        different = {
+            (number, item) for number, send_log in self.end_state.send_logs.items() for item in send_log.acknowledged
+        }
+        results = {stored.sop_uid for stored in self.end_state.stored}
         return {
-            "studies": len(self.facts.studies),
+            "studies": len(self.end_state.studies),
             "objects sent": len(answers),
             "objects acknowledged": len(acknowledged),
             "of them for the first time": len(different),
-            "objects refused for good": sum(answer.refused for answer in answers),
+            "objects refused permanently": sum(answer.refused for answer in answers),
             "objects without an answer or to be sent again": sum(answer.again for answer in answers),
-            "objects in the ledger": len(self.facts.rows),
-            "of them variants": sum(row.variant != 0 for row in self.facts.rows),
-            "associations": sum(len(trace.links) for trace in self.facts.traces.values()),
-            "of them lost": sum(not link.clean for trace in self.facts.traces.values() for link in trace.links),
-            "association requests in vain": sum(trace.unreachable for trace in self.facts.traces.values()),
+            "objects in the ledger": len(self.end_state.rows),
+            "of them variants": sum(row.variant != 0 for row in self.end_state.rows),
+            "associations": sum(len(send_log.associations) for send_log in self.end_state.send_logs.values()),
+            "of them lost": sum(
+                not association.clean
+                for send_log in self.end_state.send_logs.values()
+                for association in send_log.associations
+            ),
+            "association requests without success": sum(
+                send_log.unreachable for send_log in self.end_state.send_logs.values()
+            ),
             "studies interrupted while they were sent": sum(
-                self.facts.traces[s.plan.number].interrupted(s.plan.patience) for s in self.facts.studies
+                self.end_state.send_logs[s.plan.number].interrupted(s.plan.patience) for s in self.end_state.studies
             ),
             "kills": self.kills.total(),
-            "starts of the node": self.starts,
+            "node starts": self.starts,
             "seconds of sending": round(self.times.sending, 1),
-            "seconds until quiet": round(self.times.whole, 1),
+            "seconds until idle": round(self.times.whole, 1),
             "acknowledged objects per second": round(len(acknowledged) / max(self.times.sending, 0.1), 1),
-            "jobs with more than one attempt": sum(job.attempts > 1 for job in self.facts.jobs),
+            "jobs with more than one attempt": sum(job.attempts > 1 for job in self.end_state.jobs),
             "results at the PACS": len(results),
-            "of them early, of a part of the slices": self._early(),
-            "results that came twice, with the same bytes": len(self.facts.stored) - len(results),
+            "of them early, from a part of the slices": self._early(),
+            "results received twice, with the same bytes": len(self.end_state.stored) - len(results),
             "violations": len(self.violations),
         }
 
     def _early(self) -> int:
-        """Return how many results were made of a part of their series, without those that a late slice made so."""
-        whole = [study for study in self.facts.studies if study.plan.series[0].fate is Fate.DELIVERED]
+        """Return how many results were made from a part of their series, without those planned in scenario LATE."""
+        whole = [study for study in self.end_state.studies if study.plan.series[0].expected is Expected.DELIVERED]
         wanted = {study.series_uids[0]: study.plan.results for study in whole}
-        delivered = Counter(job.series_uid for job in self.facts.jobs if job.state in DELIVERED)
+        delivered = Counter(job.series_uid for job in self.end_state.jobs if job.state in DELIVERED)
         return sum(max(0, delivered[uid] - results) for uid, results in wanted.items())
 
     def tables(self) -> dict[str, Counter[str]]:
-        """Return the counts by manner, by killed part, by final state, and of refusals."""
+        """Return the counts by scenario, killed part and final state, and the refusals."""
         return {
-            "studies by manner": Counter(str(study.plan.manner) for study in self.facts.studies),
+            "studies by scenario": Counter(str(study.plan.scenario) for study in self.end_state.studies),
             "kills by part": Counter({str(target): count for target, count in self.kills.items()}),
-            "jobs by final state": Counter(f"{job.state} {job.code}".strip() for job in self.facts.jobs),
-            "refusals in the ledger": Counter(self.facts.refusals),
+            "jobs by final state": Counter(f"{job.state} {job.code}".strip() for job in self.end_state.jobs),
+            "refusals in the ledger": Counter(self.end_state.refusals),
         }
 
     def to_dict(self) -> dict[str, object]:

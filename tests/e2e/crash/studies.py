@@ -1,4 +1,4 @@
-"""Writes the objects of a plan as real DICOM files and keeps the truth about each of them."""
+"""Writes the objects of a plan as DICOM files and records what each of them contains."""
 
 import hashlib
 from collections.abc import Iterable
@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from ct_factory import CtSpec, write_ct
-from e2e.crash.plan import Form, Item, Kind, Plan
+from e2e.crash.study_plan import Item, Kind, StudyPlan, Version
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.filereader import read_file_meta_info
@@ -42,31 +42,31 @@ class Sent:
 class Study:
     """A plan with its objects."""
 
-    plan: Plan
+    plan: StudyPlan
     uid: str
     series_uids: tuple[str, ...]
     objects: dict[Item, Sent]
 
 
-def write_studies(plans: Iterable[Plan], folder: Path, seed: int, processes: int = 2) -> list[Study]:
+def write_studies(plans: Iterable[StudyPlan], folder: Path, seed: int, processes: int = 2) -> list[Study]:
     """Write every object of every plan below `folder`; the same seed gives the same bytes."""
     with ProcessPoolExecutor(processes) as pool:
         return list(pool.map(partial(_write_study, folder=folder, seed=seed), plans, chunksize=4))
 
 
-def study_of_files(plan: Plan, files: Iterable[Path]) -> Study:
-    """Return a study of one series whose files are there already, in the order of the stack; variants are written."""
+def study_of_files(plan: StudyPlan, files: Iterable[Path]) -> Study:
+    """Return a study of one series whose files exist, in the order of the stack; its variants are written."""
     paths = list(files)
     objects = {}
     for item in sorted(plan.items):
         path = paths[item.index]
-        objects[item] = read_sent(_write_variant(path) if item.form is Form.VARIANT else path)
+        objects[item] = read_sent(_write_variant(path) if item.version is Version.VARIANT else path)
     uid = str(dcmread(paths[0], stop_before_pixels=True).StudyInstanceUID)
     return Study(plan, uid, (next(iter(objects.values())).series_uid,), objects)
 
 
 def read_sent(path: Path) -> Sent:
-    """Return what there is to know about a file that will be sent."""
+    """Return the identity and digest of a file that will be sent."""
     header = dcmread(path, stop_before_pixels=True)
     meta = header.file_meta
     return Sent(
@@ -91,17 +91,17 @@ def result_uid(slices: Iterable[tuple[str, str]]) -> str:
     return str(generate_uid(entropy_srcs=["result", *(part for pair in sorted(slices) for part in pair)]))
 
 
-def _write_study(plan: Plan, folder: Path, seed: int) -> Study:
+def _write_study(plan: StudyPlan, folder: Path, seed: int) -> Study:
     writer = _Writer(plan, f"crash {seed} {plan.number}")
     objects: dict[Item, Sent] = {}
     for number in range(len(plan.series)):
-        for form in Form:
-            wanted = {item.index for item in plan.items if (item.series, item.form) == (number, form)}
+        for version in Version:
+            wanted = {item.index for item in plan.items if (item.series, item.version) == (number, version)}
             if wanted:
-                target = folder / f"{plan.number:05d}" / f"{number}-{form}"
-                for index, path in writer.write(target, number, form):
+                target = folder / f"{plan.number:05d}" / f"{number}-{version}"
+                for index, path in writer.write(target, number, version):
                     if index in wanted:
-                        objects[Item(number, index, form)] = read_sent(path)
+                        objects[Item(number, index, version)] = read_sent(path)
     return Study(plan, writer.uid(), tuple(writer.uid(n) for n in range(len(plan.series))), objects)
 
 
@@ -109,35 +109,35 @@ def _write_study(plan: Plan, folder: Path, seed: int) -> Study:
 class _Writer:
     """Writes one study's series."""
 
-    plan: Plan
+    plan: StudyPlan
     name: str
 
     def uid(self, *parts: object) -> str:
         return str(generate_uid(entropy_srcs=[" ".join([self.name, *map(str, parts)])]))
 
-    def write(self, folder: Path, number: int, form: Form) -> Iterable[tuple[int, Path]]:
+    def write(self, folder: Path, number: int, version: Version) -> Iterable[tuple[int, Path]]:
         series = self.plan.series[number]
 
         def edit(index: int, ds: Dataset) -> None:
             ds.StudyInstanceUID, ds.SeriesInstanceUID = self.uid(), self.uid(number)
-            # A variant takes another's UID; a broken object is nobody's copy.
-            ds.SOPInstanceUID = self.uid(number, index, *(["broken"] if form is Form.BROKEN else []))
-            if form is Form.VARIANT:
+            # A variant has the UID of the original; a broken object has a UID of its own.
+            ds.SOPInstanceUID = self.uid(number, index, *(["broken"] if version is Version.BROKEN else []))
+            if version is Version.VARIANT:
                 ds.PixelData = ds.PixelData[::-1]
-            _dress(ds, series.kind, series.length)
+            _set_kind(ds, series.kind, series.length)
             ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID
             ds.file_meta.MediaStorageSOPClassUID = ds.SOPClassUID
             ds.file_meta.TransferSyntaxUID = TRANSFER_SYNTAXES[self.plan.number % 2]
 
         files = write_ct(folder, CtSpec(shape=(series.length, 8, 10)), edit)
-        if form is Form.BROKEN:
+        if version is Version.BROKEN:
             for path in files:
                 path.write_bytes(path.read_bytes()[:-CUT_BYTES])
         return enumerate(files)
 
 
-def _dress(ds: Dataset, kind: Kind, length: int) -> None:
-    """Make a CT image an object of this kind."""
+def _set_kind(ds: Dataset, kind: Kind, length: int) -> None:
+    """Turn a CT image into an object of this kind."""
     match kind:
         case Kind.COUNTED_SCAN:
             ds.NumberOfSeriesRelatedInstances = length

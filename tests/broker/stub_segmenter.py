@@ -1,4 +1,4 @@
-"""A small real segmenter for the worker tests: writes a valid DICOM object, and does what the test orders."""
+"""A segmenter for the worker tests: writes a valid DICOM object, and behaves as the test orders."""
 
 import contextlib
 import os
@@ -24,7 +24,7 @@ ERRORS = {
 
 
 @dataclass(frozen=True)
-class SmallSegmenter:
+class StubSegmenter:
     """Reads `order` in its folder: quick, wait (for `go`), stuck (once), die, memory, broken, declined, held."""
 
     folder: Path

@@ -1,4 +1,4 @@
-"""The node as the crash suite runs it: on the same ports and data again and again, and where its processes are."""
+"""The node of the crash suite, restarted on the same ports and data, and its processes."""
 
 import random
 import socket
@@ -11,7 +11,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from conftest import NodeProcess, poll_until
-from e2e.crash.plan import Timing
+from e2e.crash.study_plan import Timing
 
 from node.errors import PeerError
 from node.scu.requestor import echo
@@ -32,7 +32,7 @@ ae_title = "PACS"
 host = "127.0.0.1"
 port = {pacs_port}
 [jobs]
-max_attempts = 50  # bad luck must not look like a deadly series
+max_attempts = 50  # repeated kills must not look like a series that crashes the worker
 lease_seconds = 3
 heartbeat_seconds = 0.5
 redispatch_seconds = 1
@@ -41,8 +41,8 @@ backoff_seconds = [0.5]
 lease_seconds = 3
 timeout_seconds = 10
 """
-SMALL_UP = str(Path(__file__).with_name("small_up.py"))
-BELOW_EPHEMERAL = range(20000, 32000)  # nobody's outgoing connection takes such a port while the node is down
+STUB_UP = str(Path(__file__).with_name("stub_up.py"))
+BELOW_EPHEMERAL = range(20000, 32000)  # no outgoing connection takes such a port while the node is down
 
 
 class Target(StrEnum):
@@ -76,24 +76,24 @@ class Running:
     command: tuple[str, ...]
 
 
-def victims(target: Target, root: int, processes: Mapping[int, Running]) -> list[int]:
-    """Return the processes of the node `root` that this target means, of which one is to be killed."""
+def processes_of(target: Target, root: int, processes: Mapping[int, Running]) -> list[int]:
+    """Return the processes of the node `root` that are of this kind; one of them is killed."""
     parts = {pid: p.command[-1] for pid, p in processes.items() if p.parent == root and p.command}
     if target is Target.NODE:
         return [root]
     if target in PARTS:
         return [pid for pid, name in parts.items() if name == PARTS[target]]
-    mothers = [pid for pid, name in parts.items() if name == CHILDREN[target]]
+    parents = [pid for pid, name in parts.items() if name == CHILDREN[target]]
     children = [
         pid
         for pid, p in processes.items()
-        if p.parent in mothers and not any("resource_tracker" in word or "semaphore" in word for word in p.command)
+        if p.parent in parents and not any("resource_tracker" in word or "semaphore" in word for word in p.command)
     ]
-    return children or (mothers if target is Target.RECEIVER else [])
+    return children or (parents if target is Target.RECEIVER else [])
 
 
 def running_processes() -> dict[int, Running]:
-    """Return all living processes of this machine."""
+    """Return all running processes of this machine."""
     found = {}
     for entry in Path("/proc").iterdir():
         with suppress(OSError, ValueError):
@@ -104,8 +104,8 @@ def running_processes() -> dict[int, Running]:
     return found
 
 
-class NodeUnderFire:
-    """A node that is started, killed and started again on one folder."""
+class RestartedNode:
+    """A node that is started, killed and restarted in one folder."""
 
     def __init__(self, folder: Path, pacs_port: int, timing: Timing, *, real: bool) -> None:
         self.folder = folder
@@ -121,7 +121,7 @@ class NodeUnderFire:
                 give_up=timing.give_up,
             )
         )
-        self._command = ("-m", "node", "--config", str(self._file), "up") if real else (SMALL_UP, str(self._file))
+        self._command = ("-m", "node", "--config", str(self._file), "up") if real else (STUB_UP, str(self._file))
         self.starts = 0
         self._process: NodeProcess | None = None
 
@@ -140,18 +140,18 @@ class NodeUnderFire:
     def kill(self) -> None:
         """Kill `up` and wait until the kernel has killed its parts."""
         assert self._process is not None
-        family = self._process.descendants()
+        descendants = self._process.descendants()
         self._process.process.kill()
         self._process.process.wait()
-        poll_until(lambda: not NodeProcess.living(family), 20, "the end of all parts")
+        poll_until(lambda: not NodeProcess.living(descendants), 20, "the end of all parts")
 
     def stop(self) -> int:
-        """Stop the node in order; return its exit code."""
+        """Stop the node with SIGTERM; return its exit code."""
         assert self._process is not None
         return self._process.stop()[0]
 
     def complaints(self) -> list[str]:
-        """Return what does not answer: C-ECHO, /healthz."""
+        """Return what does not answer: C-ECHO or /healthz."""
         found = []
         try:
             echo(Peer(name="node", ae_title="QCTNODE", host="127.0.0.1", port=self.dicom_port), "CRASH")
@@ -164,7 +164,7 @@ class NodeUnderFire:
             found.append(f"/healthz: {error}")
         return found
 
-    def __enter__(self) -> "NodeUnderFire":
+    def __enter__(self) -> "RestartedNode":
         return self
 
     def __exit__(self, *_error: object) -> None:

@@ -1,4 +1,4 @@
-"""Runs `up` with the small segmenter of tests/broker in place of the network: `small_node.py SETTINGS FOLDER`."""
+"""Runs `up` with the stub segmenter of tests/broker in place of the V-Net: `stub_node.py SETTINGS FOLDER`."""
 
 import sys
 from dataclasses import replace
@@ -8,7 +8,7 @@ from node.logs import configure_logging
 from node.run.up import PARTS, run_up
 from node.settings.settings import load_settings
 
-WORKER = Path(__file__).parents[1] / "broker" / "small_worker.py"
+WORKER = Path(__file__).parents[1] / "broker" / "stub_worker.py"
 
 if __name__ == "__main__":
     configure_logging()

@@ -1,4 +1,4 @@
-"""What is there when all is over: the rows of the ledger, the files, what the PACS got. Read without the product."""
+"""The state at the end of a crash run: ledger rows, files, objects at the PACS. Read without the product's code."""
 
 import sqlite3
 from collections import defaultdict
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from e2e.crash.pacs import Stored
-from e2e.crash.senders import Trace
+from e2e.crash.senders import SendLog
 from e2e.crash.studies import Study, digest_of_file
 
 FINISHED = ("delivered", "committed", "declined", "held", "failed", "cancelled")
@@ -16,8 +16,8 @@ OPEN_DELIVERIES = ("waiting", "sending")
 
 
 @dataclass(frozen=True)
-class Row:
-    """One object in the ledger; on_disk: the SHA-256 of what lies under its path, empty when nothing does."""
+class ObjectRow:
+    """One object in the ledger; on_disk: the SHA-256 of the file at its path, empty without a file."""
 
     series_uid: str
     revision: int
@@ -29,7 +29,7 @@ class Row:
 
 @dataclass(frozen=True)
 class JobRow:
-    """One revision of a series; results: SOP Instance UIDs of what was made."""
+    """One revision of a series; results: the SOP Instance UIDs of its results."""
 
     id: str
     series_uid: str
@@ -44,12 +44,12 @@ class JobRow:
 
 
 @dataclass(frozen=True)
-class Facts:
-    """Everything the verdict looks at. results_by_uid: whether UIDs of results tell their slices (the stand-in's)."""
+class EndState:
+    """Everything that is checked. results_by_uid: the UID of a result tells its slices (TraceableSegmenter)."""
 
     studies: list[Study]
-    traces: dict[int, Trace]
-    rows: list[Row]
+    send_logs: dict[int, SendLog]
+    rows: list[ObjectRow]
     jobs: list[JobRow]
     refusals: dict[str, int]
     stored: list[Stored]
@@ -59,26 +59,26 @@ class Facts:
 
 
 class LedgerReader:
-    """Looks into the ledger's file, beside the running node."""
+    """Reads the ledger's file while the node runs."""
 
     def __init__(self, data: Path) -> None:
         self._data = data
         self._uri = f"file:{data / 'ledger.sqlite3'}?mode=ro"
 
     def unfinished(self) -> int:
-        """Return how many jobs and deliveries are still on their way."""
+        """Return how many jobs and deliveries are not finished."""
         marks = ", ".join("?" * len(FINISHED))
         [[jobs]] = self._ask(f"SELECT count(*) FROM jobs WHERE state NOT IN ({marks})", FINISHED)
         [[open_ones]] = self._ask("SELECT count(*) FROM deliveries WHERE state IN (?, ?)", OPEN_DELIVERIES)
         return int(jobs) + int(open_ones)
 
-    def rows(self) -> list[Row]:
-        """Return all objects, with what is on disk."""
+    def rows(self) -> list[ObjectRow]:
+        """Return all objects, with the digests of their files."""
         found = self._ask(
             "SELECT s.series_uid, i.revision, i.sop_uid, i.variant, i.sha256, i.path FROM instances i"
             " JOIN series s ON s.id = i.series_id ORDER BY i.id"
         )
-        return [Row(*row[:5], on_disk=self._on_disk(row[5])) for row in found]
+        return [ObjectRow(*row[:5], on_disk=self._on_disk(row[5])) for row in found]
 
     def jobs(self) -> list[JobRow]:
         """Return all jobs that belong to a series, in the order of their revisions."""
@@ -99,13 +99,13 @@ class LedgerReader:
         return dict(self._ask("SELECT code, sum(instances) FROM jobs WHERE series_id IS NULL GROUP BY code"))
 
     def leftovers(self) -> tuple[str, ...]:
-        """Return files and folders that belong to nobody, relative to the data folder."""
+        """Return the files that the ledger does not name, relative to the data folder."""
         known = {row[0] for row in self._ask("SELECT path FROM instances UNION SELECT path FROM results")}
         found = []
         for folder in ("inbox", "results", "broker"):
             for path in sorted((self._data / folder).rglob("*")):
                 name = path.relative_to(self._data).as_posix()
-                if path.is_file() and name not in known and not _living_queue(path):
+                if path.is_file() and name not in known and not _is_broker_file(path):
                     found.append(name)
         return tuple(found)
 
@@ -120,6 +120,6 @@ class LedgerReader:
             return connection.execute(query, values).fetchall()
 
 
-def _living_queue(path: Path) -> bool:
-    """Tell whether a file of the embedded broker is in use: its control files, and messages nobody has taken yet."""
+def _is_broker_file(path: Path) -> bool:
+    """Tell whether the embedded broker still uses a file: a control file, or a message no worker has taken yet."""
     return path.parent.name == "control" or (path.suffix == ".msg" and not path.name.startswith("."))

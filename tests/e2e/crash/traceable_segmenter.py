@@ -1,6 +1,6 @@
-"""A stand-in for the network whose result tells which bytes of which slices it was made from.
+"""A segmenter for tests whose result tells which bytes of which slices it was made from.
 
-The same slices give the same bytes; any other set, or another version of one slice, gives another UID.
+The same slices give the same bytes; other slices, or another version of one slice, give another UID.
 """
 
 import hashlib
@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from e2e.crash.studies import read_sent, result_uid
 from pydicom import dcmread
 from pydicom.dataset import Dataset
-from small_segmenter import SmallSegmenter, write_object
+from stub_segmenter import StubSegmenter, write_object
 
 from worker.segmentation import Produced
 
-LONGEST_SECONDS = 0.3  # so that a kill finds it at work
+LONGEST_SECONDS = 0.3  # long enough to be killed at work
 
 
 @dataclass(frozen=True)
-class StandIn(SmallSegmenter):
+class TraceableSegmenter(StubSegmenter):
     """Reads every slice and writes one object that refers to all of them."""
 
     def segment(self, files, out, created, on_stage, *_more, **_options) -> Produced:

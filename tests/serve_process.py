@@ -14,7 +14,7 @@ from node.settings.settings import load_settings
 REPOSITORY = Path(__file__).parents[1]
 
 
-class Serving:
+class ServeProcess:
     """`qct-node serve` as a process of its own, which can be killed and started again on the same folder."""
 
     def __init__(self, data, port, poll, **environment):

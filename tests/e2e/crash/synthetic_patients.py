@@ -5,8 +5,8 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
-from e2e.crash.plan import REAL_MANNERS, Plan, Planner, Timing, make_plans
 from e2e.crash.studies import Study, study_of_files
+from e2e.crash.study_plan import REAL_SCENARIOS, StudyPlan, StudyPlanner, Timing, make_plans
 from pydicom import dcmread
 
 from segmenter.synth.series.options import PhantomOptions
@@ -18,16 +18,16 @@ STEP_MM = 4.0
 
 
 def real_studies(count: int, seed: int, timing: Timing, folder: Path) -> list[Study]:
-    """Write so many patients below `folder` and plan how their scans are sent."""
-    plans = make_plans(count, seed, timing, REAL_MANNERS)
+    """Write `count` patients below `folder` and plan how their scans are sent."""
+    plans = make_plans(count, seed, timing, REAL_SCENARIOS)
     with ProcessPoolExecutor(2) as pool:
         return list(pool.map(partial(_write_patient, seed=seed, timing=timing, folder=folder), plans))
 
 
-def _write_patient(plan: Plan, seed: int, timing: Timing, folder: Path) -> Study:
+def _write_patient(plan: StudyPlan, seed: int, timing: Timing, folder: Path) -> Study:
     rng = random.Random(f"patient {seed} {plan.number}")
     length, size = rng.randint(*SLICES), rng.choice(SIZES)
     options = PhantomOptions(seed=1000 * seed + plan.number, slices=length, size=size, slice_step_mm=STEP_MM)
     files = write_phantom(options, folder / f"{plan.number:03d}").iterdir()
     stack = sorted(files, key=lambda path: float(dcmread(path, stop_before_pixels=True).ImagePositionPatient[2]))
-    return study_of_files(Planner(plan.number, plan.manner, f"{seed} {plan.number}", timing).plan(length), stack)
+    return study_of_files(StudyPlanner(plan.number, plan.scenario, f"{seed} {plan.number}", timing).plan(length), stack)
