@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 STUDY ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench soak clean
+.PHONY: help demo test check docs bench soak clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*  ## \(.*\)/make \1\t\2/p' Makefile | expand -t 14
@@ -24,6 +24,9 @@ check: $(INSTALLED)  ## format, lint, types, import contracts and unit tests in 
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -q tests/unit
+
+docs: $(INSTALLED)  ## write the pages that come from the code: reasons, settings, command line, report schema
+	$(BIN)/python docs/generate.py
 
 bench: $(INSTALLED)  ## the benchmarks
 	$(BIN)/python -m pytest -o addopts="--import-mode=importlib" --timeout=0 -s tests/bench

@@ -1,5 +1,9 @@
-"""The segmenter's one error tree: every refusal names its reason, the rule and the value found."""
+"""The segmenter's one error tree: every refusal names its reason, the rule and the value found.
 
+REASON_HELP is the source of docs/operate/reasons.md.
+"""
+
+from dataclasses import dataclass
 from enum import StrEnum
 
 
@@ -37,6 +41,112 @@ class Reason(StrEnum):
     SETTINGS = "settings"
     CASES = "cases"
     MESH = "mesh"
+
+
+@dataclass(frozen=True)
+class ReasonHelp:
+    """meaning: what happened, one or two sentences. action: what to do about it."""
+
+    meaning: str
+    action: str
+
+
+REASON_HELP: dict[Reason, ReasonHelp] = {
+    Reason.NOT_CT: ReasonHelp(
+        "The series is not CT, or its objects are not CT images.",
+        "Nothing. Only CT is segmented, and `retry` does not change that.",
+    ),
+    Reason.LOCALISER: ReasonHelp(
+        "All images of the series are localisers.",
+        "Nothing. The scan itself is another series of the study.",
+    ),
+    Reason.UNREADABLE: ReasonHelp(
+        "A file cannot be read as DICOM, a header breaks its own rules, or pixels cannot be decoded.",
+        "Send the series again. If it stays unreadable, export it uncompressed.",
+    ),
+    Reason.MIXED_SERIES: ReasonHelp(
+        "The files belong to several series.",
+        "Give `segment` a folder with one CT series.",
+    ),
+    Reason.MIXED_ORIENTATION: ReasonHelp(
+        "The slices of the series have different orientations.",
+        "Send each reformation as its own series, then `cancel ID`. `release` does not help.",
+    ),
+    Reason.MIXED_GRID: ReasonHelp(
+        "The images of the series differ in rows, columns or pixel spacing.",
+        "Send each reconstruction as its own series, then `cancel ID`. `release` does not help.",
+    ),
+    Reason.MIXED_FRAME_OF_REFERENCE: ReasonHelp(
+        "The images of the series have different frames of reference, so their relative position is unknown.",
+        "Send the images of each frame of reference as their own series, then `cancel ID`. `release` does not help.",
+    ),
+    Reason.MISSING_GEOMETRY: ReasonHelp(
+        "Position, orientation, pixel spacing or frame of reference is missing or impossible in some images.",
+        "Export the series again with complete headers; check what anonymisation or the PACS removes.",
+    ),
+    Reason.DUPLICATE_POSITION: ReasonHelp(
+        "Several different images lie at the same place.",
+        "Send each reconstruction or phase as its own series.",
+    ),
+    Reason.SEVERAL_STACKS: ReasonHelp(
+        "The series holds several acquisitions, each of which could be the scan. The sentence names them.",
+        "Send the one to be segmented as its own series.",
+    ),
+    Reason.GAP: ReasonHelp(
+        "Slices are missing inside the stack. The sentence names their places.",
+        "Send the missing slices, or the whole series: a new revision starts by itself. `release` does not help.",
+    ),
+    Reason.UNEVEN_STEPS: ReasonHelp(
+        "The slices are not evenly spaced: some lie more than a tenth of a step from their place.",
+        "Reconstruct the series with one slice distance.",
+    ),
+    Reason.SCATTERED: ReasonHelp(
+        "The slices are shifted against each other within their plane.",
+        "Reconstruct all slices with the same centre.",
+    ),
+    Reason.GANTRY_TILT: ReasonHelp(
+        "The slices are stacked at more than 30 degrees to their normal.",
+        "Reconstruct the series without tilt.",
+    ),
+    Reason.MISSING_RESCALE: ReasonHelp(
+        "Rescale Slope or Intercept is missing or impossible, so pixel values cannot be turned into HU.",
+        "Export the series again with complete headers.",
+    ),
+    Reason.NOT_HU: ReasonHelp(
+        "The pixel values are not Hounsfield units, or the image is in colour.",
+        "Send the original CT series instead of the derived one.",
+    ),
+    Reason.PIXEL_FORMAT: ReasonHelp(
+        "The pixels are stored in a format that CT images do not have, or use bits the header does not announce.",
+        "Export the series again, or send the original one.",
+    ),
+    Reason.TOO_SHORT: ReasonHelp(
+        "The series has too few slices or covers too little for a hip.",
+        "Usually nothing: it is not the scan. If slices are missing, send them. "
+        "`retry ID` segments a series of at least 5 slices and 40 mm all the same.",
+    ),
+    Reason.READBACK: ReasonHelp(
+        "The segmentation failed a check after it was written, and was deleted. Nothing was sent.",
+        "`retry ID` once. If it fails again, please report it with the sentence: it is an error of the program.",
+    ),
+    Reason.MODEL: ReasonHelp(
+        "The weights are missing, damaged or not of this version; or the settings of a training run have faults.",
+        "Run `qct-node check`, correct `segmenter.model` or the model of the route, or install the model again; "
+        "restart the node, then `retry ID`.",
+    ),
+    Reason.SETTINGS: ReasonHelp(
+        "The calibration file cannot be used. The sentence names every fault.",
+        "Correct the file that `segmenter.calibration` names, restart the node, then `release ID`.",
+    ),
+    Reason.CASES: ReasonHelp(
+        "The folder of cases for `evaluate` or `train` has faults. The sentence names them.",
+        "Correct `cases.csv` and the files it names (docs/evidence/protocol.md).",
+    ),
+    Reason.MESH: ReasonHelp(
+        "`segment --mesh` found no closed surface with the volume of the mask.",
+        "Run it without `--mesh`: all other results come.",
+    ),
+}
 
 
 class SegmenterError(Exception):

@@ -19,9 +19,9 @@ class Peer(Section):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
     """Name by which routes and commands refer to the peer; each peer needs its own."""
     ae_title: AETitle
-    """AE title of the peer."""
+    """AE title of the peer: 1 to 16 printable ASCII characters, no backslash."""
     host: Annotated[str, Field(min_length=1)]
-    """Address or host name: where results are sent, and the only place from which the peer may send."""
+    """Address or host name: results are sent there, and the peer is recognised only when it calls from there."""
     port: Port
     """DICOM port of the peer."""
     maximum_associations: PositiveInt | None = None

@@ -22,7 +22,7 @@ class Node(Section):
     """Who the node is, where it listens and where it keeps its data."""
 
     ae_title: AETitle = "QCTNODE"
-    """AE title of the node: what senders call, and what the node calls itself when it sends."""
+    """AE title of the node, as senders call it and as it calls itself: 1 to 16 printable ASCII characters."""
     dicom_host: str = "127.0.0.1"
     """Address on which DICOM associations are accepted; `0.0.0.0` for all addresses of the machine."""
     dicom_port: ListenPort = 11112
@@ -95,7 +95,7 @@ class Jobs(Section):
     """How long a worker may hold a job, and how often a job is tried."""
 
     max_attempts: PositiveInt = 3
-    """Attempts to segment a series whose worker dies; after that the job is failed."""
+    """Attempts to segment a series when its worker dies or the fault may pass; after that the job is failed."""
     lease_seconds: PositiveFloat = 30
     """A worker that has not reported for this long counts as dead. At least twice `heartbeat_seconds`."""
     heartbeat_seconds: PositiveFloat = 5

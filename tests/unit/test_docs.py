@@ -1,14 +1,31 @@
-"""Links and paths in the documentation lead to files that exist."""
+"""The documentation: links lead to files, generated pages match the code, every reason and setting is explained."""
 
+import importlib.util
 import re
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from node.records.reasons import REASON_HELP
+from node.records.states import Reason
+from node.settings.settings import Settings
+from segmenter.errors import REASON_HELP as SEGMENTER_REASON_HELP
+from segmenter.errors import Reason as SegmenterReason
+
 ROOT = Path(__file__).parents[2]
 LINK = re.compile(r"\]\((?!https?://|#)([^)\s#]+)(?:#[^)]*)?\)")
 DOCS_PATH = re.compile(r"(?<![\w/.-])docs/[\w./-]*\w")
+
+
+def load_generator():
+    spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+generate = load_generator()
 
 
 def tracked(*patterns):
@@ -28,3 +45,34 @@ def test_relative_links_lead_to_files(page):
 def test_docs_named_in_sources_exist(source):
     text = (ROOT / source).read_text()
     assert [path for path in DOCS_PATH.findall(text) if not (ROOT / path).exists()] == []
+
+
+@pytest.mark.parametrize("page", sorted(map(str, generate.pages())))
+def test_generated_pages_are_up_to_date(page):
+    assert (ROOT / "docs" / page).read_text() == generate.pages()[Path(page)], "run `make docs`"
+
+
+@pytest.mark.parametrize("reasons, told", [(Reason, REASON_HELP), (SegmenterReason, SEGMENTER_REASON_HELP)])
+def test_every_reason_has_a_meaning_and_an_action(reasons, told):
+    assert set(told) == set(reasons)
+    for reason, words in told.items():
+        assert len(words.meaning) > 10 and words.meaning.endswith("."), reason
+        assert len(words.action) > 5 and words.action.endswith("."), reason
+
+
+def test_reasons_that_node_and_segmenter_share_mean_the_same():
+    shared = set(map(str, Reason)) & set(map(str, SegmenterReason))
+    assert shared
+    for name in shared:
+        ours, theirs = REASON_HELP[Reason(name)], SEGMENTER_REASON_HELP[SegmenterReason(name)]
+        assert (ours.meaning, ours.action) == (theirs.meaning, theirs.action)
+
+
+def test_every_setting_has_a_meaning():
+    sections = [generate.section_of(field)[0] for field in Settings.model_fields.values()]
+    fields = {(s.__name__, key): field for s in sections for key, field in s.model_fields.items()}
+    assert [name for name, field in fields.items() if not (field.description or "").rstrip(")`").endswith(".")] == []
+
+
+def test_every_command_is_on_the_page():
+    assert {name for names in generate.COMMAND_GROUPS.values() for name in names} == generate.commands_shown()

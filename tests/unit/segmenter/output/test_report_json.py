@@ -33,7 +33,7 @@ def faults(schema, report):
 
 def test_the_published_schema_is_that_of_the_records(schema):
     Draft202012Validator.check_schema(schema)
-    assert schema == json_schema(), "write it anew with the command of docs/reference/report.md"
+    assert schema == json_schema(), "run `make docs`"
 
 
 def test_every_key_is_described_and_every_number_has_a_unit(schema):

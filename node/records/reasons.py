@@ -1,0 +1,155 @@
+"""What each reason of the node means and what an administrator does about it; the source of docs/operate/reasons.md."""
+
+from dataclasses import dataclass
+
+from node.records.states import Reason
+
+
+@dataclass(frozen=True)
+class ReasonHelp:
+    """meaning: what happened, one or two sentences. action: what to do about it."""
+
+    meaning: str
+    action: str
+
+
+REASON_HELP: dict[Reason, ReasonHelp] = {
+    Reason.NOT_CT: ReasonHelp(
+        "The series is not CT, or its objects are not CT images.",
+        "Nothing. Only CT is segmented, and `retry` does not change that.",
+    ),
+    Reason.LOCALISER: ReasonHelp(
+        "All images of the series are localisers.",
+        "Nothing. The scan itself is another series of the study.",
+    ),
+    Reason.NOT_A_HIP: ReasonHelp(
+        "Body Part Examined names a part without a hip, and no description mentions hip, femur, pelvis or QCT.",
+        "If the series does show a hip: add a route with this `body_part` or `series_description`, "
+        "restart the node, then `retry ID`.",
+    ),
+    Reason.MIXED_ORIENTATION: ReasonHelp(
+        "The slices of the series have different orientations.",
+        "Send each reformation as its own series, then `cancel ID`. `release` does not help.",
+    ),
+    Reason.MIXED_GRID: ReasonHelp(
+        "The images of the series differ in rows, columns or pixel spacing.",
+        "Send each reconstruction as its own series, then `cancel ID`. `release` does not help.",
+    ),
+    Reason.MIXED_FRAME_OF_REFERENCE: ReasonHelp(
+        "The images of the series have different frames of reference, so their relative position is unknown.",
+        "Send the images of each frame of reference as their own series, then `cancel ID`. `release` does not help.",
+    ),
+    Reason.MISSING_GEOMETRY: ReasonHelp(
+        "Position, orientation, pixel spacing or frame of reference is missing or impossible in some images.",
+        "Export the series again with complete headers; check what anonymisation or the PACS removes.",
+    ),
+    Reason.GAP: ReasonHelp(
+        "Slices are missing inside the stack. The sentence names their places.",
+        "Send the missing slices, or the whole series: a new revision starts by itself. `release` does not help.",
+    ),
+    Reason.INCOMPLETE: ReasonHelp(
+        "Fewer images arrived than were announced; there is no gap between those that are here.",
+        "Send the rest, or segment what is here with `release ID`. If the scanner counts all reconstructions in "
+        'Images in Acquisition, remove `"images-in-acquisition"` from `intake.expect`.',
+    ),
+    Reason.STILL_ARRIVING: ReasonHelp(
+        "Slices still arrived `intake.give_up_seconds` after the first.",
+        "Wait: the job goes on when no slice has come for `intake.quiet_seconds`. "
+        "`release ID` segments what is here at once.",
+    ),
+    Reason.TOO_SHORT: ReasonHelp(
+        "The series has too few slices or covers too little for a hip.",
+        "Usually nothing: it is not the scan. If slices are missing, send them. "
+        "`retry ID` segments a series of at least 5 slices and 40 mm all the same.",
+    ),
+    Reason.MISSING_FILE: ReasonHelp(
+        "Received files of the series are no longer on the disk.",
+        "Send the series again, or put the files back and restart the node: the job then goes on. "
+        "Find out who deleted them, and check the disk.",
+    ),
+    Reason.NOT_BEST: ReasonHelp(
+        "Another series of the study suits better. The sentence says which, and why.",
+        'Nothing. To segment this one as well: `retry ID`; for all studies: `intake.series_per_study = "all"`.',
+    ),
+    Reason.NO_ROUTE: ReasonHelp(
+        "No route applies to the series.",
+        "If it is wanted: see why with `qct-node route DIR --explain`, change the routes, restart the node, "
+        "then `retry ID`.",
+    ),
+    Reason.ROUTE_DECLINES: ReasonHelp(
+        'A route with `action = "decline"` applies to the series.',
+        "If it is wanted: change the routes, restart the node, then `retry ID`.",
+    ),
+    Reason.ROUTE_HOLDS: ReasonHelp(
+        'A route with `action = "hold"` applies to the series.',
+        "Decide: `release ID` segments it, `cancel ID` does not.",
+    ),
+    Reason.PERSON_HOLDS: ReasonHelp(
+        "A person stopped the job with `hold`.",
+        "`release ID` lets it go on, `cancel ID` ends it.",
+    ),
+    Reason.PERSON_CANCELS: ReasonHelp(
+        "A person stopped the job with `cancel`.",
+        "Nothing. `retry ID` starts it again.",
+    ),
+    Reason.SUPERSEDED: ReasonHelp(
+        "More slices of the series arrived; a later job of the same series takes them all.",
+        "Nothing. Look at the later job.",
+    ),
+    Reason.NO_DESTINATION: ReasonHelp(
+        "The job is done, but its route has no destinations, or they do not take these kinds of results.",
+        "If the results are wanted elsewhere: `qct-node send DATA/results/ID --to HOST:PORT --aet AE`. "
+        "For later studies set `destinations` of the route, or `results` of the peer.",
+    ),
+    Reason.NO_FEMUR: ReasonHelp(
+        "The job is done, but no proximal femur was found. Report and picture say so; there is no segmentation.",
+        "Look at the picture. If it shows a hip, check field of view, scan range and metal. "
+        "Series of the study that were declined as `not-best` are tried next by themselves.",
+    ),
+    Reason.WORKER_DIED: ReasonHelp(
+        "The process that segmented the series was killed or the machine stopped. "
+        "A queued job is tried again by itself; a failed one has used up `jobs.max_attempts`.",
+        "Look for the cause in the log of the node and of the kernel (often too little memory), then `retry ID`.",
+    ),
+    Reason.UNEXPECTED: ReasonHelp(
+        "The time limit was exceeded, memory ran out, or an error occurred that nobody foresaw.",
+        "Look up the job's id in the log. After the repair `retry ID` a failed job, `release ID` a held one. "
+        "Please report errors of the program.",
+    ),
+    Reason.DELIVERY_REFUSED: ReasonHelp(
+        "A peer refused a result for good, or all attempts to send it are used up. The results are kept.",
+        "Read the sentence, test with `qct-node echo PEER`, repair it (often: our AE title is not registered there, or "
+        "it does not accept the class: set `results` of the peer), then `retry ID`, which sends what is missing.",
+    ),
+    Reason.BROKEN_OBJECT: ReasonHelp(
+        "An object that arrived cannot be read or is cut off. It was refused and not kept.",
+        "Send it again. If it stays broken, check it at its source.",
+    ),
+    Reason.TOO_LARGE: ReasonHelp(
+        "An object that arrived is larger than `intake.maximum_object_mb`. It was refused and not kept.",
+        "If such objects are wanted: raise the limit, restart the node and send the object again.",
+    ),
+    Reason.INVALID_UID: ReasonHelp(
+        "An object that arrived has a UID that is not made of digits and dots or is longer than 64 characters.",
+        "Repair the UIDs at the source (often an anonymisation) and send the series again.",
+    ),
+    Reason.UID_MISMATCH: ReasonHelp(
+        "The C-STORE command named another SOP class or instance than the data set has. The object was refused.",
+        "It is a fault of the sending program: repair or replace it, then send the series again.",
+    ),
+    Reason.DIFFERENT_CONTENT: ReasonHelp(
+        "Objects came again under the same UIDs, but with other content. "
+        "They are kept beside the first ones, which are used.",
+        "Find out which content is right. If it is the later one, have the source send it under new UIDs.",
+    ),
+    Reason.EMPTY_ASSOCIATION: ReasonHelp(
+        "An association ended without a C-STORE or C-ECHO, or offered nothing that the node accepts.",
+        "If images should have come: see at the sender what it offers and why it stopped. Otherwise nothing.",
+    ),
+    Reason.REJECTED_PEER: ReasonHelp(
+        "An association request was rejected: wrong called AE title, unknown sender, a known one at another address, "
+        "or all associations taken. The sentence says which.",
+        "Correct the called AE title at the sender; or add the sender under `[[peers]]` with its address and restart "
+        "the node; or raise `maximum_associations`.",
+    ),
+}
