@@ -33,9 +33,9 @@ SETTINGS_HEAD = """# Settings
 
 The settings are one TOML file: the one given by `qct-node --config FILE`, else the one that `QCT_NODE_CONFIG` names,
 else `qct-node.toml` in the current folder. A key may be left out unless its default says *required*. An environment
-variable `QCT_NODE_SECTION__KEY` overrides the file, as in `QCT_NODE_NODE__DICOM_PORT=104`; a list is written as JSON there. The
-settings are read when a process starts: restart the node after a change. `qct-node check` reports all faults at once,
-each as `key = value: rule`.
+variable `QCT_NODE_SECTION__KEY` overrides the file, as in `QCT_NODE_NODE__DICOM_PORT=104`; a list is written as JSON
+there. The settings are read when a process starts: restart the node after a change. `qct-node check` reports all faults
+at once, each as `key = value: rule`.
 """
 
 COMMANDS_HEAD = """# Command line
@@ -47,8 +47,8 @@ usage. With `--json` a command prints one JSON document and nothing else. `--con
 REASONS_HEAD = """# Reasons
 
 Every job that was declined, held, failed or cancelled has a reason: a sentence, which the page, `qct-node jobs` and
-`qct-node show ID` show, and a short name, which `qct-node jobs --json` gives as `reason_code`. This table says what each name
-means and what to do. Restart the node after a change of the settings. For investigational use.
+`qct-node show ID` show, and a short name, which `qct-node jobs --json` gives as `reason_code`. This table says what each
+name means and what to do. Restart the node after a change of the settings. For investigational use.
 """
 
 
