@@ -21,6 +21,7 @@ from types import ModuleType
 from typing import Any
 
 import ct_factory
+import ports
 import pytest
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import (
@@ -72,13 +73,7 @@ def poll() -> Callable[..., Any]:
 
 @pytest.fixture
 def free_port() -> Callable[[], int]:
-    def choose() -> int:
-        with closing(socket.socket()) as probe:
-            probe.bind(("127.0.0.1", 0))
-            port: int = probe.getsockname()[1]
-            return port
-
-    return choose
+    return ports.free_port
 
 
 class RedisServer:
@@ -137,7 +132,7 @@ class Peer:
         self.received: list[tuple[str, str]] = []
         self.associations = 0
         self.hold: threading.Event | None = None
-        self.port = 0
+        self.port = ports.free_port()
         self._server = None
 
     def start(self) -> None:
@@ -150,7 +145,6 @@ class Peer:
         ae.add_supported_context(Verification)
         handlers = [(evt.EVT_C_STORE, self._store), (evt.EVT_ACCEPTED, self._accepted)]
         self._server = ae.start_server(("127.0.0.1", self.port), block=False, evt_handlers=handlers)
-        self.port = self._server.server_address[1]
 
     def require_calling_ae(self, title: str) -> None:
         assert self._server is not None

@@ -20,8 +20,13 @@ class FindScp:
         self.asked: list[str] = []
         ae = AE("PACS")
         ae.add_supported_context(StudyRootQueryRetrieveInformationModelFind)
-        self._server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_FIND, self._find)])
+        self._server = ae.start_server(("127.0.0.1", 0), block=False)
+        self.handle(self._find)
         self.peer = Peer(name="pacs", ae_title="PACS", host="127.0.0.1", port=self._server.server_address[1])
+
+    def handle(self, find: Callable[[evt.Event], Iterator[tuple[int, Dataset | None]]]) -> None:
+        """Let `find` answer each C-FIND from now on."""
+        self._server.bind(evt.EVT_C_FIND, find)
 
     def _find(self, event):
         self.asked.append(event.identifier.QueryRetrieveLevel)

@@ -5,8 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from sql import ask
+
 from node.errors import PeerError
-from node.ledger import Ledger
 from node.scu.requestor import echo
 from node.settings.routing import Peer
 from node.settings.settings import load_settings
@@ -39,6 +40,11 @@ class ServeProcess:
             self._process = None
             self._poll(lambda: not any(Path(f"/proc/{pid}").exists() for pid in receivers), 10, "the receivers' end")
 
+    def stop(self):
+        """Stop it in order; return its exit code."""
+        self._process.terminate()
+        return self._process.wait(timeout=20)
+
     def receivers(self):
         """Return the process ids of the receivers."""
         children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
@@ -54,8 +60,5 @@ class ServeProcess:
 
     def rows(self):
         """Return SOP Instance UID -> (path, digest of what was sent) as the ledger has it."""
-        ledger = Ledger.of(self.settings)
-        with ledger._read() as connection:
-            rows = connection.exec_driver_sql("SELECT sop_uid, path, sha256 FROM instances").all()
-        ledger.close()
+        rows = ask(self.settings.data, "SELECT sop_uid, path, sha256 FROM instances")
         return {uid: (self.settings.data / path, sha256) for uid, path, sha256 in rows}

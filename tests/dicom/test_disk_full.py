@@ -12,6 +12,7 @@ from ct_factory import CtSpec, write_own_series
 from pydicom import dcmread
 from pynetdicom.dsutils import split_dataset
 from serve_process import ServeProcess
+from sql import ask
 
 from node.ledger import Ledger
 from node.scu.requestor import echo
@@ -114,8 +115,7 @@ def assert_kept(server, outcomes):
 
 def assert_sound(server):
     ledger = Ledger.of(server.settings)
-    with ledger._read() as connection:
-        assert connection.exec_driver_sql("PRAGMA integrity_check").scalar() == "ok"
+    assert ask(server.settings.data, "PRAGMA integrity_check") == [("ok",)]
     jobs = ledger.jobs()
     ledger.close()
     return jobs

@@ -46,6 +46,5 @@ def test_what_was_acknowledged_is_there_after_kill_9(serving, ct_series, deadly)
 
 def test_serve_stops_cleanly_on_sigterm(serving, ct_series):
     assert all(sent.ok for sent in send_files(serving.peer, ct_series(2), "SCANNER"))
-    serving._process.terminate()
-    assert serving._process.wait(timeout=20) == 0
+    assert serving.stop() == 0
     assert len(serving.rows()) == 2

@@ -6,7 +6,7 @@ import pytest
 from find_scp import PENDING, FindScp, holding, match
 from orthanc import running_orthanc
 from pydicom import Dataset, dcmread
-from pynetdicom import AE, evt
+from pynetdicom import AE
 
 from node.errors import PeerError
 from node.scu.find import count_images
@@ -152,7 +152,7 @@ def test_a_peer_that_hangs_up_has_not_answered(archive):
         yield PENDING, Dataset()
 
     pacs = archive(holding(1))
-    pacs._server.bind(evt.EVT_C_FIND, hang_up)
+    pacs.handle(hang_up)
     with pytest.raises(PeerError, match="did not answer C-FIND"):
         ask(pacs.peer)
 

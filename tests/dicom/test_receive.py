@@ -8,6 +8,7 @@ from pydicom import dcmread
 from pydicom.encaps import encapsulate
 from pydicom.uid import UID, ExplicitVRLittleEndian
 from pynetdicom.dsutils import split_dataset
+from sql import ask
 
 from node.dicom.negotiation import TRANSFER_SYNTAXES
 from node.records.states import JobState
@@ -94,8 +95,7 @@ def test_storescu_with_compression(node, ct_series, dcmtk):
 
 def test_what_is_written_down_is_what_is_on_disk(node, ct_series):
     node.send(*ct_series(3))
-    with node.ledger._read() as connection:
-        rows = connection.exec_driver_sql("SELECT path, transfer_syntax, sha256, size FROM instances").all()
+    rows = ask(node.settings.data, "SELECT path, transfer_syntax, sha256, size FROM instances")
     assert len(rows) == 3
     for name, syntax, sha256, size in rows:
         path = node.settings.data / name

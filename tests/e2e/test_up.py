@@ -19,8 +19,15 @@ UP = ("-m", "node", "up", "--dicom-port", "0", "--http-port", "0", "--data")
 
 
 @pytest.fixture
-def node(start_node, tmp_path):
-    return start_node(*UP, str(tmp_path / "data")).ready()
+def up(free_port, tmp_path):
+    """The command of a node on ports that stay its own when it is stopped."""
+    ports = ("--dicom-port", str(free_port()), "--http-port", str(free_port()))
+    return "-m", "node", "up", *ports, "--data", str(tmp_path / "data")
+
+
+@pytest.fixture
+def node(start_node, up):
+    return start_node(*up).ready()
 
 
 def refused(start_node, *command: str) -> str:
@@ -72,14 +79,13 @@ def test_stop_is_clean_and_complete(node, number, poll):
         reserve_port("127.0.0.1", port, "it").close()
 
 
-def test_killed_node_leaves_nobody_behind_and_can_start_again_at_once(node, start_node, tmp_path, poll):
+def test_killed_node_leaves_nobody_behind_and_can_start_again_at_once(node, start_node, up, poll):
     family = node.descendants()
     node.process.kill()
     node.process.wait()
     poll(lambda: not node.living(family), 5, "the end of all parts")
-    ports = ("--dicom-port", str(node.dicom_port), "--http-port", node.web.rpartition(":")[2])
-    again = start_node("-m", "node", "up", *ports, "--data", str(tmp_path / "data")).ready()
-    assert again.dicom_port == node.dicom_port
+    again = start_node(*up).ready()
+    assert (again.dicom_port, again.web) == (node.dicom_port, node.web)
 
 
 def test_second_node_on_the_same_folder_is_refused(node, start_node, tmp_path):

@@ -1,14 +1,13 @@
 """The state at the end of a crash run: ledger rows, files, objects at the PACS. Read without the product's code."""
 
-import sqlite3
 from collections import defaultdict
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 from e2e.crash.pacs import Stored
 from e2e.crash.senders import SendLog
 from e2e.crash.studies import Study, digest_of_file
+from sql import ask
 
 FINISHED = ("delivered", "committed", "declined", "held", "failed", "cancelled")
 DELIVERED = ("delivered", "committed")
@@ -63,7 +62,6 @@ class LedgerReader:
 
     def __init__(self, data: Path) -> None:
         self._data = data
-        self._uri = f"file:{data / 'ledger.sqlite3'}?mode=ro"
 
     def unfinished(self) -> int:
         """Return how many jobs and deliveries are not finished."""
@@ -116,8 +114,7 @@ class LedgerReader:
             return ""
 
     def _ask(self, query: str, values: tuple[object, ...] = ()) -> list[tuple]:
-        with closing(sqlite3.connect(self._uri, uri=True, timeout=30)) as connection:
-            return connection.execute(query, values).fetchall()
+        return ask(self._data, query, values)
 
 
 def _is_broker_file(path: Path) -> bool:

@@ -1,17 +1,16 @@
 """The node of the crash suite, restarted on the same ports and data, and its processes."""
 
-import random
-import socket
 import sys
 import urllib.request
 from collections.abc import Mapping
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
 from conftest import NodeProcess, poll_until
 from e2e.crash.study_plan import Timing
+from ports import free_port
 
 from node.errors import PeerError
 from node.scu.requestor import echo
@@ -42,7 +41,6 @@ lease_seconds = 3
 timeout_seconds = 10
 """
 STUB_UP = str(Path(__file__).with_name("stub_up.py"))
-BELOW_EPHEMERAL = range(20000, 32000)  # no outgoing connection takes such a port while the node is down
 
 
 class Target(StrEnum):
@@ -111,7 +109,7 @@ class RestartedNode:
         self.folder = folder
         self.data = folder / "data"
         self._file = folder / "qct-node.toml"
-        self.dicom_port, self._http_port = _free_ports(2)
+        self.dicom_port, self._http_port = free_port(), free_port()
         self._file.write_text(
             SETTINGS.format(
                 dicom_port=self.dicom_port,
@@ -171,14 +169,3 @@ class RestartedNode:
         if self._process is not None and self._process.process.poll() is None:
             self._process.process.kill()
             self._process.process.wait()
-
-
-def _free_ports(count: int) -> list[int]:
-    found: list[int] = []
-    for port in random.SystemRandom().sample(BELOW_EPHEMERAL, 200):
-        with closing(socket.socket()) as probe, suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            found.append(port)
-        if len(found) == count:
-            return found
-    raise OSError("no free ports")
