@@ -44,7 +44,7 @@ timeout_seconds = 10
 
 
 class Hospital:
-    """A node that can be started again on the same data, the scanner that sends to it, the orders for the stub segmenter."""
+    """A node that can be restarted on its data, the scanner that sends to it, the orders for the stub segmenter."""
 
     def __init__(self, folder: Path, start, files: list[Path], command: tuple[str, ...] = ()) -> None:
         self.folder = folder
