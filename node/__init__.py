@@ -1,1 +1,1 @@
-"""DICOM in and out, the ledger, the decisions and the administrators' window."""
+"""DICOM in and out, the ledger, the decisions, the command line and the web page."""

@@ -1,4 +1,4 @@
-"""`python -m node ...`: the front door, as `qct-node up` calls it for its parts."""
+"""`python -m node ...`: the command line, as `qct-node up` calls it for its parts."""
 
 from node.cli import main
 

@@ -1,4 +1,4 @@
-"""The front door: `qct-node COMMAND`; each command's module is imported only when the command runs."""
+"""The command line `qct-node COMMAND`; the module of a command is imported only when that command runs."""
 
 import importlib
 import sys
@@ -7,10 +7,10 @@ from typing import Any
 import click
 
 from node.errors import NodeError
-from node.logs import hush_pydicom
+from node.logs import silence_pydicom
 
-# name -> "module:function". By name, so that the front door imports neither torch nor Celery
-# and does not tie the houses together.
+# name -> "module:function". As strings, so that the command line imports neither torch nor Celery and the packages
+# `node`, `segmenter` and `worker` stay independent of each other.
 COMMANDS = {
     "up": "node.commands.services:up",
     "serve": "node.commands.services:serve",
@@ -40,7 +40,7 @@ class LazyGroup(click.Group):
     """A click group whose commands are looked up by name in `COMMANDS`."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the command names in the order of the contract."""
+        """Return the command names in the order of `COMMANDS`."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
@@ -63,8 +63,8 @@ def cli(ctx: click.Context, config: str | None) -> None:
 
 
 def main(args: list[str] | None = None) -> Any:
-    """Run the command line; a known error becomes one plain sentence on stderr and exit code 1."""
-    hush_pydicom()
+    """Run the command line; a known error becomes one sentence on stderr and exit code 1."""
+    silence_pydicom()
     try:
         return cli.main(args=args, prog_name="qct-node", standalone_mode=False)
     except click.exceptions.Exit as stop:

@@ -1,4 +1,4 @@
-"""The node's one error tree: every error states the rule and the value found, without patient data."""
+"""The node's errors: each message states the rule and the value found, without patient data."""
 
 from enum import IntEnum
 
@@ -10,14 +10,14 @@ class StoreStatus(IntEnum):
     OUT_OF_RESOURCES = 0xA700
     MISMATCH = 0xA900  # the data set does not match the SOP class or instance named in the command
     CANNOT_UNDERSTAND = 0xC000
-    DIFFERENT_CONTENT = 0xC001  # the UID is taken by an object with other bytes
-    INTERNAL = 0xC002  # our own fault: the sender may try again
+    DIFFERENT_CONTENT = 0xC001  # an object with the same UID and other bytes is stored already
+    INTERNAL = 0xC002  # an error of the node: the sender may try again
 
 
 class NodeError(Exception):
-    """A known trouble; the message is one sentence a person can act on.
+    """A known error; its message is one sentence a person can act on.
 
-    retry: trying the same again later can succeed. status: the C-STORE status to answer with, if any.
+    retry: the same operation can succeed later. status: the C-STORE status to answer with, if any.
     """
 
     def __init__(self, message: str, *, retry: bool = False, status: StoreStatus | None = None) -> None:
@@ -27,10 +27,10 @@ class NodeError(Exception):
 
 
 class SettingsError(NodeError):
-    """The settings break rules; `faults` holds one line `key = value: rule` for each of them."""
+    """The settings are not valid; `faults` holds one line `key = value: rule` for each error."""
 
     def __init__(self, faults: list[str]) -> None:
-        super().__init__("the settings have faults:\n  " + "\n  ".join(faults))
+        super().__init__("the settings are not valid:\n  " + "\n  ".join(faults))
         self.faults = faults
 
 
@@ -46,15 +46,15 @@ class UnknownJobError(NodeError):
 
 
 class NotAllowedError(NodeError):
-    """The job's state does not allow what was asked."""
+    """The job's state does not allow the requested action."""
 
 
 class InboxError(NodeError):
-    """An arriving object cannot be kept."""
+    """A received object cannot be stored."""
 
 
 class ObjectError(NodeError):
-    """An arriving object breaks a rule of DICOM, so it is not taken; `code` goes into the ledger."""
+    """A received object breaks a rule of DICOM and is refused; `code` goes into the ledger."""
 
     def __init__(self, code: str, message: str, status: StoreStatus) -> None:
         super().__init__(message, status=status)
@@ -62,4 +62,4 @@ class ObjectError(NodeError):
 
 
 class PeerError(NodeError):
-    """A peer cannot be reached, or refuses us."""
+    """A peer cannot be reached, or refuses the association or the object."""

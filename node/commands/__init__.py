@@ -1,4 +1,4 @@
-"""The node's commands, and what they share: settings, the ledger, and one JSON document on stdout."""
+"""The node's commands, and what they share: reading the settings, opening the ledger, printing JSON."""
 
 import json
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ def settings_of(ctx: click.Context) -> Settings:
 
 
 def absent_ledger(settings: Settings) -> str:
-    """Return the file of a ledger that does not exist yet, or nothing if there is one (or a server to ask)."""
+    """Return the path of the ledger file if it does not exist yet, else (or for a database server) an empty string."""
     url = make_url(settings.database_url)
     absent = url.get_backend_name() == "sqlite" and not Path(url.database or "").is_file()
     return url.database or "memory" if absent else ""
@@ -30,11 +30,11 @@ def absent_ledger(settings: Settings) -> str:
 
 @contextmanager
 def opened_ledger(settings: Settings) -> Iterator[Ledger]:
-    """Open the ledger of a node that has run before; a command that only looks must not found a new node."""
+    """Open the ledger of a node that has run before; a command that only reads must not create a data folder."""
     absent = absent_ledger(settings)
     if absent:
         raise NodeError(
-            f"there is no ledger at {absent}: start the node with `qct-node up`, or name its settings by --config"
+            f"there is no ledger at {absent}: start the node with `qct-node up`, or give its settings with --config"
         )
     with closing(Ledger.of(settings)) as ledger:
         yield ledger

@@ -1,4 +1,4 @@
-"""The commands about the node's health: `status` (is it running well?) and `check` (is it set up well?)."""
+"""The commands `status` (the state of the running node) and `check` (the state of its configuration)."""
 
 import importlib.util
 import shutil
@@ -25,7 +25,7 @@ FRESH_SECONDS = 15.0
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at. warning: it is good enough now, but will not stay so by itself."""
+    """The result of one check. warning: it passed, but a person should act before it fails."""
 
     name: str
     ok: bool
@@ -34,15 +34,15 @@ class Finding:
 
     @property
     def word(self) -> str:
-        """What stands before it, in five letters."""
-        return "WRONG" if not self.ok else "warn " if self.warning else "ok   "
+        """The first word of its line, five characters wide."""
+        return "ERROR" if not self.ok else "warn " if self.warning else "ok   "
 
 
 @click.command()
 @as_json
 @click.pass_context
 def status(ctx: click.Context, as_json: bool) -> None:
-    """Say whether the node runs well: its parts, its jobs, its disk. Exit 1 if something is not as it should be."""
+    """Show the state of the node: processes, jobs, disk. Exit 1 if a process or the disk fails."""
     settings = settings_of(ctx)
     with opened_ledger(settings) as ledger:
         allowed = max(FRESH_SECONDS, 3 * settings.jobs.heartbeat_seconds)
@@ -54,7 +54,7 @@ def status(ctx: click.Context, as_json: bool) -> None:
         print_json(health.to_dict() | {"jobs": jobs, "disk": asdict(_disk(disk, settings))})
     else:
         for process, age, _ in health.processes:
-            click.echo(f"{process.kind:<16} {process.host} process {process.pid}, last heard of {age:.0f} s ago")
+            click.echo(f"{process.kind:<16} {process.host} process {process.pid}, last report {age:.0f} s ago")
         click.echo("jobs: " + (", ".join(f"{n} {state}" for state, n in counts.items() if n) or "none"))
         click.echo(f"disk: {'WARNING: ' * (disk.level is Level.WARNING)}{disk.sentence}")
     if health.stale:
@@ -65,17 +65,17 @@ def status(ctx: click.Context, as_json: bool) -> None:
 @as_json
 @click.pass_context
 def check(ctx: click.Context, as_json: bool) -> None:
-    """Check the set-up: settings, ledger, peers (C-ECHO), model, disk, GPU. Exit 1 if something is wrong."""
+    """Check the configuration: settings, ledger, peers (C-ECHO), model, disk, GPU. Exit 1 if a check fails."""
     findings = []
     for finding in _findings(ctx):
         findings.append(finding)
         if not as_json:
             click.echo(f"{finding.word} {finding.name}: {finding.detail}")
-    wrong = [finding.name for finding in findings if not finding.ok]
+    failed = [finding.name for finding in findings if not finding.ok]
     if as_json:
-        print_json({"ok": not wrong, "checks": [asdict(finding) for finding in findings]})
-    if wrong:
-        raise NodeError(f"something is wrong with: {', '.join(wrong)}")
+        print_json({"ok": not failed, "checks": [asdict(finding) for finding in findings]})
+    if failed:
+        raise NodeError(f"failed checks: {', '.join(failed)}")
 
 
 def _findings(ctx: click.Context) -> Iterator[Finding]:
@@ -104,7 +104,7 @@ def _try(name: str, look: Callable[[], str]) -> Finding:
 
 def _ledger(settings: Settings) -> str:
     if absent_ledger(settings):
-        return "not there yet; the node makes it when it starts"
+        return "does not exist yet; the node creates it when it starts"
     Ledger.of(settings).close()
     return "can be opened"
 
@@ -117,8 +117,8 @@ def _echo(peer: Peer, calling_ae: str) -> str:
 
 
 def _models(settings: Settings) -> Iterator[Finding]:
-    """Look for the weights of the segmenter and of every route that names others."""
-    # The node must not import the segmenter; where its package lies is no secret.
+    """Check the weights of the segmenter and of every route with a model of its own."""
+    # The node must not import the segmenter; it only looks up where the package is installed.
     spec = importlib.util.find_spec("segmenter")
     places = (spec.submodule_search_locations if spec else None) or [""]
     folder = Path(settings.segmenter.model) if settings.segmenter.model else Path(next(iter(places)), "data", "model")
@@ -132,11 +132,11 @@ def _model(name: str, folder: Path) -> Finding:
     weights = sorted(folder.glob("*.safetensors"))
     if not weights:
         return Finding(name, ok=False, detail=f"there are no weights (*.safetensors) in {folder}")
-    return Finding(name, ok=True, detail=f"{len(weights)} weight files in {folder}")
+    return Finding(name, ok=True, detail=f"{len(weights)} weight file{'s' * (len(weights) != 1)} in {folder}")
 
 
 def _calibration(file: Path) -> Finding:
-    """Look whether the file is there and is TOML; what it says is the segmenter's to judge, when the worker starts."""
+    """Check that the file exists and is TOML; the segmenter checks its content when a worker starts."""
     try:
         tomllib.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -151,8 +151,8 @@ def _disk(found: DiskSpaceStatus, settings: Settings) -> Finding:
 def _gpu() -> Finding:
     program = shutil.which("nvidia-smi")
     if program is None:
-        return Finding("gpu", ok=True, detail="none found; the CPU is used")
+        return Finding("gpu", ok=True, detail="no GPU found; the CPU is used")
     found = subprocess.run([program, "-L"], capture_output=True, text=True, check=False, timeout=30)
     if found.returncode != 0 or not found.stdout.strip():
-        return Finding("gpu", ok=False, detail="nvidia-smi is there, but finds no GPU: look at the driver")
+        return Finding("gpu", ok=False, detail="nvidia-smi is installed but finds no GPU: check the driver")
     return Finding("gpu", ok=True, detail=found.stdout.splitlines()[0].split(" (UUID")[0])

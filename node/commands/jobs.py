@@ -14,7 +14,7 @@ STATES = click.Choice([state.value for state in JobState])
 
 @click.command()
 @click.option("--state", type=STATES, help="Only jobs in this state.")
-@click.option("--limit", type=click.IntRange(1), default=500, show_default=True, help="The newest so many.")
+@click.option("--limit", type=click.IntRange(1), default=500, show_default=True, help="Show the newest N jobs.")
 @as_json
 @click.pass_context
 def jobs(ctx: click.Context, state: str | None, limit: int, as_json: bool) -> None:
@@ -61,7 +61,7 @@ def show(ctx: click.Context, job_id: str, as_json: bool) -> None:
 @click.argument("job_id", metavar="ID")
 @click.pass_context
 def retry(ctx: click.Context, job_id: str) -> None:
-    """Do again exactly what failed: send, segment, or (declined, cancelled) decide anew."""
+    """Repeat what failed: the delivery or the segmentation; for a declined or cancelled job, the decision."""
     with opened_ledger(settings_of(ctx)) as ledger:
         click.echo(f"job {job_id} is {ledger.retry(job_id)} again")
 
@@ -70,7 +70,7 @@ def retry(ctx: click.Context, job_id: str) -> None:
 @click.argument("job_id", metavar="ID")
 @click.pass_context
 def hold(ctx: click.Context, job_id: str) -> None:
-    """Stop a job that has no result yet, until `release`."""
+    """Stop a job that has no result yet until it is released."""
     with opened_ledger(settings_of(ctx)) as ledger:
         ledger.hold(job_id)
     click.echo(f"job {job_id} is held")
@@ -80,7 +80,7 @@ def hold(ctx: click.Context, job_id: str) -> None:
 @click.argument("job_id", metavar="ID")
 @click.pass_context
 def release(ctx: click.Context, job_id: str) -> None:
-    """Let a held job go on from where it was held, or a receiving one start with the slices that are here."""
+    """Continue a held job where it stopped, or start a receiving one with the slices that have arrived."""
     with opened_ledger(settings_of(ctx)) as ledger:
         click.echo(f"job {job_id} is {ledger.release(job_id)}")
 
@@ -89,7 +89,7 @@ def release(ctx: click.Context, job_id: str) -> None:
 @click.argument("job_id", metavar="ID")
 @click.pass_context
 def cancel(ctx: click.Context, job_id: str) -> None:
-    """Stop a job and what it still has to deliver."""
+    """Stop a job and its open deliveries."""
     with opened_ledger(settings_of(ctx)) as ledger:
         ledger.cancel(job_id)
     click.echo(f"job {job_id} is cancelled")

@@ -1,4 +1,4 @@
-"""The command `route`: what the node would do with the series in a folder, and why."""
+"""The command `route`: what the node would do with the series in a folder, with the reasons."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
@@ -21,15 +21,15 @@ BUILT_IN = "the built-in rule"
 
 @click.command()
 @click.argument("folder", metavar="DIR", type=click.Path(exists=True, path_type=Path))
-@click.option("--explain", is_flag=True, help="Show every route with its conditions and what was found.")
-@click.option("--called-ae", metavar="AE", help="The AE title called; by default the node's own.")
-@click.option("--calling-ae", metavar="AE", default="", help="The AE title calling; by default nobody's.")
+@click.option("--explain", is_flag=True, help="Show every route with its conditions and the values found.")
+@click.option("--called-ae", metavar="AE", help="Called AE title; default: the node's own.")
+@click.option("--calling-ae", metavar="AE", default="", help="Calling AE title; default: none.")
 @as_json
 @click.pass_context
 def route(
     ctx: click.Context, folder: Path, explain: bool, called_ae: str | None, calling_ae: str, as_json: bool
 ) -> None:
-    """Say what would become of the series in DIR: complete or not, which route decides, which series is the best.
+    """Show what the node would do with the series in DIR: complete or not, deciding route, best series.
 
     Nothing is sent, stored or segmented.
     """
@@ -53,14 +53,14 @@ def _report(studies: list[SurveyedStudy], broken: Counter[str], settings: Settin
         yield f"study {study.study_uid}: {len(study.series)} series"
         for number, series in enumerate(study.series, 1):
             yield f"  {number}. {_headline(series)}"
-            yield f"     whole: {_whole(series.whole)}"
+            yield f"     complete: {_completeness(series.whole)}"
             if explain:
                 yield from (f"     {line}" for trial in series.trials for line in _trial(trial))
-            yield f"     route: {_routed(series.routed)}"
-            yield f"     so:    {_outcome(series.outcome)}"
+            yield f"     route:    {_routed(series.routed)}"
+            yield f"     result:   {_outcome(series.outcome)}"
         yield from _rankings(study, settings)
     for reason, count in broken.items():
-        yield f"not read: {count} files: {reason}"
+        yield f"not readable: {count} file{'s' * (count != 1)}: {reason}"
 
 
 def _headline(series: Surveyed) -> str:
@@ -78,13 +78,15 @@ def _headline(series: Surveyed) -> str:
     return f"{named}{', '.join(parts)} (series {candidate.series_uid})"
 
 
-def _whole(decision: Decision) -> str:
+def _completeness(decision: Decision) -> str:
     return "yes" if decision.state is JobState.COMPLETE else f"no ({decision.code}): {decision.reason}"
 
 
 def _trial(trial: Trial) -> Iterator[str]:
-    verdict = "matches and decides" if trial.decides else "matches too late" if trial.matches else "does not match"
-    yield f"       {trial.route} {verdict}" + ("" if trial.conditions else ": it has no conditions")
+    result = "does not match"
+    if trial.matches:
+        result = "matches and decides" if trial.decides else "matches, but an earlier route decides"
+    yield f"       {trial.route} {result}" + ("" if trial.conditions else " (no conditions)")
     for condition in trial.conditions:
         sign = "yes" if condition.holds else "no "
         yield f"         {sign} {condition.key} = {condition.wanted}: found {condition.found or 'nothing'}"
@@ -94,22 +96,22 @@ def _routed(decision: Decision) -> str:
     if decision.state is JobState.DECLINED:
         return f"declined ({decision.code}): {decision.reason}"
     name = decision.route or BUILT_IN
-    where = ", ".join(decision.destinations or ()) or "nowhere"
-    how = f"priority {decision.priority}, model {decision.model or 'of the settings'}, results go to {where}"
-    return f"{name} {'holds it' if decision.state is JobState.HELD else 'accepts it'}: {how}"
+    where = ", ".join(decision.destinations or ()) or "no peer"
+    how = f"priority {decision.priority}, model {decision.model or 'from the settings'}, results go to {where}"
+    return f"{name} {'holds the series' if decision.state is JobState.HELD else 'accepts the series'}: {how}"
 
 
 def _outcome(decision: Decision) -> str:
     if decision.state is JobState.QUEUED:
-        return "it is segmented"
+        return "the series is segmented"
     return f"{decision.state} ({decision.code}): {decision.reason}"
 
 
 def _rankings(study: SurveyedStudy, settings: Settings) -> Iterator[str]:
     for name, placed in study.rankings.items():
         every = settings.intake.series_per_study == "all"
-        note = '; all are segmented, because series_per_study = "all"' if every else ""
-        yield f"  best of {len(placed)} by {name or BUILT_IN}{note}"
+        note = '; all are segmented because series_per_study = "all"' if every else ""
+        yield f"  order of {len(placed)} series by {name or BUILT_IN}{note}"
         for number, place in enumerate(placed, 1):
             first = placed[0].candidate.name
             why = f": {first} is better, {place.why}" if place.why else ""
@@ -117,7 +119,7 @@ def _rankings(study: SurveyedStudy, settings: Settings) -> Iterator[str]:
 
 
 def read_folder(files: Iterable[Path]) -> tuple[Found, Counter[str]]:
-    """Return the headers by study and series, in the order of the files, and how many files are broken in which way.
+    """Return the headers by study and series, in the order of the files, and the number of broken files by reason.
 
     Of files with the same SOP Instance UID the first counts, as in the node.
     """

@@ -1,4 +1,4 @@
-"""The commands that run: `up` (the whole node), and its parts `serve`, `supervise` and `web` one by one."""
+"""The commands that run until they are stopped: `up` (the whole node) and its parts `serve`, `supervise` and `web`."""
 
 import signal
 import socket
@@ -22,11 +22,11 @@ WEB_STOP_SECONDS = 3
 
 @click.command()
 @click.option("--data", type=click.Path(file_okay=False, path_type=Path), help="Data folder.")
-@click.option("--dicom-port", type=click.IntRange(0, 65535), help="0 = choose a free one.")
-@click.option("--http-port", type=click.IntRange(0, 65535), help="0 = choose a free one.")
+@click.option("--dicom-port", type=click.IntRange(0, 65535), help="0 = any free port.")
+@click.option("--http-port", type=click.IntRange(0, 65535), help="0 = any free port.")
 @click.pass_context
 def up(ctx: click.Context, /, **given: Any) -> None:
-    """Run everything on one machine; prints one line when all parts answer, stops cleanly on SIGTERM."""
+    """Run all parts of the node on this machine; print one line when all are ready; stop on SIGTERM."""
     keep_private()
     configure_logging()
     from node.run.up import run_up
@@ -39,7 +39,7 @@ def up(ctx: click.Context, /, **given: Any) -> None:
 @click.command()
 @click.pass_context
 def serve(ctx: click.Context) -> None:
-    """Receive: the Storage SCP, in several processes on one port."""
+    """Run the receiver: the Storage SCP, in several processes on one port."""
     with _part(ctx, "receivers") as (settings, ledger, stop):
         from node.run.receivers import run_receivers
 
@@ -51,7 +51,7 @@ def serve(ctx: click.Context) -> None:
 @click.option("--slots", type=int, required=True, help="File descriptor of the table of places.")
 @click.pass_context
 def receive(ctx: click.Context, listener: int, slots: int) -> None:
-    """Receive as one of the processes that `serve` starts."""
+    """Run one of the receiving processes that `serve` starts."""
     with _part(ctx, "scp") as (settings, ledger, stop):
         from node.scp.association_slots import AssociationSlots
         from node.scp.listener import run
@@ -63,7 +63,7 @@ def receive(ctx: click.Context, listener: int, slots: int) -> None:
 @click.command()
 @click.pass_context
 def supervise(ctx: click.Context) -> None:
-    """Decide, queue, dispatch: the supervisor."""
+    """Run the supervisor: decide on series, queue jobs, wake workers."""
     with _part(ctx, "supervisor") as (settings, ledger, stop):
         from node.dispatch.celery_app import make_app
         from node.dispatch.dispatcher import Dispatcher
@@ -75,7 +75,7 @@ def supervise(ctx: click.Context) -> None:
 @click.command()
 @click.pass_context
 def web(ctx: click.Context) -> None:
-    """Show the queue page."""
+    """Run the web page (read-only)."""
     with _part(ctx, "web") as (settings, ledger, _):
         import uvicorn
 
@@ -96,7 +96,7 @@ def web(ctx: click.Context) -> None:
 
 @contextmanager
 def _part(ctx: click.Context, kind: str) -> Iterator[tuple[Settings, Ledger, threading.Event]]:
-    """Set up what every part needs: settings, the ledger, its reports, and an event set on SIGTERM or SIGINT."""
+    """Set up what every part needs: settings, ledger, heartbeat, and an event set on SIGTERM or SIGINT."""
     die_with_parent()
     keep_private()
     configure_logging()

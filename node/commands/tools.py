@@ -1,4 +1,4 @@
-"""Small DICOM tools: `send` a folder, `echo` a peer."""
+"""The DICOM tools: `send` a folder, `echo` a peer."""
 
 import contextlib
 import time
@@ -21,12 +21,12 @@ PREAMBLE = 128
 
 @click.command()
 @click.argument("folder", metavar="DIR", type=click.Path(exists=True, path_type=Path))
-@click.option("--to", "address", required=True, metavar="HOST:PORT", help="Where to.")
-@click.option("--aet", required=True, metavar="AE", help="The AE title called.")
-@click.option("--from", "calling", metavar="AE", help="The AE title calling; by default the node's own.")
+@click.option("--to", "address", required=True, metavar="HOST:PORT", help="Address of the peer.")
+@click.option("--aet", required=True, metavar="AE", help="Called AE title.")
+@click.option("--from", "calling", metavar="AE", help="Calling AE title; default: the node's own.")
 @click.pass_context
 def send(ctx: click.Context, folder: Path, address: str, aet: str, calling: str | None) -> None:
-    """Store every DICOM file under DIR (or the one file) at HOST:PORT, each in its own transfer syntax."""
+    """Send every DICOM file under DIR (or one file) to HOST:PORT by C-STORE, each in its own transfer syntax."""
     settings = settings_of(ctx)
     peer = _peer(address, aet)
     files = [path for path in sorted(folder.rglob("*")) if is_dicom(path)] if folder.is_dir() else [folder]
@@ -42,10 +42,10 @@ def send(ctx: click.Context, folder: Path, address: str, aet: str, calling: str 
 
 @click.command("echo")
 @click.argument("peer", metavar="PEER")
-@click.option("--aet", metavar="AE", help="The AE title called, when PEER is HOST:PORT.")
+@click.option("--aet", metavar="AE", help="Called AE title if PEER is HOST:PORT.")
 @click.pass_context
 def echo(ctx: click.Context, peer: str, aet: str | None) -> None:
-    """Verify that PEER (a name of the settings, or HOST:PORT with --aet) answers C-ECHO."""
+    """Verify that PEER (a name in the settings, or HOST:PORT with --aet) answers C-ECHO."""
     settings = settings_of(ctx)
     target = _peer(peer, aet) if aet else _named(settings, peer)
     started = time.monotonic()
@@ -55,7 +55,7 @@ def echo(ctx: click.Context, peer: str, aet: str | None) -> None:
 
 
 def is_dicom(path: Path) -> bool:
-    """Tell whether a file has the DICOM prefix (PS3.10 7.1) and is no DICOMDIR."""
+    """Tell whether a file has the DICOM prefix (PS3.10 7.1) and is not a DICOMDIR."""
     if not path.is_file() or path.name.upper() == "DICOMDIR":
         return False
     with path.open("rb") as file:
@@ -65,7 +65,7 @@ def is_dicom(path: Path) -> bool:
 def _peer(address: str, aet: str) -> Peer:
     host, _, port = address.rpartition(":")
     if not host or not port.isdigit():
-        raise click.UsageError(f"{address!r} is no HOST:PORT")
+        raise click.UsageError(f"{address!r} is not HOST:PORT")
     try:
         return Peer.model_validate({"name": "target", "ae_title": aet, "host": host.strip("[]"), "port": port})
     except ValidationError as error:
@@ -76,13 +76,13 @@ def _named(settings: Settings, name: str) -> Peer:
     found = settings.peer(name)
     if found is None:
         known = ", ".join(settings.peer_names) or "none"
-        raise NodeError(f"the settings have no peer {name} (they have: {known}); for HOST:PORT add --aet")
+        raise NodeError(f"the settings have no peer {name} (peers: {known}); to address HOST:PORT, add --aet")
     return found
 
 
 @contextlib.contextmanager
 def _progress(total: int) -> Iterator[OnEach]:
-    """Show how far the sending is on stderr: a bar on a terminal, a line per tenth otherwise."""
+    """Show the progress on stderr: a bar on a terminal, else one line per tenth of the files."""
     from rich.console import Console
     from rich.progress import Progress
 

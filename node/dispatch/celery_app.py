@@ -1,7 +1,6 @@
 """The Celery app (JSON only, queues `segment` and `deliver`) and the dispatcher that publishes ids into it.
 
-A message carries one id and nothing else. The ledger is the truth: a message lost, doubled or late does no
-harm.
+A message carries one id and nothing else. The ledger holds the state: a lost, duplicate or late message does no harm.
 """
 
 from typing import Any, TypeVar
@@ -15,7 +14,7 @@ DELIVER_TASK = "qct.deliver"
 SEGMENT_QUEUE = "segment"
 DELIVER_QUEUE = "deliver"
 EMBEDDED = "embedded"
-DELIVERY_THREADS = 4  # associations one delivering worker opens at once
+DELIVERY_THREADS = 4  # associations that one delivering worker opens at the same time
 
 App = TypeVar("App", bound=Celery)
 
@@ -80,7 +79,7 @@ def _remote(settings: Settings) -> dict[str, Any]:
     config: dict[str, Any] = {"broker_url": settings.node.broker_url, "broker_connection_timeout": 3.0}
     if settings.node.broker_url.startswith(("redis", "rediss", "sentinel")):
         config["broker_transport_options"] = {
-            # Longer than any job may run; whoever dies earlier is noticed by the lease in the ledger.
+            # Longer than any job may run; a worker that dies earlier is noticed by its lease in the ledger.
             "visibility_timeout": settings.jobs.hard_time_limit + 300,
             "unacked_restore_interval": 10,
             "unacked_restore_throttle": 1,

@@ -11,14 +11,14 @@ from node.errors import NodeError
 
 
 class BrokerDownError(NodeError):
-    """A message could not be published; the ledger keeps the work, and it is sent again later."""
+    """A message could not be published; the job stays in the ledger, and the message is sent again later."""
 
 
 class Dispatcher:
-    """Publishes ids, each in bounded time; after a failure the broker is left alone for `pause` seconds.
+    """Publishes ids, each in bounded time; after a failure it does not contact the broker for `pause` seconds.
 
-    A dead broker must not hang its caller: the connection is new for every message (nothing stale is reused)
-    and tried once; while the broker is known to be down, publishing raises BrokerDownError at once.
+    A broker that is down must not block the caller: every message opens a new connection and tries it once; during
+    the pause, publishing raises BrokerDownError at once.
     """
 
     def __init__(self, app: Celery, *, pause: float = 5.0, clock: Callable[[], float] = time.monotonic) -> None:
@@ -37,7 +37,7 @@ class Dispatcher:
 
     def _publish(self, task: str, ident: int | str) -> None:
         if self._clock() < self._down_until:
-            raise BrokerDownError("The broker did not answer a moment ago; it is tried again shortly.", retry=True)
+            raise BrokerDownError("the broker is down; the node tries it again in a few seconds", retry=True)
         # Without max_retries kombu tries to connect for ever, whatever the publish itself says.
         options = {**self._app.conf.broker_transport_options, "max_retries": 1, "interval_start": 0.1}
         connection = self._app.connection_for_write(transport_options=options)
@@ -46,6 +46,6 @@ class Dispatcher:
         except (KombuError, OSError, *connection.connection_errors, *connection.channel_errors) as error:
             self._down_until = self._clock() + self._pause
             kind = type(error).__name__
-            raise BrokerDownError(f"The broker took no message ({kind}): {error}", retry=True) from error
+            raise BrokerDownError(f"the broker did not accept a message ({kind}): {error}", retry=True) from error
         finally:
             connection.release()

@@ -1,8 +1,8 @@
-"""The embedded broker: kombu's filesystem transport with puts and gets that are single renames.
+"""The embedded broker: kombu's filesystem transport, with a single rename for each put and get.
 
-kombu writes a message under its final name, so a reader can take it half written, and moves what it takes
-through the system's temporary folder. Here a message appears complete or not at all, and stays on its file
-system. It still forgets what a killed worker had taken; the ledger remembers, and the supervisor sends again
+kombu writes a message under its final name, so a reader can get it half written, and moves it through the system's
+temporary folder. Here a message appears complete or not at all and stays on one file system. The message of a killed
+worker is still lost; the ledger keeps the job, and the supervisor sends the message again
 (docs/decisions/001-embedded-broker.md).
 """
 
@@ -23,7 +23,7 @@ class Channel(filesystem.Channel):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)  # type: ignore[no-untyped-call]
-        self._seen: dict[str, list[str]] = {}  # names found by the last look, the newest first
+        self._seen: dict[str, list[str]] = {}  # names found by the last listing, the newest first
 
     def _put(self, queue: str, payload: Any, **_: Any) -> None:  # type: ignore[override]  # kombu's own names differ
         name = f"{time.time_ns():020d}_{uuid.uuid4().hex}.{queue}.msg"
@@ -36,13 +36,13 @@ class Channel(filesystem.Channel):
         self._seen[queue] = seen
         while seen:
             name = seen.pop()
-            taken = self._folder / f".{name}.taken"
+            claimed = self._folder / f".{name}.taken"
             try:
-                (self._folder / name).rename(taken)
-            except FileNotFoundError:  # another worker was quicker
+                (self._folder / name).rename(claimed)
+            except FileNotFoundError:  # another worker got it first
                 continue
-            payload = taken.read_text(encoding="utf-8")
-            taken.unlink()
+            payload = claimed.read_text(encoding="utf-8")
+            claimed.unlink()
             return json.loads(payload)
         raise Empty
 
@@ -60,21 +60,21 @@ class Channel(filesystem.Channel):
 
 
 class Transport(filesystem.Transport):
-    """What the Celery setting `broker_transport` names.
+    """The transport named by the Celery setting `broker_transport`.
 
-    It works in the event loop, as the Redis transport does, because only there Celery gives each child a pipe
-    of its own. The pool for blocking transports shares one locked pipe, and a child killed while it waits
-    keeps the lock: the worker never runs anything again.
+    It runs in the event loop, as the Redis transport does, because only there Celery gives each child a pipe of its
+    own. The pool for blocking transports shares one locked pipe; a child killed while it waits keeps the lock, and
+    the worker never runs a job again.
     """
 
     Channel = Channel
     implements = filesystem.Transport.implements.extend(asynchronous=True)
 
     def register_with_event_loop(self, connection: Any, loop: Any) -> None:
-        """Look for messages every `polling_interval` seconds; a busy worker (prefetch 1) does not look."""
-        loop.call_repeatedly(self.polling_interval, self._look)
+        """Poll for messages every `polling_interval` seconds; a busy worker (prefetch 1) does not poll."""
+        loop.call_repeatedly(self.polling_interval, self._get_messages)
 
-    def _look(self) -> None:
+    def _get_messages(self) -> None:
         cycle: Any = self.cycle
         with contextlib.suppress(Empty):
             while True:

@@ -1,1 +1,1 @@
-"""The administrators' window: queue page, health and JSON, all of it read-only."""
+"""The web page for administrators, `/healthz` and the JSON API, all of them read-only."""

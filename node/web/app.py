@@ -1,6 +1,6 @@
-"""The Starlette app of the administrators' window: queue, one job, its pictures, `/healthz` and `/api/jobs`.
+"""The Starlette app: the queue page, the page of a job, its pictures, `/healthz` and `/api/jobs`.
 
-Read-only, and without sign-in: it shows no patient names and hands out no DICOM objects (those carry patient data).
+Read-only and without sign-in: it shows no patient names and serves no DICOM objects (they carry patient data).
 """
 
 import platform
@@ -28,13 +28,13 @@ from node.records.jobs import Job
 from node.records.states import JobState
 from node.run.health import Health, assess
 from node.settings.settings import Settings
-from node.web.format import MEANINGS, age, clock, size, span, tone
+from node.web.format import MEANINGS, age, clock, duration, size, state_class
 
-SHOWN = 200  # jobs on the page; older ones are found by search or in the JSON
-LISTED = 5000  # jobs in /api/jobs
+MAX_SHOWN = 200  # jobs on the page; older ones are found by search or in the JSON
+MAX_LISTED = 5000  # jobs in /api/jobs
 SEARCH_MAX = 64
 SERVED = {".png": "image/png", ".pdf": "application/pdf", ".json": "application/json"}
-EVERYWHERE = {"", "0.0.0.0", "::"}  # noqa: S104 - listening everywhere is no address to send to
+ANY_ADDRESS = {"", "0.0.0.0", "::"}  # noqa: S104 - the node listens on all addresses; none of these can be sent to
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; "
@@ -47,8 +47,8 @@ HEADERS = {
 }
 
 
-class Window:
-    """The endpoints; sync functions, which Starlette runs in threads so that the ledger may block."""
+class Dashboard:
+    """The endpoints; synchronous functions, which Starlette runs in threads because the ledger may block."""
 
     def __init__(self, settings: Settings, ledger: Ledger) -> None:
         self._settings = settings
@@ -60,16 +60,22 @@ class Window:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._pages.filters |= {"tone": tone, "span": span, "age": age, "clock": clock, "size": size}
+        self._pages.filters |= {
+            "state_class": state_class,
+            "duration": duration,
+            "age": age,
+            "clock": clock,
+            "size": size,
+        }
         self._pages.globals |= {"states": list(JobState), "meanings": MEANINGS, "node": self._node()}
 
     def queue(self, request: Request) -> Response:
-        """Show every study, the newest first; `state` and `q` narrow it down."""
+        """Show the series, the newest first; the parameters `state` and `q` filter them."""
         state, search = _state(request), request.query_params.get("q", "").strip()[:SEARCH_MAX]
-        jobs = self._ledger.jobs(state=state, limit=SHOWN, search=search)
+        jobs = self._ledger.jobs(state=state, limit=MAX_SHOWN, search=search)
         counts = self._ledger.counts()
         context = {"jobs": jobs, "counts": counts, "total": sum(counts.values()), "state": state, "search": search}
-        return self._page(request, "queue.html", context | {"shown_at_most": SHOWN})
+        return self._page(request, "queue.html", context | {"max_shown": MAX_SHOWN})
 
     def job(self, request: Request) -> Response:
         """Show one job with its history, results and deliveries."""
@@ -80,7 +86,7 @@ class Window:
         return self._page(request, "job.html", context)
 
     def file(self, request: Request) -> Response:
-        """Hand out a picture or report of a job: only what the ledger names, never a path from the request."""
+        """Serve a picture or report of a job: only files the ledger names, never a path from the request."""
         job, name = self._job(request), request.path_params["name"]
         for result in job.results:
             if result.path.name == name and result.path.suffix in SERVED and result.path.is_file():
@@ -90,9 +96,9 @@ class Window:
         raise HTTPException(404, f"job {job.id} has no such picture or report")
 
     def api_jobs(self, request: Request) -> Response:
-        """Return the jobs as `qct-node jobs --json` does; `state` and `q` narrow it down."""
+        """Return the jobs as `qct-node jobs --json` does; the parameters `state` and `q` filter them."""
         search = request.query_params.get("q", "").strip()[:SEARCH_MAX]
-        jobs = self._ledger.jobs(state=_state(request), limit=LISTED, search=search)
+        jobs = self._ledger.jobs(state=_state(request), limit=MAX_LISTED, search=search)
         return JSONResponse([job.to_dict() for job in jobs])
 
     def api_job(self, request: Request) -> Response:
@@ -102,12 +108,12 @@ class Window:
         return JSONResponse(job.to_dict() | {"events": events})
 
     def healthz(self, request: Request) -> Response:
-        """Answer 200 when the ledger can be read, all parts report in and there is room, else 503 and what is stale."""
+        """Answer 200 if the ledger can be read, all parts report and the disk has space, else 503 with the reasons."""
         health = self._health()
         return JSONResponse(health.to_dict(), 503 if health.stale else 200)
 
     def failed(self, request: Request, error: Exception) -> Response:
-        """Turn an error into a page, or JSON for scripts."""
+        """Return an error as a page, or as JSON for the JSON paths."""
         status = error.status_code if isinstance(error, HTTPException) else 503
         if isinstance(error, HTTPException):
             sentence = error.detail
@@ -137,14 +143,14 @@ class Window:
 
     def _node(self) -> dict[str, Any]:
         own = self._settings.node
-        host = platform.node() if own.dicom_host in EVERYWHERE else own.dicom_host
+        host = platform.node() if own.dicom_host in ANY_ADDRESS else own.dicom_host
         return {"ae_title": own.ae_title, "dicom_host": host, "dicom_port": own.dicom_port}
 
 
 def make_app(settings: Settings, ledger: Ledger | None = None) -> Starlette:
     """Return the app; it opens (and at its end closes) the ledger of the settings unless one is given."""
     opened = ledger or Ledger.of(settings)
-    window = Window(settings, opened)
+    dashboard = Dashboard(settings, opened)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -153,19 +159,19 @@ def make_app(settings: Settings, ledger: Ledger | None = None) -> Starlette:
             opened.close()
 
     routes = [
-        Route("/", window.queue, name="queue"),
-        Route("/jobs/{id}", window.job, name="job"),
-        Route("/jobs/{id}/{name}", window.file, name="file"),
-        Route("/api/jobs", window.api_jobs, name="api_jobs"),
-        Route("/api/jobs/{id}", window.api_job, name="api_job"),
-        Route("/healthz", window.healthz, name="healthz"),
+        Route("/", dashboard.queue, name="queue"),
+        Route("/jobs/{id}", dashboard.job, name="job"),
+        Route("/jobs/{id}/{name}", dashboard.file, name="file"),
+        Route("/api/jobs", dashboard.api_jobs, name="api_jobs"),
+        Route("/api/jobs/{id}", dashboard.api_job, name="api_job"),
+        Route("/healthz", dashboard.healthz, name="healthz"),
         Mount("/static", StaticFiles(directory=Path(__file__).parent / "static"), name="static"),
     ]
     return Starlette(
         routes=routes,
         lifespan=lifespan,
         middleware=[Middleware(BaseHTTPMiddleware, dispatch=_with_headers), Middleware(GZipMiddleware)],
-        exception_handlers={HTTPException: window.failed, Exception: window.failed},
+        exception_handlers={HTTPException: dashboard.failed, Exception: dashboard.failed},
     )
 
 
@@ -180,5 +186,5 @@ async def _with_headers(request: Request, proceed: Callable[[Request], Awaitable
 def _state(request: Request) -> JobState | None:
     word = request.query_params.get("state", "")
     if word and word not in list(JobState):
-        raise HTTPException(400, f"there is no such state; the states are: {', '.join(JobState)}")
+        raise HTTPException(400, f"unknown state; the states are: {', '.join(JobState)}")
     return JobState(word) if word else None

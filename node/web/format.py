@@ -1,10 +1,10 @@
-"""How records are put into words and colours on the page: pure functions, used as template filters."""
+"""Template filters: pure functions that format states, times and sizes for the page."""
 
 from datetime import UTC, datetime
 
 from node.records.states import DeliveryState, JobState
 
-TONES = {
+STATE_CLASSES = {
     JobState.RECEIVED: "wait",
     JobState.COMPLETE: "wait",
     JobState.QUEUED: "wait",
@@ -12,7 +12,7 @@ TONES = {
     JobState.DELIVERING: "work",
     JobState.DELIVERED: "good",
     JobState.COMMITTED: "good",
-    JobState.HELD: "look",
+    JobState.HELD: "warn",
     JobState.FAILED: "bad",
     JobState.DECLINED: "wait",
     JobState.CANCELLED: "wait",
@@ -25,26 +25,26 @@ TONES = {
 
 MEANINGS = {
     JobState.RECEIVED: "slices are arriving",
-    JobState.COMPLETE: "the series is whole",
-    JobState.QUEUED: "waits for a worker",
-    JobState.RUNNING: "is being segmented",
-    JobState.DELIVERING: "on its way to its destinations",
-    JobState.DELIVERED: "its destinations have the result",
-    JobState.COMMITTED: "its destinations promised to keep the result",
-    JobState.HELD: "a person must look",
-    JobState.FAILED: "the node could not do its work",
-    JobState.DECLINED: "not for this node",
-    JobState.CANCELLED: "stopped, or a later revision took its place",
+    JobState.COMPLETE: "all slices have arrived",
+    JobState.QUEUED: "waiting for a worker",
+    JobState.RUNNING: "being segmented",
+    JobState.DELIVERING: "the results are being sent",
+    JobState.DELIVERED: "all destinations have received the results",
+    JobState.COMMITTED: "all destinations have committed to store the results",
+    JobState.HELD: "waiting for a decision by a person",
+    JobState.FAILED: "the segmentation or a delivery failed",
+    JobState.DECLINED: "not processed, for the reason given",
+    JobState.CANCELLED: "stopped by a person or replaced by a later revision",
 }
 
 
-def tone(state: str) -> str:
-    """Return the CSS class of a job's or a delivery's state; the word always stands beside the colour."""
-    return TONES.get(state, "wait")  # type: ignore[call-overload, no-any-return]
+def state_class(state: str) -> str:
+    """Return the CSS class of the state of a job or a delivery."""
+    return STATE_CLASSES.get(state, "wait")  # type: ignore[call-overload, no-any-return]
 
 
-def span(seconds: float) -> str:
-    """Return a length of time in its two largest units: `8 s`, `3 min 20 s`, `2 h 5 min`, `4 d 3 h`."""
+def duration(seconds: float) -> str:
+    """Return a duration in its two largest units: `8 s`, `3 min 20 s`, `2 h 5 min`, `4 d 3 h`."""
     whole = max(0, int(seconds))
     for size, unit, smaller, smaller_unit in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
         if whole >= size:
@@ -54,17 +54,17 @@ def span(seconds: float) -> str:
 
 
 def age(moment: datetime, now: datetime) -> str:
-    """Return how long ago a moment was."""
-    return f"{span((now - moment).total_seconds())} ago"
+    """Return the time since `moment`."""
+    return f"{duration((now - moment).total_seconds())} ago"
 
 
 def clock(moment: datetime) -> str:
-    """Return a moment as UTC date and time to the second."""
+    """Return the UTC date and time to the second."""
     return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def size(count: int) -> str:
-    """Return a number of bytes in a readable unit."""
+    """Return a number of bytes in B, kB, MB or GB."""
     value = float(count)
     for unit in ("B", "kB", "MB"):
         if value < 1000:

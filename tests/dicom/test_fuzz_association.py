@@ -35,7 +35,7 @@ from raw_caller import (
     store_command,
 )  # fmt: skip
 
-from node.logs import hush_pynetdicom
+from node.logs import silence_pynetdicom
 from node.scu.requestor import echo as verify
 from node.scu.storage import send_files
 from node.settings.routing import Peer
@@ -50,7 +50,7 @@ BOUND_SECONDS = 20.0
 def hasty(start_node, monkeypatch):
     """A node that soon loses patience, so that conversations which stop halfway end at once."""
     monkeypatch.setattr("node.scp.acceptor.REQUEST_SECONDS", 0.3)
-    hush_pynetdicom()
+    silence_pynetdicom()
     return start_node(intake={"network_timeout_seconds": 0.3, "maximum_object_mb": 2})
 
 

@@ -10,7 +10,7 @@ from node.scu.storage import send_files
 
 @pytest.fixture
 def run(capsys):
-    """Run the front door; return exit code, stdout, stderr."""
+    """Run the command line; return exit code, stdout, stderr."""
 
     def call(*arguments):
         try:
@@ -29,7 +29,7 @@ def address(node):
     return f"127.0.0.1:{node.receiver.port}"
 
 
-def test_send_stores_a_folder_and_passes_over_what_is_no_dicom(node, address, ct_series, run):
+def test_send_sends_a_folder_and_skips_files_that_are_not_dicom(node, address, ct_series, run):
     folder = ct_series(6)[0].parent
     (folder / "notes.txt").write_text("no DICOM")
     (folder / "deeper").mkdir()
@@ -45,7 +45,7 @@ def test_send_takes_one_file_and_another_calling_title(node, address, ct_series,
     assert node.only_job().calling_ae == "CT1"
 
 
-def test_send_says_what_was_not_stored_and_why(node, address, ct_series, run):
+def test_send_names_the_reasons_for_files_not_stored(node, address, ct_series, run):
     files = ct_series(3)
     files[0].write_bytes(files[0].read_bytes()[:-100])
     code, out, err = run("send", files[0].parent, "--to", address, "--aet", "QCTNODE")
@@ -54,7 +54,7 @@ def test_send_says_what_was_not_stored_and_why(node, address, ct_series, run):
     assert "object is broken" not in err  # a peer's comment may quote the patient
 
 
-def test_send_to_nobody(run, ct_series, free_port, tmp_path):
+def test_send_without_a_receiver_or_without_files(run, ct_series, free_port, tmp_path):
     port = free_port()
     code, _, err = run("send", ct_series(1)[0].parent, "--to", f"127.0.0.1:{port}", "--aet", "X")
     assert (code, err) == (1, f"target (X at 127.0.0.1:{port}) refuses the connection: nothing listens there\n")
@@ -64,7 +64,7 @@ def test_send_to_nobody(run, ct_series, free_port, tmp_path):
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", ":104", "127.0.0.1:0", "127.0.0.1:dicom"])
-def test_send_wants_host_and_port(run, ct_series, address):
+def test_send_requires_host_and_port(run, ct_series, address):
     assert run("send", ct_series(1)[0], "--to", address, "--aet", "X")[0] == 2
 
 
@@ -77,17 +77,17 @@ def test_echo_by_address_and_by_name(node, address, run, tmp_path):
     )
     assert run("--config", config, "echo", "node")[0] == 0
     code, _, err = run("--config", config, "echo", "pacs")
-    assert (code, err) == (1, "the settings have no peer pacs (they have: node); for HOST:PORT add --aet\n")
+    assert (code, err) == (1, "the settings have no peer pacs (peers: node); to address HOST:PORT, add --aet\n")
 
 
-def test_host_that_can_be_no_name_is_one_sentence(run, tmp_path):
+def test_an_invalid_host_name_is_one_sentence(run, tmp_path):
     said = "(X at pacs..example:104) cannot be reached: its host name is not a valid one"
     code, _, err = run("echo", "pacs..example:104", "--aet", "X")
     assert (code, err) == (1, f"target {said}\n")
     config = tmp_path / "site.toml"
     config.write_text('[[peers]]\nname = "pacs"\nae_title = "X"\nhost = "pacs..example"\nport = 104\n')
     code, out, _ = run("--config", config, "check")
-    assert code == 1 and f"WRONG peer pacs: pacs {said}\n" in out
+    assert code == 1 and f"ERROR peer pacs: pacs {said}\n" in out
 
 
 def test_check_asks_every_peer(node, run, tmp_path, free_port):

@@ -1,4 +1,4 @@
-// Keeps the page current: fetches this same address again and swaps only the parts whose content has changed.
+// Keeps the page current: fetches the same address every two seconds and replaces the parts whose content has changed.
 // Without this script the page is complete and reloads itself (see the noscript element in base.html).
 "use strict";
 
@@ -7,10 +7,10 @@ const lost = document.getElementById("lost");
 
 function isInUse(part) {
   const selection = document.getSelection();
-  return !selection.isCollapsed && part.contains(selection.anchorNode); // someone is copying a UID
+  return !selection.isCollapsed && part.contains(selection.anchorNode); // the user is copying text, such as a UID
 }
 
-function swap(part, fresh) {
+function replace(part, fresh) {
   const focused = part.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
   part.innerHTML = fresh.innerHTML;
   if (focused) {
@@ -27,7 +27,7 @@ async function refresh() {
   for (const part of document.querySelectorAll("[data-live]")) {
     const fresh = page.getElementById(part.id);
     if (fresh && fresh.innerHTML !== part.innerHTML && !isInUse(part)) {
-      swap(part, fresh);
+      replace(part, fresh);
     }
   }
 }

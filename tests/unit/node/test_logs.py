@@ -1,13 +1,13 @@
-"""What must not come into a log."""
+"""What must not appear in a log."""
 
 import logging
 import subprocess
 import sys
 
-from node.logs import OneLine
+from node.logs import OneLineFormatter
 
 PROGRAM = """
-from node.logs import configure_logging, hush_pydicom
+from node.logs import configure_logging, silence_pydicom
 {call}()
 from pydicom import Dataset
 data = Dataset()
@@ -18,34 +18,34 @@ str(data)
 """
 
 
-def noise_of(call: str) -> str:
+def output_of(call: str) -> str:
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM.format(call=call)], capture_output=True, text=True, check=True, timeout=60
     )
     return done.stdout + done.stderr
 
 
-def test_odd_values_of_a_patient_do_not_come_into_a_log():
-    assert "SECRET" in noise_of("print")  # without us pydicom does quote them
-    assert noise_of("hush_pydicom") == ""
-    assert noise_of("configure_logging") == ""
+def test_invalid_values_of_a_patient_do_not_appear_in_a_log():
+    assert "SECRET" in output_of("print")  # without `silence_pydicom` pydicom quotes them
+    assert output_of("silence_pydicom") == ""
+    assert output_of("configure_logging") == ""
 
 
-def test_what_a_caller_sends_stays_on_one_line():
-    formatter = OneLine("%(levelname)s: %(message)s")
+def test_control_characters_are_escaped():
+    formatter = OneLineFormatter("%(levelname)s: %(message)s")
     record = logging.makeLogRecord({"levelname": "INFO", "msg": "it said %s", "args": ("a\nINFO: b\x1b[2J\r\u2028ü",)})
     assert formatter.format(record) == r"INFO: it said a\nINFO: b\x1b[2J\r\u2028ü"
 
 
-def test_a_traceback_of_our_own_keeps_its_lines():
+def test_a_traceback_keeps_its_lines():
     try:
         raise ValueError("ours")
     except ValueError:
         record = logging.makeLogRecord({"msg": "failed", "exc_info": sys.exc_info()})
-    assert OneLine().format(record).startswith("failed\nTraceback (most recent call last):\n")
+    assert OneLineFormatter().format(record).startswith("failed\nTraceback (most recent call last):\n")
 
 
-def test_hostile_requests_are_told_once_and_without_their_bytes():
+def test_pynetdicom_logs_nothing_about_malformed_requests():
     program = """
 from node.logs import configure_logging
 configure_logging()

@@ -29,7 +29,7 @@ def ledger():
 
 @pytest.fixture
 def run(capsys):
-    """Run the front door; return exit code, stdout, stderr."""
+    """Run the command line; return exit code, stdout, stderr."""
 
     def call(*arguments):
         try:
@@ -133,7 +133,7 @@ def test_an_unknown_job_is_one_sentence_and_exit_1(ledger, run, command):
     assert run(command, "nobody") == (1, "", "there is no job nobody\n")
 
 
-def test_what_the_state_forbids_is_one_sentence_and_exit_1(ledger, run):
+def test_an_action_the_state_forbids_is_one_sentence_and_exit_1(ledger, run):
     job_id = failed(ledger)
     code, out, err = run("release", job_id)
     assert (code, out) == (1, "")
@@ -146,21 +146,21 @@ def test_usage_errors_exit_2(run):
     assert run("dance")[0] == 2
 
 
-def test_without_a_node_nothing_is_made(run, folder):
+def test_without_a_ledger_nothing_is_created(run, folder):
     code, out, err = run("jobs", "--json")
     assert (code, out) == (1, "")
     assert "there is no ledger at" in err and "qct-node up" in err
     assert not (folder / "data").exists()
 
 
-def test_faulty_settings_are_said_and_exit_1(run, folder):
+def test_invalid_settings_are_reported_and_exit_1(run, folder):
     (folder / "bad.toml").write_text("[node]\ndicom_port = 99999\n[intake]\nquiet_seconds = 0\n")
     code, _, err = run("--config", str(folder / "bad.toml"), "jobs")
     assert code == 1
     assert "node.dicom_port = 99999" in err and "intake.quiet_seconds = 0" in err
 
 
-def test_status_names_what_is_stale(ledger, run):
+def test_status_names_missing_reports(ledger, run):
     received(ledger)
     for kind in ("scp", "supervisor", "worker-segment"):
         ledger.pulse(f"{kind}@here:1", kind, "here", 1)
@@ -208,33 +208,33 @@ def test_status_and_check_warn_before_the_disk_is_full_and_do_not_fail(ledger, r
     assert "warn  disk: " in out
 
 
-def test_check_looks_at_everything_and_names_what_is_wrong(run, folder, monkeypatch):
+def test_check_runs_every_check_and_names_those_that_fail(run, folder, monkeypatch):
     model = folder / "model"
     model.mkdir()
     monkeypatch.setenv("QCT_NODE_SEGMENTER__MODEL", str(model))
     code, out, err = run("check", "--json")
     report = json.loads(out)
     found = {finding["name"]: finding["ok"] for finding in report["checks"]}
-    assert (code, report["ok"], err) == (1, False, "something is wrong with: model\n")
+    assert (code, report["ok"], err) == (1, False, "failed checks: model\n")
     assert found["settings"] and found["ledger"] and found["disk"] and not found["model"]
     (model / "fine.safetensors").write_bytes(b"weights")
     code, out, _ = run("check")
     assert code == 0
-    assert "ok    model: 1 weight files in" in out
+    assert "ok    model: 1 weight file in" in out
     assert not (folder / "data").exists()
 
 
 def test_check_looks_for_the_calibration_file(run, folder):
     (folder / "qct-node.toml").write_text("[segmenter]\ncalibration = 'phantoms.toml'\n")
     code, out, err = run("check")
-    assert code == 1 and f"WRONG calibration: {folder / 'phantoms.toml'} cannot be read" in out
+    assert code == 1 and f"ERROR calibration: {folder / 'phantoms.toml'} cannot be read" in out
     assert "calibration" in err
     (folder / "phantoms.toml").write_text("mode = 'none'\n")
     code, out, _ = run("check")
     assert code == 0 and f"ok    calibration: {folder / 'phantoms.toml'}" in out
 
 
-def test_check_reports_faulty_settings(run, folder):
+def test_check_reports_invalid_settings(run, folder):
     (folder / "qct-node.toml").write_text("[node]\nae_title = ''\n")
     code, out, _ = run("check", "--json")
     [finding] = json.loads(out)["checks"]

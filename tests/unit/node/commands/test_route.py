@@ -45,7 +45,7 @@ def folder(tmp_path, monkeypatch):
 
 @pytest.fixture
 def run(capsys):
-    """Run the front door; return exit code, stdout, stderr."""
+    """Run the command line; return exit code, stdout, stderr."""
 
     def call(*arguments):
         try:
@@ -75,19 +75,19 @@ def series(folder, name, *, step=3.0, count=40, skip=(), edit=None, **tags):
     return tags["SeriesInstanceUID"]
 
 
-def looked_at(run, folder, *options):
+def routed_series(run, folder, *options):
     code, out, err = run("--config", "site.toml", "route", folder, "--json", *options)
     assert (code, err) == (0, "")
     [study] = json.loads(out)["studies"]
     return {row["series_description"]: row for row in study["series"]}, study
 
 
-def test_every_series_is_told_its_route_and_what_becomes_of_it(run, folder):
+def test_every_series_has_its_route_and_its_outcome(run, folder):
     series(folder, "hip thin", step=3.0)
     series(folder, "hip thick", step=5.0)
     series(folder, "knee")
     series(folder, "hip with a gap", skip=(7,))
-    rows, _ = looked_at(run, folder)
+    rows, _ = routed_series(run, folder)
     outcome = {name: (row["outcome"]["state"], row["outcome"]["reason_code"]) for name, row in rows.items()}
     assert outcome == {
         "hip thin": ("queued", ""),
@@ -105,18 +105,18 @@ def test_every_series_is_told_its_route_and_what_becomes_of_it(run, folder):
 
 def test_titles_of_the_association_can_be_given(run, folder, tmp_path):
     series(folder, "hip thick", step=5.0)
-    rows, _ = looked_at(run, folder, "--called-ae", "TRIAL")
+    rows, _ = routed_series(run, folder, "--called-ae", "TRIAL")
     routed = rows["hip thick"]["routed"]
     assert (routed["route"], routed["priority"], routed["model"]) == ("trial", 9, str(tmp_path / "models/trial"))
-    rows, _ = looked_at(run, folder, "--calling-ae", "UNKNOWN1")
+    rows, _ = routed_series(run, folder, "--calling-ae", "UNKNOWN1")
     assert (rows["hip thick"]["outcome"]["state"], rows["hip thick"]["outcome"]["route"]) == ("held", "doubtful")
 
 
-def test_the_best_of_a_study_is_named_with_the_reason_for_each_other(run, folder, monkeypatch):
+def test_the_order_of_the_series_of_a_study_has_its_reasons(run, folder, monkeypatch):
     series(folder, "hip sharp", ConvolutionKernel="B70f")
     series(folder, "hip soft", ConvolutionKernel="B30f")
     series(folder, "hip coronal", ConvolutionKernel="B30f", ImageType=["DERIVED", "SECONDARY", "AXIAL"])
-    rows, study = looked_at(run, folder)
+    rows, study = routed_series(run, folder)
     [ranking] = study["rankings"]
     assert ranking["route"] == "thin"
     assert [place["description"] for place in ranking["series"]] == ["hip soft", "hip sharp", "hip coronal"]
@@ -125,10 +125,10 @@ def test_the_best_of_a_study_is_named_with_the_reason_for_each_other(run, folder
         "hip soft": "", "hip sharp": "not-best", "hip coronal": "not-best"
     }  # fmt: skip
     monkeypatch.setenv("QCT_NODE_INTAKE__SERIES_PER_STUDY", "all")
-    rows, _ = looked_at(run, folder)
+    rows, _ = routed_series(run, folder)
     assert {row["outcome"]["state"] for row in rows.values()} == {"queued"}
     _, out, _ = run("--config", "site.toml", "route", folder)
-    assert 'all are segmented, because series_per_study = "all"' in out
+    assert 'all are segmented because series_per_study = "all"' in out
 
 
 def test_the_text_explains_each_condition_and_names_no_patient(run, folder):
@@ -141,7 +141,7 @@ def test_the_text_explains_each_condition_and_names_no_patient(run, folder):
     lines = [line.strip() for line in out.splitlines()]
     assert lines[0] == f"study {STUDY}: 3 series"
     for line in (
-        "whole: yes",
+        "complete: yes",
         "trial does not match",
         "no  called_ae = TRIAL: found QCTNODE",
         "thin matches and decides",
@@ -149,10 +149,10 @@ def test_the_text_explains_each_condition_and_names_no_patient(run, folder):
         r"yes image_type = *\AXIAL*: found ORIGINAL\PRIMARY\AXIAL",
         "yes max_slice_thickness_mm = 3.5: found 3",
         "no  calling_ae = UNKNOWN*: found nothing",
-        "route: thin accepts it: priority 0, model of the settings, results go to pacs",
-        "so:    it is segmented",
-        "so:    declined (no-route): none of the routes (trial, thin, knees, doubtful) matches it",
-        "best of 2 by thin",
+        "route:    thin accepts the series: priority 0, model from the settings, results go to pacs",
+        "result:   the series is segmented",
+        "result:   declined (no-route): none of the routes (trial, thin, knees, doubtful) matches it",
+        "order of 2 series by thin",
         '1. "hip soft"',
         '2. "hip thin": "hip soft" is better, a soft or standard kernel (B30f) instead of a medium or unknown kernel',
     ):
@@ -160,7 +160,7 @@ def test_the_text_explains_each_condition_and_names_no_patient(run, folder):
     for secret in ("SECRET", "Möller", "Käthe", "19400229", "A-4711"):
         assert secret not in out + err
     _, brief, _ = run("--config", "site.toml", "route", folder)
-    assert "image_type" not in brief and "so:    it is segmented" in brief
+    assert "image_type" not in brief and "result:   the series is segmented" in brief
 
 
 def test_without_routes_the_built_in_rule_decides(run, folder):
@@ -168,19 +168,22 @@ def test_without_routes_the_built_in_rule_decides(run, folder):
     series(folder, "skull", BodyPartExamined="HEAD")
     code, out, _ = run("route", folder)
     assert code == 0
-    assert "route: the built-in rule accepts it: priority 0, model of the settings, results go to nowhere" in out
-    assert "so:    declined (not-a-hip): its BodyPartExamined is HEAD, which shows no hip" in out
+    assert (
+        "route:    the built-in rule accepts the series: priority 0, model from the settings, results go to no peer"
+        in out
+    )
+    assert "result:   declined (not-a-hip): its BodyPartExamined is HEAD, which shows no hip" in out
 
 
-def test_what_is_no_ct_and_what_is_broken(run, folder):
+def test_a_series_that_is_not_ct_and_a_broken_file(run, folder):
     series(folder, "hip")
     broken = next((folder / "hip").iterdir())
     broken.write_bytes(broken.read_bytes()[:-50])
     series(folder, "mr", edit=lambda index, ds: setattr(ds, "Modality", "MR"))
     code, out, _ = run("--config", "site.toml", "route", folder)
     assert code == 0
-    assert "so:    declined (not-ct): the modality is MR: only CT is segmented" in out
-    assert "not read: 1 files: the object is broken: its pixel data has 78 of 128 bytes" in out
+    assert "result:   declined (not-ct): the modality is MR: only CT is segmented" in out
+    assert "not readable: 1 file: the object is broken: its pixel data has 78 of 128 bytes" in out
     code, _, err = run("route", broken)
     assert code == 1 and err.startswith(f"{broken}: none of the 1 DICOM files can be read: the object is broken")
 
@@ -188,7 +191,7 @@ def test_what_is_no_ct_and_what_is_broken(run, folder):
 def test_the_same_object_twice_counts_once(run, folder):
     series(folder, "hip")
     (folder / "copy.dcm").write_bytes(next((folder / "hip").iterdir()).read_bytes())
-    rows, _ = looked_at(run, folder)
+    rows, _ = routed_series(run, folder)
     assert rows["hip"]["objects"] == 40
 
 
@@ -205,11 +208,11 @@ def test_check_looks_for_the_models_of_routes(run, tmp_path, monkeypatch):
     (tmp_path / "models.toml").write_text('[[routes]]\nname = "trial"\nmodel = "weights"\n[[routes]]\nname = "rest"\n')
     code, out, err = run("--config", "models.toml", "check")
     assert (
-        code == 1 and f"WRONG model of route trial: there are no weights (*.safetensors) in {tmp_path}/weights" in out
+        code == 1 and f"ERROR model of route trial: there are no weights (*.safetensors) in {tmp_path}/weights" in out
     )
-    assert err == "something is wrong with: model of route trial\n"
+    assert err == "failed checks: model of route trial\n"
     (tmp_path / "weights").mkdir()
     (tmp_path / "weights/fine.safetensors").write_bytes(b"weights")
     code, out, _ = run("--config", "models.toml", "check")
-    assert code == 0 and "model of route trial: 1 weight files in" in out
+    assert code == 0 and "model of route trial: 1 weight file in" in out
     assert "model of route rest" not in out

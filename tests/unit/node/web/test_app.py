@@ -1,4 +1,4 @@
-"""The queue page over a real ledger: what it shows, what it hides, and what scripts get."""
+"""The web page over a real ledger: its content, what it hides, and its JSON."""
 
 import json
 import sqlite3
@@ -125,7 +125,7 @@ def test_a_study_shows_from_its_first_slice(client, receive, clock):
     assert "No study has arrived yet" not in page
 
 
-def test_what_a_series_waits_for_is_shown(client, ledger, receive):
+def test_the_reason_for_waiting_is_shown(client, ledger, receive):
     job_id = receive(1)
     ledger.decide(job_id, Decision(JobState.RECEIVED, reason="waiting: the association is still open"))
     for address in ("/", f"/jobs/{job_id}"):
@@ -143,7 +143,7 @@ def test_script_in_a_description_is_text(client, receive):
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in client.get("/").text
 
 
-def test_reason_of_what_belongs_to_no_series_is_shown(client, ledger):
+def test_the_reason_of_a_refusal_without_a_series_is_shown(client, ledger):
     ledger.record_refusal(Refusal("SCANNER", "10.0.0.7", "empty-association", "the association carried no object"))
     page = client.get("/").text
     assert "Declined" in page
@@ -162,13 +162,13 @@ def test_counts_and_filter_by_state(client, ledger, receive):
     only = client.get("/?state=declined").text
     assert f'data-job="{declined}"' in only
     assert f'data-job="{waiting}"' not in only
-    assert "Nothing is failed" in client.get("/?state=failed").text
+    assert "No series is in the state “failed”" in client.get("/?state=failed").text
 
 
-def test_a_state_that_does_not_exist_is_a_plain_sentence(client):
+def test_an_unknown_state_is_named_with_the_known_ones(client):
     answer = client.get("/?state=flying")
     assert answer.status_code == 400
-    assert "There is no such state; the states are: received, complete" in answer.text
+    assert "Unknown state; the states are: received, complete" in answer.text
 
 
 @pytest.mark.parametrize("search", ["1.2.826.0.1.55.9", "1.2.826.0.1.55", "ACC-7"])
@@ -252,7 +252,7 @@ def test_json_is_the_ledgers_own_form(client, ledger, receive, finish):
     assert one == row
 
 
-def test_json_can_be_narrowed(client, receive):
+def test_json_can_be_filtered(client, receive):
     receive(1, series_uid="1.2.3.1")
     receive(1, series_uid="1.2.3.2")
     assert len(client.get("/api/jobs").json()) == 2
@@ -309,7 +309,8 @@ def test_healthz_is_ok_with_all_parts_and_stale_without_one(client, ledger, cloc
 
 
 @pytest.mark.parametrize(
-    ("mark", "code", "shown"), [("warn_free_mb", 200, "Healthy, but: "), ("min_free_mb", 503, "Not healthy: only ")]
+    ("mark", "code", "shown"),
+    [("warn_free_mb", 200, "Healthy, with warnings: "), ("min_free_mb", 503, "Not healthy: only ")],
 )
 def test_a_disk_that_fills_is_shown_by_healthz_and_the_page(tmp_path, ledger, mark, code, shown):
     settings = load_settings(None, node={"data": tmp_path}, intake={mark: 10**9})
@@ -330,7 +331,7 @@ def test_a_dead_process_beside_a_living_one_of_its_kind_is_no_fault(client, ledg
     assert client.get("/healthz").status_code == 200
 
 
-def test_a_broken_ledger_is_503_in_words(client, settings):
+def test_a_broken_ledger_is_503_with_a_sentence(client, settings):
     with closing(sqlite3.connect(settings.data / "ledger.sqlite3")) as database:
         database.execute("DROP TABLE processes")
     answer = client.get("/healthz")

@@ -1,11 +1,11 @@
-"""How the page words times, sizes and states."""
+"""The formats of times, sizes and states on the page."""
 
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from node.records.states import DeliveryState, JobState
-from node.web.format import MEANINGS, TONES, age, clock, size, span, tone
+from node.web.format import MEANINGS, STATE_CLASSES, age, clock, duration, size, state_class
 
 
 @pytest.mark.parametrize(
@@ -21,8 +21,8 @@ from node.web.format import MEANINGS, TONES, age, clock, size, span, tone
         (86400 * 4 + 3 * 3600 + 59, "4 d 3 h"),
     ],
 )
-def test_span_has_two_units_at_most(seconds, text):
-    assert span(seconds) == text
+def test_duration_has_two_units_at_most(seconds, text):
+    assert duration(seconds) == text
 
 
 def test_age_and_clock():
@@ -39,8 +39,8 @@ def test_size(count, text):
 
 
 def test_every_state_has_a_colour_and_a_meaning():
-    assert {tone(state) for state in (*JobState, *DeliveryState)} == {"wait", "work", "good", "look", "bad"}
-    assert set(TONES) == {*JobState, *DeliveryState}
+    assert {state_class(state) for state in (*JobState, *DeliveryState)} == {"wait", "work", "good", "warn", "bad"}
+    assert set(STATE_CLASSES) == {*JobState, *DeliveryState}
     assert set(MEANINGS) == set(JobState)
-    assert tone(JobState.FAILED) == "bad"
-    assert tone("a state of the future") == "wait"
+    assert state_class(JobState.FAILED) == "bad"
+    assert state_class("an unknown state") == "wait"
