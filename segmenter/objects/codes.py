@@ -1,6 +1,6 @@
 """The coded words of the results: from SNOMED CT, DICOM and UCUM where they exist, from a scheme of our own where not.
 
-The private scheme is explained in docs/reference/structured-report.md; a test compares the two.
+The private scheme is explained in docs/reference/sr.md; a test compares the two.
 """
 
 from types import MappingProxyType

@@ -367,7 +367,7 @@ def test_other_programs_take_it(scan, tmp_path, tool, said):
 
 
 def test_the_page_explains_every_private_code():
-    page = (ROOT / "docs" / "reference" / "structured-report.md").read_text()
+    page = (ROOT / "docs" / "reference" / "sr.md").read_text()
     explained = re.findall(r"^\| `([A-Z0-9-]+)` \| ([^|]+) \| ([^|]+) \|$", page, re.MULTILINE)
     assert {code: meaning for code, meaning, _ in explained} == own_codes()
     assert all(len(explanation) > 10 for _, _, explanation in explained)
