@@ -70,20 +70,20 @@ class SegmentTask(LedgerTask):
         folder = ResultFolder(self.settings.data, job_id, worker.rpartition("-")[2])
         try:
             with Heartbeat(
-                lambda stage: self.ledger.beat(job_id, worker, jobs.lease_seconds, stage),
+                lambda stage: self.ledger.queue.extend_lease(job_id, worker, jobs.lease_seconds, stage),
                 jobs.heartbeat_seconds,
             ) as heartbeat:
                 self._segment(job, worker, folder, heartbeat)
         except ClaimLostError:
             log.info("job %s was taken from us; nothing is recorded", job_id)
         except StoppingError:
-            self.ledger.give_back(job_id, worker)
+            self.ledger.queue.give_back(job_id, worker)
             log.info("job %s is given back: the worker stops", job_id)
         except LedgerError:
             raise  # nothing can be recorded now; the lease runs out and the job is tried again
         except Exception as error:
             decision = self._decide(error, job)
-            self.ledger.stop_job(job_id, worker, decision)
+            self.ledger.queue.stop(job_id, worker, decision)
             unexpected = decision.code == Reason.UNEXPECTED
             log.log(
                 logging.ERROR if unexpected else logging.INFO,
@@ -97,14 +97,14 @@ class SegmentTask(LedgerTask):
 
     def _claim(self, job_id: str, worker: str) -> Job | None:
         """Claim the most urgent job in the queue, whichever it is: there is a message for each, so all are run."""
-        while (urgent := self.ledger.most_urgent()) is not None:
-            job = self.ledger.claim_job(urgent, worker, self.settings.jobs.lease_seconds)
+        while (urgent := self.ledger.queue.most_urgent()) is not None:
+            job = self.ledger.queue.claim(urgent, worker, self.settings.jobs.lease_seconds)
             if job is not None:
                 return job
-        return self.ledger.claim_job(job_id, worker, self.settings.jobs.lease_seconds)
+        return self.ledger.queue.claim(job_id, worker, self.settings.jobs.lease_seconds)
 
     def _segment(self, job: Job, worker: str, folder: ResultFolder, heartbeat: Heartbeat) -> None:
-        files = self.ledger.instances_of(job.id)
+        files = self.ledger.instances.files_of(job.id)
         wishes = self.settings.wishes
         labelmap = any("labelmap" in wishes.get(peer, ()) for peer in job.destinations or ())
         produced = self.segmenter.segment(
@@ -112,7 +112,7 @@ class SegmentTask(LedgerTask):
         )
         heartbeat.stage("keep")
         results = folder.keep(produced.files)
-        if not self.ledger.finish_job(job.id, worker, results, produced.report, wishes):
+        if not self.ledger.queue.finish(job.id, worker, results, produced.report, wishes):
             raise ClaimLostError
         log.info("job %s: %d files made", job.id, len(produced.files))
 

@@ -47,8 +47,8 @@ def status(ctx: click.Context, as_json: bool) -> None:
     with opened_ledger(settings) as ledger:
         allowed = max(FRESH_SECONDS, 3 * settings.jobs.heartbeat_seconds)
         disk = assess_disk_space(free_space(settings.data), settings.intake)
-        health = assess(ledger.processes(), ledger.now(), timedelta(seconds=allowed), disk)
-        counts = ledger.counts()
+        health = assess(ledger.processes.all(), ledger.now(), timedelta(seconds=allowed), disk)
+        counts = ledger.queries.counts()
     if as_json:
         jobs = {state.value: count for state, count in counts.items()}
         print_json(health.to_dict() | {"jobs": jobs, "disk": asdict(_disk(disk, settings))})

@@ -1,6 +1,8 @@
 """The commands about jobs: `jobs`, `show`, `retry`, `hold`, `release`, `cancel`."""
 
+import os
 from datetime import UTC, datetime
+from getpass import getuser
 
 import click
 
@@ -20,7 +22,7 @@ STATES = click.Choice([state.value for state in JobState])
 def jobs(ctx: click.Context, state: str | None, limit: int, as_json: bool) -> None:
     """List the jobs, the newest first."""
     with opened_ledger(settings_of(ctx)) as ledger:
-        found = ledger.jobs(JobState(state) if state else None, limit)
+        found = ledger.queries.jobs(JobState(state) if state else None, limit)
         now = ledger.now()
     if as_json:
         print_json([job.to_dict() for job in found])
@@ -37,8 +39,8 @@ def jobs(ctx: click.Context, state: str | None, limit: int, as_json: bool) -> No
 def show(ctx: click.Context, job_id: str, as_json: bool) -> None:
     """Show one job with its history, results and deliveries."""
     with opened_ledger(settings_of(ctx)) as ledger:
-        job = ledger.job(job_id)
-        history = ledger.events(job_id)
+        job = ledger.queries.job(job_id)
+        history = ledger.queries.events(job_id)
     row = job.to_dict() | {"events": [event.to_dict() for event in history]}
     if as_json:
         print_json(row)
@@ -63,7 +65,7 @@ def show(ctx: click.Context, job_id: str, as_json: bool) -> None:
 def retry(ctx: click.Context, job_id: str) -> None:
     """Repeat what failed: the delivery or the segmentation; for a declined or cancelled job, the decision."""
     with opened_ledger(settings_of(ctx)) as ledger:
-        click.echo(f"job {job_id} is {ledger.retry(job_id)} again")
+        click.echo(f"job {job_id} is {ledger.operator.retry(job_id, _user())} again")
 
 
 @click.command()
@@ -72,7 +74,7 @@ def retry(ctx: click.Context, job_id: str) -> None:
 def hold(ctx: click.Context, job_id: str) -> None:
     """Stop a job that has no result yet until it is released."""
     with opened_ledger(settings_of(ctx)) as ledger:
-        ledger.hold(job_id)
+        ledger.operator.hold(job_id, _user())
     click.echo(f"job {job_id} is held")
 
 
@@ -82,7 +84,7 @@ def hold(ctx: click.Context, job_id: str) -> None:
 def release(ctx: click.Context, job_id: str) -> None:
     """Continue a held job where it stopped, or start a receiving one with the slices that have arrived."""
     with opened_ledger(settings_of(ctx)) as ledger:
-        click.echo(f"job {job_id} is {ledger.release(job_id)}")
+        click.echo(f"job {job_id} is {ledger.operator.release(job_id, _user())}")
 
 
 @click.command()
@@ -91,8 +93,16 @@ def release(ctx: click.Context, job_id: str) -> None:
 def cancel(ctx: click.Context, job_id: str) -> None:
     """Stop a job and its open deliveries."""
     with opened_ledger(settings_of(ctx)) as ledger:
-        ledger.cancel(job_id)
+        ledger.operator.cancel(job_id, _user())
     click.echo(f"job {job_id} is cancelled")
+
+
+def _user() -> str:
+    """Return who calls the command; in a container the user may have no name."""
+    try:
+        return getuser()
+    except (KeyError, OSError):
+        return f"user {os.getuid()}"
 
 
 def _line(job: Job, now: datetime) -> str:

@@ -78,8 +78,12 @@ def reconcile(ledger: Ledger, data: Path) -> Reconciled:
     try:
         removed = _clear(data / "inbox" / TEMPORARY)
         unknown = _listing(data)
-        missing = [instance_id for instance_id, path in ledger.files() if not _tick_off(unknown, path, data)]
-        for path in ledger.removals():
+        missing = [
+            instance_id
+            for instance_id, path in ledger.missing_files.recorded_files()
+            if not _tick_off(unknown, path, data)
+        ]
+        for path in ledger.retention.pending_removals():
             _tick_off(unknown, path, data)
         counts = _adopt(ledger, data, unknown)
     except OSError as error:
@@ -91,7 +95,7 @@ def reconcile(ledger: Ledger, data: Path) -> Reconciled:
         missing=_tell(ledger, missing),
         left=counts[Fault.STRANGE],
     )
-    for job_id in ledger.go_on():
+    for job_id in ledger.missing_files.resume_jobs():
         log.info("job %s goes on: its missing files are there again", job_id)
     log.log(logging.ERROR if found.missing else logging.INFO, "%s", found)
     return found
@@ -164,14 +168,14 @@ def _adopt(ledger: Ledger, data: Path, listing: Listing) -> Counter[Outcome | Fa
                 arrivals = []
     counts.update(_record(ledger, arrivals))
     # Whoever brought them never heard of success, so it is as well to say that their association was lost.
-    ledger.end_association(association.id, Ending.LOST)
+    ledger.associations.end(association.id, Ending.LOST)
     return counts
 
 
 def _record(ledger: Ledger, arrivals: Sequence[Arrival]) -> Iterator[Outcome]:
-    outcomes = ledger.record_instances(arrivals) if arrivals else []
+    outcomes = ledger.instances.record_all(arrivals) if arrivals else []
     for arrival, outcome in zip(arrivals, outcomes, strict=True):
-        if outcome is Outcome.DUPLICATE and ledger.mend(arrival):
+        if outcome is Outcome.DUPLICATE and ledger.missing_files.replace_missing(arrival):
             yield Outcome.NEW
             continue
         if outcome is Outcome.DUPLICATE:
@@ -224,7 +228,7 @@ def _digest(path: Path) -> tuple[str, str, int]:
 
 def _tell(ledger: Ledger, missing: Sequence[int]) -> int:
     """Note on the jobs which received files are gone; return how many."""
-    by_job = ledger.miss(missing)
+    by_job = ledger.missing_files.mark_missing(missing)
     for job_id, count in by_job.items():
         log.error("job %s: %d of its received files are gone from the disk", job_id, count)
     return sum(by_job.values())

@@ -93,11 +93,11 @@ class RetentionStage:
         for days, states in chosen:
             if days > 0:
                 before = now - timedelta(days=min(days, LONGEST_DAYS))
-                series_ids += self._ledger.finished_series(states, before)
+                series_ids += self._ledger.retention.finished_series(states, before)
         found: list[KeptSeries] = []
         while series_ids and len(found) < AT_ONCE:
             some, series_ids = series_ids[:LOOKED_AT], series_ids[LOOKED_AT:]
-            found += expired(self._ledger.kept_series(some), now, self._rules)
+            found += expired(self._ledger.retention.kept_series(some), now, self._rules)
         return found[:AT_ONCE]
 
     def _strike_off(self, kept: KeptSeries, now: datetime) -> bool:
@@ -106,13 +106,15 @@ class RetentionStage:
         assert ended is not None, "it would not have expired"
         days = (now - ended).days
         after = "it was declined" if newest.state is JobState.DECLINED else "delivery"
-        return self._ledger.remove_series(kept, f"its files were removed {days} day{'s' * (days != 1)} after {after}")
+        return self._ledger.retention.remove_series(
+            kept, f"its files were removed {days} day{'s' * (days != 1)} after {after}"
+        )
 
 
 def remove_files(ledger: Ledger) -> int:
     """Remove the files the ledger has struck off, and folders that become empty; return how many paths were settled."""
     by_folder: dict[PurePosixPath, list[str]] = defaultdict(list)
-    for path in ledger.removals():
+    for path in ledger.retention.pending_removals():
         by_folder[PurePosixPath(path).parent].append(path)
     settled = 0
     for folder, paths in by_folder.items():
@@ -124,7 +126,7 @@ def remove_files(ledger: Ledger) -> int:
             remove_empty(ledger.data / folder, ledger.data / folder.parts[0])
         else:
             continue
-        ledger.removed(paths)
+        ledger.retention.note_removed(paths)
         settled += len(paths)
     return settled
 

@@ -66,18 +66,17 @@ class Turn:
             self._file = None
 
 
-class Store:
+class Database:
     """The open database. Paths are kept relative to `data`, so that the folder may move."""
 
     def __init__(self, engine: Engine, data: Path, clock: Clock) -> None:
-        self._engine = engine
+        self.engine = engine
         self._quick = engine
         if engine.dialect.name == "sqlite":
             self._quick = _engine(engine.url, synchronous="NORMAL")
         self._reading = engine.execution_options(ledger_reads=True)
         self._turn = Turn(engine.url.database) if engine.dialect.name == "sqlite" else nullcontext()
         self._straight: Straight | None = None
-        self._links: set[tuple[str, int]] = set()  # associations and series known to be linked, so not asked for again
         self.data = data
         self.now = clock
 
@@ -101,18 +100,19 @@ class Store:
         """Give the connections back."""
         if self._straight is not None:
             self._straight.close()
-        self._engine.dispose()
+        self.engine.dispose()
         self._quick.dispose()
         if isinstance(self._turn, Turn):
             self._turn.close()
 
     @contextmanager
-    def _write(self) -> Iterator[Connection]:
-        with _answering(), self._turn, self._engine.begin() as connection:
+    def write(self) -> Iterator[Connection]:
+        """Write in one transaction. Raises LedgerError."""
+        with _answering(), self._turn, self.engine.begin() as connection:
             yield connection
 
     @contextmanager
-    def _write_what_files_tell(self) -> Iterator[Executing]:
+    def write_unsynced(self) -> Iterator[Executing]:
         """Write without a sync of the database file, for rows that the files in the inbox can tell again.
 
         A killed process loses nothing by that. After a power cut the last of these rows may be gone, and the next start
@@ -129,12 +129,17 @@ class Store:
         return self._straight.begin()
 
     @contextmanager
-    def _read(self) -> Iterator[Connection]:
+    def read(self) -> Iterator[Connection]:
+        """Read in one transaction. Raises LedgerError."""
         with _answering(), self._reading.connect() as connection:
             yield connection
 
-    def _move(self, connection: Executing, job_id: str, target: JobState, **values: Any) -> JobState:
+    def move(
+        self, connection: Executing, job_id: str, target: JobState, sentence: str | None = None, **values: Any
+    ) -> JobState:
         """Bring a job into a state, with `values`, and note it; return the state it was in.
+
+        sentence: for the history of the job; without it, the reason among `values`.
 
         Raises UnknownJobError, NotAllowedError.
         """
@@ -147,13 +152,15 @@ class Store:
             raise NotAllowedError(f"job {job_id} is {state}; it cannot become {target}")
         values = {"state": target} | values
         connection.execute(update(jobs).where(jobs.c.id == job_id).values(values))
-        self._note(connection, job_id, target, str(values.get("reason", "")))
+        self.note(connection, job_id, target, str(values.get("reason", "")) if sentence is None else sentence)
         return state
 
-    def _note(self, connection: Executing, job_id: str, state: str, sentence: str) -> None:
+    def note(self, connection: Executing, job_id: str, state: str, sentence: str) -> None:
+        """Add a line to the history of a job."""
         connection.execute(insert(events).values(job_id=job_id, at=self.now(), state=state, text=sentence))
 
-    def _relative(self, path: Path) -> str:
+    def relative(self, path: Path) -> str:
+        """Return a path as it stands in the database, relative to the data folder."""
         return str(path).removeprefix(f"{self.data}/")
 
 

@@ -1,17 +1,15 @@
 """What is known of a series that arrives, refusals, and the first decisions about a job."""
 
-from collections.abc import Sequence
 from dataclasses import asdict, replace
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Row, case, func, insert, select, update
 
-from node.ledger.database import Store
+from node.ledger.database import Database
 from node.ledger.ids import new_job_id
-from node.ledger.tables import associations, carried, instances, jobs, series
-from node.records.instances import Ending, Header
+from node.ledger.tables import associations, carried, jobs, series
+from node.records.instances import Ending
 from node.records.jobs import Decision, Evidence, Job, Receiving, Refusal
 from node.records.states import JobState, Reason
 
@@ -57,16 +55,19 @@ STANDING = (
 )
 
 
-class Intake(Store):
-    """The ledger's side of receiving and deciding."""
+class Decisions:
+    """Records what was decided about a job, and gives what the decision needs."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
 
     def record_refusal(self, refusal: Refusal) -> str:
         """Write down what belongs to no series as a declined job; repeats are counted on the same row.
 
         Returns the job's id.
         """
-        now = self.now()
-        with self._write() as connection:
+        now = self._db.now()
+        with self._db.write() as connection:
             same = (
                 (jobs.c.series_id.is_(None))
                 & (jobs.c.calling_ae == refusal.calling_ae)
@@ -84,34 +85,19 @@ class Intake(Store):
             values = asdict(refusal) | {"id": job_id, "state": JobState.DECLINED, "instances": 1}
             times = dict.fromkeys(("received_at", "last_slice_at", "finished_at"), now)
             connection.execute(insert(jobs).values(values | times))
-            self._note(connection, job_id, JobState.DECLINED, refusal.reason)
+            self._db.note(connection, job_id, JobState.DECLINED, refusal.reason)
             return job_id
-
-    def slices_of(self, job_id: str) -> list[Header]:
-        """Return the headers of all instances of the job's series up to its revision."""
-        return [_header(row.header) for row in self._instances(job_id)]
-
-    def instances_of(self, job_id: str) -> list[Path]:
-        """Return the files of all instances of the job's series up to its revision, absolute."""
-        return [self.data / row.path for row in self._instances(job_id)]
-
-    def _instances(self, job_id: str) -> Sequence[Row[Any, Any]]:
-        own = (jobs.c.series_id == instances.c.series_id) & (instances.c.revision <= jobs.c.revision)
-        used = (jobs.c.id == job_id) & (instances.c.variant == 0)
-        wanted = select(instances.c.header, instances.c.path).join(jobs, own).where(used).order_by(instances.c.id)
-        with self._read() as connection:
-            return connection.execute(wanted).all()
 
     def receiving(self, expected_from: str = "") -> list[Receiving]:
         """Return all jobs whose series still arrive, with the evidence of now, the oldest first.
 
         expected_from: the name of the peer whose answers `expect` noted.
         """
-        with self._read() as connection:
+        with self._db.read() as connection:
             rows = connection.execute(RECEIVING_JOBS).all()
             carriers = {row.id: row for row in connection.execute(CARRIERS)} if rows else {}
             standing = {(row[0], row[1]): int(row[2]) for row in connection.execute(STANDING)} if rows else {}
-        now = self.now()
+        now = self._db.now()
         found = []
         for row in rows:
             others = standing.get((row.calling_ae, row.host), 0)
@@ -121,18 +107,18 @@ class Intake(Store):
             found.append(Receiving(*known, evidence, JobState(row.state)))
         return found
 
-    def expect(self, job_id: str, images: int) -> None:
+    def note_expected(self, job_id: str, images: int) -> None:
         """Note how many images a peer has of a job's series."""
-        with self._write() as connection:
+        with self._db.write() as connection:
             connection.execute(update(jobs).where(jobs.c.id == job_id).values(expected=images))
 
     def _wait(self, job_id: str, state: JobState, reason: str) -> bool:
         """Show what a job waits for in its state; its history keeps only what happened."""
         waiting = (jobs.c.id == job_id) & (jobs.c.state == state) & (jobs.c.reason != reason)
-        with self._write() as connection:
+        with self._db.write() as connection:
             return bool(connection.execute(update(jobs).where(waiting).values(reason=reason)).rowcount)
 
-    def decide(self, job_id: str, decision: Decision, judged: Job | Receiving | None = None) -> bool:
+    def apply(self, job_id: str, decision: Decision, judged: Job | Receiving | None = None) -> bool:
         """Carry out what completeness or routing decided.
 
         judged: the job the decision was made about; when its state is another one now or more slices have arrived,
@@ -142,7 +128,7 @@ class Intake(Store):
         if decision.state is JobState.RECEIVED or (judged is not None and judged.state is decision.state):
             known = judged is not None and judged.reason == decision.reason
             return not known and self._wait(job_id, decision.state, decision.reason)
-        now = self.now()
+        now = self._db.now()
         values: dict[str, Any] = {
             "code": decision.code,
             "reason": decision.reason,
@@ -160,7 +146,7 @@ class Intake(Store):
             # Released by a person, a routed job goes to the queue; any other is decided anew, with the person's word.
             unrouted = decision.destinations is None
             values["resume_state"] = jobs.c.state if unrouted else JobState.QUEUED
-        with self._write() as connection:
+        with self._db.write() as connection:
             row = connection.execute(select(jobs).where(jobs.c.id == job_id).with_for_update()).first()
             if row is not None and judged is not None and _differs(row, judged):
                 return False
@@ -169,7 +155,7 @@ class Intake(Store):
                 # Once for all revisions: results of the same slices have the same UIDs, so their bytes must not differ.
                 first = (series.c.id == row.series_id) & series.c.created_at.is_(None)
                 connection.execute(update(series).where(first).values(created_at=now))
-            self._move(connection, job_id, decision.state, **values)
+            self._db.move(connection, job_id, decision.state, **values)
             return True
 
 
@@ -191,8 +177,3 @@ def _evidence(job: Row[Any], carriers: Row[*tuple[Any, ...]] | None, standing: i
 def _differs(job: Row[Any], judged: Job | Receiving) -> bool:
     """Tell whether a job is not any more what a decision was made about."""
     return (job.state, job.instances) != (judged.state, judged.instances)
-
-
-def _header(stored: dict[str, Any]) -> Header:
-    values: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in stored.items()}
-    return Header(**values)

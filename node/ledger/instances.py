@@ -1,21 +1,19 @@
-"""What arrives: instances, the revisions of their series, and the associations that bring them."""
+"""Received instances and the revisions of their series."""
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
-from datetime import datetime
-from functools import cache
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Row, Table, bindparam, delete, func, insert, select, update
-from sqlalchemy.dialects.postgresql import insert as postgres_insert
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+from sqlalchemy import Row, bindparam, insert, select, update
 
-from node.ledger.database import Store
+from node.ledger.associations import Associations
+from node.ledger.database import Database
 from node.ledger.ids import new_job_id
 from node.ledger.sqlite_fast_path import Executing
-from node.ledger.tables import associations, carried, instances, jobs, series
-from node.records.instances import Arrival, Association, Ending, Header, Outcome
+from node.ledger.tables import instances, jobs, series
+from node.ledger.upsert import insert_if_new
+from node.records.instances import Arrival, Header, Outcome
 from node.records.states import UNFINISHED, JobState, Reason
 
 # Statements of the way every object takes are built once: building them takes longer than running them.
@@ -29,9 +27,6 @@ SERIES = (
     .order_by(jobs.c.revision.desc())
     .limit(1)
 )
-IS_CARRIED = select(carried).where(
-    carried.c.association_id == bindparam("association_id"), carried.c.series_id == bindparam("series_id")
-)
 THIS_JOB = jobs.c.id == bindparam("job_id")
 COUNT_NEW = (
     update(jobs).where(THIS_JOB).values(instances=jobs.c.instances + bindparam("n"), last_slice_at=bindparam("at"))
@@ -40,13 +35,16 @@ COUNT_AGAIN = update(jobs).where(THIS_JOB).values(duplicates=jobs.c.duplicates +
 KNOWN = select(instances.c.sha256, instances.c.variant).where(
     instances.c.series_id == bindparam("series_id"), instances.c.sop_uid == bindparam("sop_uid")
 )
-FORGET_AT_ONCE = 500
 
 
-class Arrivals(Store):
-    """The ledger's side of receiving."""
+class Instances:
+    """Records received objects and opens the jobs of their series."""
 
-    def record_instances(self, arrivals: Sequence[Arrival]) -> list[Outcome]:
+    def __init__(self, database: Database, associations: Associations) -> None:
+        self._db = database
+        self._associations = associations
+
+    def record_all(self, arrivals: Sequence[Arrival]) -> list[Outcome]:
         """Write down objects whose bytes are on disk, all in one transaction; returns one outcome for each, in order.
 
         New ones open or revise the jobs of their series; duplicates are counted. When this returns, the rows are
@@ -57,18 +55,18 @@ class Arrivals(Store):
             by_series[arrival.header.study_uid, arrival.header.series_uid].append(index)
         outcomes: dict[int, Outcome] = {}
         links: set[tuple[str, int]] = set()
-        with self._write_what_files_tell() as connection:
+        with self._db.write_unsynced() as connection:
             for key in sorted(by_series):  # the same order for everybody, so that nobody waits in a circle
                 indices = by_series[key]
                 series_id, found = self._record_series(connection, [arrivals[i] for i in indices])
                 links |= {(arrivals[i].association.id, series_id) for i in indices}
                 outcomes.update(zip(indices, found, strict=True))
-        self._links |= links  # now that they are committed
+        self._associations.remember(links)  # now that they are committed
         return [outcomes[index] for index in range(len(arrivals))]
 
-    def record_instance(self, arrival: Arrival) -> Outcome:
-        """Write down one object, as `record_instances` does."""
-        [outcome] = self.record_instances([arrival])
+    def record(self, arrival: Arrival) -> Outcome:
+        """Write down one object, as `record_all` does."""
+        [outcome] = self.record_all([arrival])
         return outcome
 
     def _record_series(self, connection: Executing, arrivals: Sequence[Arrival]) -> tuple[int, list[Outcome]]:
@@ -77,11 +75,11 @@ class Arrivals(Store):
         key = {"study_uid": header.study_uid, "series_uid": header.series_uid}
         found = _with_newest_job(connection, key)
         if found is None:
-            _insert_new(connection, series, key | _described(header))
+            insert_if_new(connection, series, key | _described(header))
             found = _with_newest_job(connection, key)
             assert found is not None
         for association in {arrival.association.id: arrival.association for arrival in arrivals}.values():
-            self._carry(connection, association, found.series_id)
+            self._associations.note_carried(connection, association, found.series_id)
         joins = found.id is not None and _takes_more(found)
         revision = (found.revision or 0) + (not joins)
         outcomes = [self._record(connection, found.series_id, revision, arrival) for arrival in arrivals]
@@ -90,7 +88,7 @@ class Arrivals(Store):
         if fresh and not joins:
             job_id = self._open(connection, found, arrivals[outcomes.index(Outcome.NEW)])
         if fresh:
-            connection.execute(COUNT_NEW, {"job_id": job_id, "n": fresh, "at": self.now()})
+            connection.execute(COUNT_NEW, {"job_id": job_id, "n": fresh, "at": self._db.now()})
         if again and job_id is not None:
             connection.execute(COUNT_AGAIN, {"job_id": job_id, "n": again})
         return found.series_id, outcomes
@@ -102,20 +100,20 @@ class Arrivals(Store):
             "sop_uid": arrival.header.sop_uid,
             "variant": 0,
             "transfer_syntax": arrival.transfer_syntax,
-            "path": self._relative(arrival.path),
+            "path": self._db.relative(arrival.path),
             "sha256": arrival.sha256,
             "size": arrival.size,
-            "received_at": self.now(),
+            "received_at": self._db.now(),
             "header": vars(arrival.header),
         }
-        if _insert_new(connection, instances, values):
+        if insert_if_new(connection, instances, values):
             return Outcome.NEW
         while True:
             known = connection.execute(KNOWN, {"series_id": series_id, "sop_uid": arrival.header.sop_uid}).all()
             if any(row.sha256 == arrival.sha256 for row in known):
                 return Outcome.DUPLICATE
             values["variant"] = max(row.variant for row in known) + 1
-            if _insert_new(connection, instances, values):
+            if insert_if_new(connection, instances, values):
                 return Outcome.VARIANT
 
     def _open(self, connection: Executing, found: Row[Any], arrival: Arrival) -> str:
@@ -124,9 +122,9 @@ class Arrivals(Store):
         so_far = 0 if found.removed_at is not None else found.instances or 0
         if found.id is not None and JobState(found.state) in UNFINISHED:
             sentence = "more slices arrived, so a new revision of the series takes its place"
-            values = {"code": Reason.SUPERSEDED, "reason": sentence, "finished_at": self.now()}
-            self._move(connection, found.id, JobState.CANCELLED, **values)
-        job_id = new_job_id(self.now())
+            values: dict[str, Any] = {"code": Reason.SUPERSEDED, "reason": sentence, "finished_at": self._db.now()}
+            self._db.move(connection, found.id, JobState.CANCELLED, **values)
+        job_id = new_job_id(self._db.now())
         connection.execute(
             insert(jobs).values(
                 id=job_id,
@@ -137,64 +135,34 @@ class Arrivals(Store):
                 called_ae=arrival.association.called_ae,
                 host=arrival.association.host,
                 instances=so_far,
-                received_at=self.now(),
-                last_slice_at=self.now(),
+                received_at=self._db.now(),
+                last_slice_at=self._db.now(),
             )
         )
         sentence = "the first slice arrived" if revision == 0 else f"a late slice opened revision {revision + 1}"
-        self._note(connection, job_id, JobState.RECEIVED, sentence)
+        self._db.note(connection, job_id, JobState.RECEIVED, sentence)
         return job_id
-
-    def _carry(self, connection: Executing, association: Association, series_id: int) -> None:
-        """Note that an association carries a series, and the association itself before its first one."""
-        if (association.id, series_id) in self._links:
-            return
-        link = {"association_id": association.id, "series_id": series_id}
-        if connection.execute(IS_CARRIED, link).first() is None:
-            _insert_new(connection, associations, vars(association) | {"ending": ""})
-            _insert_new(connection, carried, link)
 
     def knows_file(self, path: Path) -> bool:
         """Tell whether a file is that of an instance."""
-        with self._read() as connection:
-            wanted = select(instances.c.id).where(instances.c.path == self._relative(path)).limit(1)
+        with self._db.read() as connection:
+            wanted = select(instances.c.id).where(instances.c.path == self._db.relative(path)).limit(1)
             return connection.execute(wanted).first() is not None
 
-    def end_association(self, association_id: str, ending: Ending) -> None:
-        """Note that an association has ended; one that carried nothing is not known here, and nothing happens."""
-        standing = (associations.c.id == association_id) & associations.c.ended_at.is_(None)
-        with self._write() as connection:
-            connection.execute(update(associations).where(standing).values(ended_at=self.now(), ending=ending))
-        self._links = {link for link in self._links if link[0] != association_id}
+    def headers_of(self, job_id: str) -> list[Header]:
+        """Return the headers of all instances of the job's series up to its revision."""
+        return [_header(row.header) for row in self._used(job_id)]
 
-    def end_lost_associations(self, receivers: Collection[str]) -> int:
-        """End the associations of receivers that live no more; receivers: the names of those that do.
+    def files_of(self, job_id: str) -> list[Path]:
+        """Return the files of all instances of the job's series up to its revision, absolute."""
+        return [self._db.data / row.path for row in self._used(job_id)]
 
-        Returns how many there were.
-        """
-        lost = associations.c.ended_at.is_(None) & associations.c.receiver.not_in(receivers)
-        with self._read() as connection:
-            if connection.execute(select(associations.c.id).where(lost).limit(1)).first() is None:
-                return 0
-        with self._write() as connection:
-            values = {"ended_at": self.now(), "ending": Ending.LOST}
-            return connection.execute(update(associations).where(lost).values(values)).rowcount
-
-    def forget_associations(self, ended_before: datetime) -> None:
-        """Remove the associations that ended long ago: what they carried has long been decided about."""
-        old = select(associations.c.id).where(associations.c.ended_at < ended_before).limit(FORGET_AT_ONCE)
-        with self._read() as connection:
-            ids = list(connection.execute(old).scalars())
-        if ids:
-            with self._write() as connection:
-                connection.execute(delete(carried).where(carried.c.association_id.in_(ids)))
-                connection.execute(delete(associations).where(associations.c.id.in_(ids)))
-
-    def standing_associations(self) -> int:
-        """Return how many associations that carried objects still stand."""
-        standing = select(func.count()).select_from(associations).where(associations.c.ended_at.is_(None))
-        with self._read() as connection:
-            return int(connection.execute(standing).scalar_one())
+    def _used(self, job_id: str) -> Sequence[Row[Any, Any]]:
+        own = (jobs.c.series_id == instances.c.series_id) & (instances.c.revision <= jobs.c.revision)
+        used = (jobs.c.id == job_id) & (instances.c.variant == 0)
+        wanted = select(instances.c.header, instances.c.path).join(jobs, own).where(used).order_by(instances.c.id)
+        with self._db.read() as connection:
+            return connection.execute(wanted).all()
 
 
 def _takes_more(job: Row[Any]) -> bool:
@@ -222,12 +190,6 @@ def _described(header: Header) -> dict[str, str]:
     }
 
 
-@cache
-def _insert_if_new(dialect: str, table: Table) -> Any:
-    dialect_insert = sqlite_insert if dialect == "sqlite" else postgres_insert
-    return dialect_insert(table).on_conflict_do_nothing()
-
-
-def _insert_new(connection: Executing, table: Table, values: dict[str, Any]) -> bool:
-    """Insert a row unless its unique key is taken; tell whether it was inserted."""
-    return bool(connection.execute(_insert_if_new(connection.dialect.name, table), values).rowcount)
+def _header(stored: dict[str, Any]) -> Header:
+    values: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in stored.items()}
+    return Header(**values)

@@ -1,4 +1,4 @@
-"""The worker's side: dispatch, claim with a lease, heartbeat, finish, stop, give back, reap."""
+"""The queue of jobs: dispatch, claim with a lease, heartbeat, finish, stop, give back, reap."""
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
@@ -8,7 +8,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, Select, delete, insert, or_, select, update
 
 from node.decide.recipients import Wishes, takers
-from node.ledger.queries import Views, newest_of_study
+from node.ledger.database import Database
+from node.ledger.queries import Queries, newest_of_study
 from node.ledger.tables import deliveries, jobs, results, series
 from node.records.jobs import Decision, Job, series_name
 from node.records.results import Result
@@ -26,33 +27,37 @@ def outcome(report: Mapping[str, Any] | None) -> dict[str, str]:
     return {"reason": finding, "code": Reason.NO_FEMUR if finding else ""}
 
 
-class Work(Views):
-    """The ledger's side of running jobs."""
+class JobQueue:
+    """The queue of jobs for the workers."""
 
-    def queued(self, redispatch_seconds: float) -> list[str]:
+    def __init__(self, database: Database, queries: Queries) -> None:
+        self._db = database
+        self._queries = queries
+
+    def due(self, redispatch_seconds: float) -> list[str]:
         """Return the ids of queued jobs not announced to the workers within this time, the most urgent first."""
-        before = self.now() - timedelta(seconds=redispatch_seconds)
+        before = self._db.now() - timedelta(seconds=redispatch_seconds)
         due = or_(jobs.c.last_dispatched_at.is_(None), jobs.c.last_dispatched_at <= before)
-        with self._read() as connection:
+        with self._db.read() as connection:
             return list(connection.execute(_by_urgency().where(due)).scalars())
 
     def most_urgent(self) -> str | None:
         """Return the id of the queued job to be run next: highest priority, then longest in the queue."""
-        with self._read() as connection:
+        with self._db.read() as connection:
             found: str | None = connection.execute(_by_urgency().limit(1)).scalar()
             return found
 
     def mark_dispatched(self, job_id: str) -> None:
         """Note that the workers were told of a queued job just now."""
-        with self._write() as connection:
-            connection.execute(update(jobs).where(jobs.c.id == job_id).values(last_dispatched_at=self.now()))
+        with self._db.write() as connection:
+            connection.execute(update(jobs).where(jobs.c.id == job_id).values(last_dispatched_at=self._db.now()))
 
-    def claim_job(self, job_id: str, worker: str, lease_seconds: float) -> Job | None:
+    def claim(self, job_id: str, worker: str, lease_seconds: float) -> Job | None:
         """Make a queued job the worker's own for the time of a lease, and count the attempt.
 
         Returns None when somebody else has it or it is not to be run any more.
         """
-        now = self.now()
+        now = self._db.now()
         values = {
             "state": JobState.RUNNING,
             "worker": worker,
@@ -63,20 +68,20 @@ class Work(Views):
             "reason": "",
             "code": "",
         }
-        with self._write() as connection:
+        with self._db.write() as connection:
             wanted = (jobs.c.id == job_id) & (jobs.c.state == JobState.QUEUED)
             if not connection.execute(update(jobs).where(wanted).values(values)).rowcount:
                 return None
-            self._note(connection, job_id, JobState.RUNNING, f"claimed by {worker}")
-        return self.job(job_id)
+            self._db.note(connection, job_id, JobState.RUNNING, f"claimed by {worker}")
+        return self._queries.job(job_id)
 
-    def beat(self, job_id: str, worker: str, lease_seconds: float, stage: str) -> bool:
+    def extend_lease(self, job_id: str, worker: str, lease_seconds: float, stage: str) -> bool:
         """Prolong the lease and note the stage; False means: the claim is lost or the job cancelled, so stop."""
-        values = {"lease_until": self.now() + timedelta(seconds=lease_seconds), "stage": stage}
-        with self._write() as connection:
+        values = {"lease_until": self._db.now() + timedelta(seconds=lease_seconds), "stage": stage}
+        with self._db.write() as connection:
             return bool(connection.execute(update(jobs).where(_mine(job_id, worker)).values(values)).rowcount)
 
-    def finish_job(
+    def finish(
         self,
         job_id: str,
         worker: str,
@@ -89,8 +94,8 @@ class Work(Views):
         report: the segmenter's; its `timings` (stage -> seconds) are shown with the job, and so is its `finding`,
         the sentence that nothing was found. wishes: the kinds of results that peers want.
         """
-        now = self.now()
-        with self._write() as connection:
+        now = self._db.now()
+        with self._db.write() as connection:
             job = connection.execute(select(jobs).where(_mine(job_id, worker)).with_for_update()).first()
             if job is None:
                 return False
@@ -107,13 +112,13 @@ class Work(Views):
                 lack = "no destination wants them" if peers else "no destination is set"
                 told = filter(None, (values["reason"], f"{lack}: the results stay here"))
                 values |= {"reason": "; ".join(told), "code": Reason.NO_DESTINATION, "finished_at": now}
-            self._move(connection, job_id, JobState.DELIVERING if sending else JobState.DELIVERED, **values)
+            self._db.move(connection, job_id, JobState.DELIVERING if sending else JobState.DELIVERED, **values)
             if report.get("finding"):
                 self._give_way(connection, job)
             return True
 
     def _add_result(self, connection: Connection, job_id: str, result: Result, peers: Sequence[str]) -> None:
-        values = vars(result) | {"path": self._relative(result.path), "job_id": job_id}
+        values = vars(result) | {"path": self._db.relative(result.path), "job_id": job_id}
         row_id = connection.execute(insert(results).values(values)).inserted_primary_key
         assert row_id is not None
         for peer in peers:
@@ -123,11 +128,11 @@ class Work(Views):
                     result_id=row_id[0],
                     peer=peer,
                     state=DeliveryState.WAITING,
-                    next_at=self.now(),
+                    next_at=self._db.now(),
                 )
             )
 
-    def stop_job(self, job_id: str, worker: str, decision: Decision) -> bool:
+    def stop(self, job_id: str, worker: str, decision: Decision) -> bool:
         """End the worker's claim without a result: declined, held, failed, or queued for another attempt.
 
         Returns False if the claim was lost already.
@@ -138,7 +143,7 @@ class Work(Views):
         if decision.state is JobState.HELD:
             values["resume_state"] = JobState.QUEUED
         if decision.state in {JobState.DECLINED, JobState.FAILED}:
-            values["finished_at"] = self.now()
+            values["finished_at"] = self._db.now()
         return self._end_claim(job_id, worker, decision.state, values)
 
     def give_back(self, job_id: str, worker: str) -> bool:
@@ -147,11 +152,11 @@ class Work(Views):
         return self._end_claim(job_id, worker, JobState.QUEUED, values)
 
     def _end_claim(self, job_id: str, worker: str, state: JobState, values: dict[str, Any]) -> bool:
-        with self._write() as connection:
+        with self._db.write() as connection:
             job = connection.execute(select(jobs).where(_mine(job_id, worker)).with_for_update()).first()
             if job is None:
                 return False
-            self._move(connection, job_id, state, **values)
+            self._db.move(connection, job_id, state, **values)
             if state is JobState.DECLINED:
                 self._give_way(connection, job)
             return True
@@ -168,26 +173,26 @@ class Work(Views):
         name = series_name(chosen.series_description, chosen.series_uid)
         values = free(f"series {name} of the study was taken before this one and gave no segmentation")
         for job_id in list(connection.execute(passed_over).scalars()):
-            self._move(connection, job_id, JobState.COMPLETE, **values, finished_at=None)
+            self._db.move(connection, job_id, JobState.COMPLETE, **values, finished_at=None)
 
     def reap_expired(self, max_attempts: int) -> list[str]:
         """Take jobs from workers whose lease ran out: back to the queue, or failed after so many attempts.
 
         Returns the ids.
         """
-        now = self.now()
+        now = self._db.now()
         expired = (jobs.c.state == JobState.RUNNING) & (jobs.c.lease_until < now)
-        with self._write() as connection:
+        with self._db.write() as connection:
             rows = connection.execute(select(jobs).where(expired).with_for_update()).all()
             for job in rows:
                 if job.attempts >= max_attempts:
                     sentence = f"its worker died {job.attempts} times, last in stage {job.stage or 'start'}"
                     values = free(sentence, Reason.WORKER_DIED) | {"finished_at": now}
-                    self._move(connection, job.id, JobState.FAILED, **values)
+                    self._db.move(connection, job.id, JobState.FAILED, **values)
                 else:
                     sentence = f"its worker {job.worker} was not heard of any more"
                     values = free(sentence, Reason.WORKER_DIED) | {"last_dispatched_at": None}
-                    self._move(connection, job.id, JobState.QUEUED, **values)
+                    self._db.move(connection, job.id, JobState.QUEUED, **values)
         return [job.id for job in rows]
 
 

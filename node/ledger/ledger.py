@@ -1,22 +1,80 @@
-"""The ledger as everybody uses it: one object, made of its sides."""
+"""The ledger: one database, and one small object for each thing that is done with it."""
 
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
 from typing import Self
 
-from node.ledger.database import Clock, utc_now
-from node.ledger.decisions import Intake
-from node.ledger.instances import Arrivals
-from node.ledger.job_queue import Work
-from node.ledger.missing_files import Inventory
-from node.ledger.operator_actions import Desk
+from node.ledger.associations import Associations
+from node.ledger.database import Clock, Database, utc_now
+from node.ledger.decisions import Decisions
+from node.ledger.instances import Instances
+from node.ledger.job_queue import JobQueue
+from node.ledger.missing_files import MissingFiles
+from node.ledger.operator_actions import OperatorActions
 from node.ledger.outbox import Outbox
-from node.ledger.retention import Removal
+from node.ledger.processes import ProcessHeartbeats
+from node.ledger.queries import Queries
+from node.ledger.retention import Retention
 from node.settings.settings import Settings
 
 
-class Ledger(Arrivals, Intake, Work, Outbox, Desk, Removal, Inventory):
+@dataclass(frozen=True)
+class Ledger:
     """Series, jobs, results, deliveries and processes in one SQL database; safe for many processes and threads."""
+
+    database: Database
+    instances: Instances
+    associations: Associations
+    decisions: Decisions
+    queue: JobQueue
+    outbox: Outbox
+    operator: OperatorActions
+    queries: Queries
+    missing_files: MissingFiles
+    retention: Retention
+    processes: ProcessHeartbeats
 
     @classmethod
     def of(cls, settings: Settings, clock: Clock = utc_now) -> Self:
         """Open the ledger the settings name."""
         return cls.open(settings.database_url, settings.data, clock)
+
+    @classmethod
+    def open(cls, url: str, data: Path, clock: Clock = utc_now) -> Self:
+        """Open the ledger at an SQLAlchemy URL and bring it up to date; several processes may do so at once.
+
+        Raises LedgerError when the database cannot be reached or was written by a newer version.
+        """
+        return cls.over(Database.open(url, data, clock))
+
+    @classmethod
+    def over(cls, database: Database) -> Self:
+        """Return the ledger over an open database."""
+        associations, queries = Associations(database), Queries(database)
+        return cls(
+            database=database,
+            instances=Instances(database, associations),
+            associations=associations,
+            decisions=Decisions(database),
+            queue=JobQueue(database, queries),
+            outbox=Outbox(database, queries),
+            operator=OperatorActions(database, queries),
+            queries=queries,
+            missing_files=MissingFiles(database),
+            retention=Retention(database),
+            processes=ProcessHeartbeats(database),
+        )
+
+    @property
+    def data(self) -> Path:
+        """The data folder; paths in the database are relative to it."""
+        return self.database.data
+
+    def now(self) -> datetime:
+        """Return the present time, aware, UTC."""
+        return self.database.now()
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self.database.close()

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, select, update
 
 from node.errors import LedgerError, StoreStatus
-from node.ledger.database import Store
+from node.ledger.database import Database
 from node.ledger.job_queue import free
 from node.ledger.tables import events, instances, jobs, series
 from node.records.instances import Arrival
@@ -20,45 +20,48 @@ STOPPABLE = frozenset({JobState.RECEIVED, JobState.COMPLETE, JobState.QUEUED, Jo
 """States in which a job still needs its files and nobody has stopped it yet."""
 
 
-class Inventory(Store):
-    """The ledger's side of reconciliation."""
+class MissingFiles:
+    """Compares the recorded instances with the files on disk."""
 
-    def files(self) -> Iterator[tuple[int, str]]:
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    def recorded_files(self) -> Iterator[tuple[int, str]]:
         """Yield the id and the path, relative to the data folder, of every instance."""
         wanted = select(instances.c.id, instances.c.path).execution_options(yield_per=FETCHED)
-        with self._read() as connection:
+        with self._db.read() as connection:
             for row in connection.execute(wanted):
                 yield row.id, row.path
 
-    def miss(self, instance_ids: Sequence[int]) -> dict[str, int]:
+    def mark_missing(self, instance_ids: Sequence[int]) -> dict[str, int]:
         """Note which of these instances' files are gone: the series' newest job is held if it still needs them.
 
         Returns how many are gone by job id.
         """
         counts: Counter[int] = Counter()
-        with self._read() as connection:
+        with self._db.read() as connection:
             for start in range(0, len(instance_ids), CHUNK):
                 these = instances.c.id.in_(instance_ids[start : start + CHUNK])
                 rows = connection.execute(select(*instances.c["series_id", "path"]).where(these))
-                counts.update(row.series_id for row in rows if not (self.data / row.path).exists())
+                counts.update(row.series_id for row in rows if not (self._db.data / row.path).exists())
         return {self._miss(series_id, count): count for series_id, count in sorted(counts.items())}
 
     def _miss(self, series_id: int, count: int) -> str:
-        with self._write() as connection:
+        with self._db.write() as connection:
             job = _newest(connection, series_id)
             sentence = f"{count} of its files {'is' if count == 1 else 'are'} gone from the disk: send the series again"
             values = free(sentence, Reason.MISSING_FILE)
             if job.state in STOPPABLE:
                 resume = JobState.QUEUED if job.state == JobState.RUNNING else JobState(job.state)
-                self._move(connection, job.id, JobState.HELD, **values, resume_state=resume)
+                self._db.move(connection, job.id, JobState.HELD, **values, resume_state=resume)
                 return str(job.id)
             if job.state == JobState.HELD and job.code != Reason.PERSON_HOLDS:
                 connection.execute(update(jobs).where(jobs.c.id == job.id).values(values))
             if _last_event(connection, job.id) != sentence:  # every start of the node comes here
-                self._note(connection, job.id, job.state, sentence)
+                self._db.note(connection, job.id, job.state, sentence)
             return str(job.id)
 
-    def mend(self, arrival: Arrival) -> bool:
+    def replace_missing(self, arrival: Arrival) -> bool:
         """Let a duplicate's file take the place of the known one if that is gone; tell whether it did.
 
         A job that was held for it goes on when nothing of its series is missing any more. The file of a duplicate may
@@ -68,15 +71,15 @@ class Inventory(Store):
         own = (series.c.study_uid == header.study_uid) & (series.c.series_uid == header.series_uid)
         same = (instances.c.sop_uid == header.sop_uid) & (instances.c.sha256 == arrival.sha256)
         wanted = select(*instances.c["id", "series_id", "path"]).join(series).where(own & same)
-        with self._read() as connection:  # nearly always it is there, and nobody need wait for that
+        with self._db.read() as connection:  # nearly always it is there, and nobody need wait for that
             if not self._lacks(connection.execute(wanted).first()):
                 return False
-        with self._write() as connection:
+        with self._db.write() as connection:
             known = connection.execute(wanted.with_for_update()).first()
             if not self._lacks(known):
                 return False
             assert known is not None
-            values = {"path": self._relative(arrival.path), "transfer_syntax": arrival.transfer_syntax}
+            values = {"path": self._db.relative(arrival.path), "transfer_syntax": arrival.transfer_syntax}
             connection.execute(update(instances).where(instances.c.id == known.id).values(values))
             self._go_on(connection, known.series_id)
             return True
@@ -85,16 +88,16 @@ class Inventory(Store):
         if known is None:
             sentence = "the series was removed from the ledger a moment ago: its objects are new if they are sent again"
             raise LedgerError(sentence, retry=True, status=StoreStatus.OUT_OF_RESOURCES)
-        return not (self.data / known.path).exists()
+        return not (self._db.data / known.path).exists()
 
-    def go_on(self) -> list[str]:
+    def resume_jobs(self) -> list[str]:
         """Let jobs that were held for missing files go on if their files are there again; return their ids."""
         held = (jobs.c.state == JobState.HELD) & (jobs.c.code == Reason.MISSING_FILE)
-        with self._read() as connection:
+        with self._db.read() as connection:
             waiting = connection.execute(select(jobs.c.series_id).where(held)).scalars().all()
         gone_on = []
         for series_id in waiting:
-            with self._write() as connection:
+            with self._db.write() as connection:
                 job_id = self._go_on(connection, series_id)
                 gone_on += [job_id] if job_id else []
         return gone_on
@@ -104,11 +107,11 @@ class Inventory(Store):
         if job.state != JobState.HELD or job.code != Reason.MISSING_FILE:
             return ""
         paths = connection.execute(select(instances.c.path).where(instances.c.series_id == series_id)).scalars()
-        if not all((self.data / path).exists() for path in paths):
+        if not all((self._db.data / path).exists() for path in paths):
             return ""
-        self._note(connection, job.id, job.state, "its missing files are there again")
+        self._db.note(connection, job.id, job.state, "its missing files are there again")
         values = free() | {"resume_state": "", "last_dispatched_at": None}
-        self._move(connection, job.id, JobState(job.resume_state), **values)
+        self._db.move(connection, job.id, JobState(job.resume_state), **values)
         return str(job.id)
 
 

@@ -1,41 +1,43 @@
-"""What a person may do with a job (hold, release, cancel, retry) and how processes report that they live."""
+"""What an operator may do with a job: hold, release, cancel, retry."""
 
-from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, delete, select, update
-from sqlalchemy.dialects.postgresql import insert as postgres_insert
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+from sqlalchemy import Connection, select, update
 
 from node.errors import NotAllowedError, UnknownJobError
+from node.ledger.database import Database
 from node.ledger.job_queue import free
 from node.ledger.outbox import OPEN
-from node.ledger.queries import Views
-from node.ledger.tables import deliveries, jobs, processes
+from node.ledger.queries import Queries
+from node.ledger.tables import deliveries, jobs
 from node.records.states import DeliveryState, JobState, Reason
 
 
-class Desk(Views):
-    """The ledger's side of the administrator's desk."""
+class OperatorActions:
+    """Carries out what an operator asks for; `actor` says who it was and stands in the history of the job."""
 
-    def hold(self, job_id: str) -> None:
+    def __init__(self, database: Database, queries: Queries) -> None:
+        self._db = database
+        self._queries = queries
+
+    def hold(self, job_id: str, actor: str) -> None:
         """Stop a job that has no result yet until it is released. Raises NotAllowedError, UnknownJobError."""
-        with self._write() as connection:
+        with self._db.write() as connection:
             state = self._state(connection, job_id)
             resume = JobState.QUEUED if state is JobState.RUNNING else state
             values = free("a person holds it; `release` lets it go on", Reason.PERSON_HOLDS)
-            self._move(connection, job_id, JobState.HELD, **values, resume_state=resume)
+            self._db.move(connection, job_id, JobState.HELD, f"held by {actor}", **values, resume_state=resume)
 
-    def release(self, job_id: str) -> JobState:
+    def release(self, job_id: str, actor: str) -> JobState:
         """Let a held job go on from where it was held, or a receiving one start with what is here; return its state.
 
         What the node itself held, it does not hold again for being incomplete. Raises NotAllowedError, UnknownJobError.
         """
-        with self._write() as connection:
+        with self._db.write() as connection:
             state = self._state(connection, job_id)
             if state is JobState.RECEIVED:
                 connection.execute(update(jobs).where(jobs.c.id == job_id).values(forced=True))
-                self._note(connection, job_id, state, "a person released it with the slices that are here")
+                self._db.note(connection, job_id, state, f"released by {actor} with the slices that are here")
                 return state
             if state is not JobState.HELD:
                 raise NotAllowedError(f"job {job_id} is {state}; only a held or receiving job can be released")
@@ -43,29 +45,30 @@ class Desk(Views):
             resume = JobState(job.resume_state)
             ours = job.code != Reason.PERSON_HOLDS and resume in {JobState.RECEIVED, JobState.COMPLETE}
             forced = {"forced": True} if ours else {}
-            self._move(connection, job_id, resume, **self._again(resume), **forced)
+            self._db.move(connection, job_id, resume, f"released by {actor}", **self._again(resume), **forced)
             return resume
 
-    def cancel(self, job_id: str) -> None:
+    def cancel(self, job_id: str, actor: str) -> None:
         """Stop a job and what it still has to deliver. Raises NotAllowedError, UnknownJobError."""
-        with self._write() as connection:
+        with self._db.write() as connection:
             values = free("a person cancelled it", Reason.PERSON_CANCELS)
-            self._move(connection, job_id, JobState.CANCELLED, **values, finished_at=self.now())
+            note = f"cancelled by {actor}"
+            self._db.move(connection, job_id, JobState.CANCELLED, note, **values, finished_at=self._db.now())
             still_open = (deliveries.c.job_id == job_id) & deliveries.c.state.in_(OPEN)
             connection.execute(
                 update(deliveries).where(still_open).values(state=DeliveryState.CANCELLED, owner="", lease_until=None)
             )
 
-    def retry(self, job_id: str) -> JobState:
+    def retry(self, job_id: str, actor: str) -> JobState:
         """Open again exactly what failed and return the job's new state.
 
         A failed delivery is sent again if its file is still what the worker made, any other failed job is segmented
         again with fresh attempts; a declined or cancelled one is decided anew, a declined one with the person's word
         that it is wanted. Raises NotAllowedError, UnknownJobError.
         """
-        failed = [d for d in self.job(job_id).deliveries if d.state is DeliveryState.FAILED]
+        failed = [d for d in self._queries.job(job_id).deliveries if d.state is DeliveryState.FAILED]
         sendable = all(delivery.result.fault() is None for delivery in failed)
-        with self._write() as connection:
+        with self._db.write() as connection:
             state = self._state(connection, job_id)
             if state not in {JobState.FAILED, JobState.DECLINED, JobState.CANCELLED}:
                 raise NotAllowedError(
@@ -79,20 +82,27 @@ class Desk(Views):
             else:
                 target = JobState.QUEUED
             forced = {"forced": True} if state is JobState.DECLINED else {}
-            self._move(connection, job_id, target, **self._again(target), **forced, finished_at=None)
+            self._db.move(
+                connection, job_id, target, f"retried by {actor}", **self._again(target), **forced, finished_at=None
+            )
             return target
 
     def _again(self, state: JobState) -> dict[str, Any]:
         values = free() | {"resume_state": "", "last_dispatched_at": None}
         if state is JobState.QUEUED:
-            values |= {"queued_at": self.now(), "attempts": 0}
+            values |= {"queued_at": self._db.now(), "attempts": 0}
         if state is JobState.RECEIVED:
             values |= {"destinations": None, "attempts": 0}
         return values
 
     def _reopen_deliveries(self, connection: Connection, job_id: str) -> bool:
         failed = (deliveries.c.job_id == job_id) & (deliveries.c.state == DeliveryState.FAILED)
-        fresh = {"state": DeliveryState.WAITING, "attempts": 0, "next_at": self.now(), "last_dispatched_at": None}
+        fresh = {
+            "state": DeliveryState.WAITING,
+            "attempts": 0,
+            "next_at": self._db.now(),
+            "last_dispatched_at": None,
+        }
         return bool(connection.execute(update(deliveries).where(failed).values(fresh)).rowcount)
 
     def _check_series(self, connection: Connection, job_id: str) -> None:
@@ -115,17 +125,3 @@ class Desk(Views):
         if state is None:
             raise UnknownJobError(job_id)
         return JobState(state)
-
-    def pulse(self, name: str, kind: str, host: str, pid: int) -> None:
-        """Report that a part of the node lives; `name` is its own, such as `supervisor@host:pid`."""
-        now: datetime = self.now()
-        with self._write() as connection:
-            insert = sqlite_insert if connection.dialect.name == "sqlite" else postgres_insert
-            values = {"kind": kind, "host": host, "pid": pid, "last_seen": now}
-            statement = insert(processes).values(values | {"name": name, "started_at": now})
-            connection.execute(statement.on_conflict_do_update(index_elements=["name"], set_=values))
-
-    def gone(self, name: str) -> None:
-        """Forget a part of the node that has stopped in good order."""
-        with self._write() as connection:
-            connection.execute(delete(processes).where(processes.c.name == name))

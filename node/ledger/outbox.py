@@ -5,8 +5,9 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, func, or_, select, update
 
+from node.ledger.database import Database
 from node.ledger.job_queue import outcome
-from node.ledger.queries import Views
+from node.ledger.queries import Queries
 from node.ledger.tables import deliveries, jobs
 from node.records.results import Delivery
 from node.records.states import DeliveryState, JobState, Reason
@@ -14,37 +15,41 @@ from node.records.states import DeliveryState, JobState, Reason
 OPEN = (DeliveryState.WAITING, DeliveryState.SENDING)
 
 
-class Outbox(Views):
-    """The ledger's side of delivery. A job's state follows from its deliveries, in the same transaction."""
+class Outbox:
+    """Claims and settles deliveries. A job's state follows from its deliveries, in the same transaction."""
 
-    def due_deliveries(self, redispatch_seconds: float) -> list[int]:
+    def __init__(self, database: Database, queries: Queries) -> None:
+        self._db = database
+        self._queries = queries
+
+    def due(self, redispatch_seconds: float) -> list[int]:
         """Return the ids of deliveries to be announced now.
 
         Those whose time has come or whose sender died, unless they were announced within `redispatch_seconds`.
         """
-        now = self.now()
+        now = self._db.now()
         before = now - timedelta(seconds=redispatch_seconds)
         told = or_(deliveries.c.last_dispatched_at.is_(None), deliveries.c.last_dispatched_at <= before)
         wanted = select(deliveries.c.id).where(self._claimable(now), told).order_by(deliveries.c.next_at)
-        with self._read() as connection:
+        with self._db.read() as connection:
             return list(connection.execute(wanted).scalars())
 
-    def senders(self) -> int:
-        """Return how many errands, each one association, are sending now; those whose lease ran out are dead."""
-        sending = (deliveries.c.state == DeliveryState.SENDING) & (deliveries.c.lease_until >= self.now())
-        with self._read() as connection:
+    def count_senders(self) -> int:
+        """Return how many associations are sending now; those whose lease ran out are dead."""
+        sending = (deliveries.c.state == DeliveryState.SENDING) & (deliveries.c.lease_until >= self._db.now())
+        with self._db.read() as connection:
             return int(
                 connection.execute(select(func.count(deliveries.c.owner.distinct())).where(sending)).scalar_one()
             )
 
-    def mark_delivery_dispatched(self, delivery_id: int) -> None:
+    def mark_dispatched(self, delivery_id: int) -> None:
         """Note that the senders were told of this delivery just now."""
-        self._update(deliveries.c.id == delivery_id, last_dispatched_at=self.now())
+        self._update(deliveries.c.id == delivery_id, last_dispatched_at=self._db.now())
 
-    def claim_delivery(self, delivery_id: int, owner: str, lease_seconds: float) -> Delivery | None:
+    def claim(self, delivery_id: int, owner: str, lease_seconds: float) -> Delivery | None:
         """Make a due delivery the owner's own for the time of a lease and count the attempt; None if it is not due."""
-        now = self.now()
-        with self._write() as connection:
+        now = self._db.now()
+        with self._db.write() as connection:
             taken = connection.execute(
                 update(deliveries)
                 .where(deliveries.c.id == delivery_id, self._claimable(now))
@@ -57,19 +62,19 @@ class Outbox(Views):
             )
             if not taken.rowcount:
                 return None
-            return self._deliveries(connection, deliveries.c.id == delivery_id)[0]
+            return self._queries.deliveries(connection, deliveries.c.id == delivery_id)[0]
 
-    def prolong_delivery(self, delivery_id: int, owner: str, lease_seconds: float) -> bool:
+    def extend_lease(self, delivery_id: int, owner: str, lease_seconds: float) -> bool:
         """Prolong the lease of a long transfer; False means that the claim is lost."""
-        until = self.now() + timedelta(seconds=lease_seconds)
+        until = self._db.now() + timedelta(seconds=lease_seconds)
         return self._update(_mine(delivery_id, owner), lease_until=until)
 
     def delivered(self, delivery_id: int, owner: str) -> bool:
         """Note that the peer has the result; the last one makes the job delivered. False if the claim is lost."""
-        values = {"state": DeliveryState.DELIVERED, "delivered_at": self.now(), "reason": ""}
+        values = {"state": DeliveryState.DELIVERED, "delivered_at": self._db.now(), "reason": ""}
         return self._settle(delivery_id, owner, values, "")
 
-    def delivery_failed(self, delivery_id: int, owner: str, reason: str, *, next_at: datetime | None) -> bool:
+    def failed(self, delivery_id: int, owner: str, reason: str, *, next_at: datetime | None) -> bool:
         """Note a failed attempt: to be tried again at `next_at`, or, without it, failed for good.
 
         A failure for good makes the job failed; other peers still get their results. False if the claim is lost.
@@ -81,7 +86,7 @@ class Outbox(Views):
 
     def _settle(self, delivery_id: int, owner: str, values: dict[str, Any], reason: str) -> bool:
         released = values | {"owner": "", "lease_until": None}
-        with self._write() as connection:
+        with self._db.write() as connection:
             row = connection.execute(select(deliveries).where(deliveries.c.id == delivery_id)).first()
             if row is None:
                 return False
@@ -93,7 +98,7 @@ class Outbox(Views):
             if not connection.execute(mine.values(released)).rowcount:
                 return False
             word = "took" if values["state"] is DeliveryState.DELIVERED else "did not take"
-            self._note(connection, row.job_id, state, f"{row.peer} {word} a result{f': {reason}' if reason else ''}")
+            self._db.note(connection, row.job_id, state, f"{row.peer} {word} a result{f': {reason}' if reason else ''}")
             if state is JobState.DELIVERING:
                 self._conclude(connection, row.job_id)
             return True
@@ -102,24 +107,24 @@ class Outbox(Views):
         rows = connection.execute(select(deliveries).where(deliveries.c.job_id == job_id)).all()
         failed = next((row for row in rows if row.state == DeliveryState.FAILED), None)
         if failed is not None:
-            self._move(
+            self._db.move(
                 connection,
                 job_id,
                 JobState.FAILED,
                 code=Reason.DELIVERY_REFUSED,
                 reason=f"{failed.peer}: {failed.reason}",
-                finished_at=self.now(),
+                finished_at=self._db.now(),
             )
         elif not any(row.state in OPEN for row in rows):
             report = connection.execute(select(jobs.c.report).where(jobs.c.id == job_id)).scalar_one()
-            self._move(connection, job_id, JobState.DELIVERED, **outcome(report), finished_at=self.now())
+            self._db.move(connection, job_id, JobState.DELIVERED, **outcome(report), finished_at=self._db.now())
         else:
             waiting = next((row for row in rows if row.state == DeliveryState.WAITING and row.reason), None)
             told = f"{waiting.peer}: {waiting.reason}" if waiting is not None else ""
             connection.execute(update(jobs).where(jobs.c.id == job_id).values(reason=told))
 
     def _update(self, condition: ColumnElement[bool], **values: Any) -> bool:
-        with self._write() as connection:
+        with self._db.write() as connection:
             return bool(connection.execute(update(deliveries).where(condition).values(values)).rowcount)
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""Reading the ledger: jobs with their results and deliveries, counts, history, processes."""
+"""Reading the ledger: jobs with their results and deliveries, counts and history."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -7,16 +7,18 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, Select, func, or_, select
 
 from node.errors import UnknownJobError
-from node.ledger.database import Store
-from node.ledger.tables import deliveries, events, jobs, processes, results, series
+from node.ledger.database import Database
+from node.ledger.tables import deliveries, events, jobs, results, series
 from node.records.jobs import Event, Job
-from node.records.processes import Process
 from node.records.results import Delivery, Result
 from node.records.states import DeliveryState, JobState
 
 
-class Views(Store):
-    """Everything that only looks."""
+class Queries:
+    """Reads jobs, their results, deliveries and history."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
 
     def jobs(self, state: JobState | None = None, limit: int = 500, search: str = "") -> list[Job]:
         """Return the newest jobs first; search: an id, UID or accession number, or the beginning of one."""
@@ -45,7 +47,7 @@ class Views(Store):
 
     def counts(self) -> dict[JobState, int]:
         """Return how many jobs are in each state; states without jobs are there with 0."""
-        with self._read() as connection:
+        with self._db.read() as connection:
             rows = connection.execute(select(jobs.c.state, func.count()).group_by(jobs.c.state)).all()
         found = {row[0]: int(row[1]) for row in rows}
         return {state: found.get(state, 0) for state in JobState}
@@ -53,24 +55,18 @@ class Views(Store):
     def events(self, job_id: str) -> list[Event]:
         """Return a job's history, the oldest first. Raises UnknownJobError."""
         wanted = select(events).where(events.c.job_id == job_id).order_by(events.c.id)
-        with self._read() as connection:
+        with self._db.read() as connection:
             rows = connection.execute(wanted).all()
             if not rows and connection.execute(select(jobs.c.id).where(jobs.c.id == job_id)).first() is None:
                 raise UnknownJobError(job_id)
         return [Event(row.at, row.state, row.text) for row in rows]
 
-    def processes(self) -> list[Process]:
-        """Return the parts of the node that have reported themselves, by name."""
-        with self._read() as connection:
-            rows = connection.execute(select(processes).order_by(processes.c.name)).all()
-        return [Process(**row._asdict()) for row in rows]
-
     def _load(self, wanted: Select[Any]) -> list[Job]:
-        with self._read() as connection:
+        with self._db.read() as connection:
             rows = connection.execute(wanted).all()
             ids = [row.id for row in rows]
             made = self._results(connection, ids)
-            sent = self._deliveries(connection, deliveries.c.job_id.in_(ids))
+            sent = self.deliveries(connection, deliveries.c.job_id.in_(ids))
         by_job: dict[str, list[Delivery]] = defaultdict(list)
         for delivery in sent:
             by_job[delivery.job_id].append(delivery)
@@ -84,9 +80,10 @@ class Views(Store):
         return found
 
     def _result(self, row: Row[Any]) -> Result:
-        return Result(row.kind, self.data / row.path, row.sha256, row.size, row.sop_class_uid, row.sop_uid)
+        return Result(row.kind, self._db.data / row.path, row.sha256, row.size, row.sop_class_uid, row.sop_uid)
 
-    def _deliveries(self, connection: Connection, condition: Any) -> list[Delivery]:
+    def deliveries(self, connection: Connection, condition: ColumnElement[bool]) -> list[Delivery]:
+        """Return the deliveries that fulfil a condition, in the order of their creation."""
         columns = [results.c[name] for name in ("kind", "path", "sha256", "size", "sop_class_uid", "sop_uid")]
         joined = select(deliveries, *columns).join(results, results.c.id == deliveries.c.result_id)
         wanted = joined.where(condition).order_by(deliveries.c.id)

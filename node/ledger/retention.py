@@ -4,20 +4,22 @@ from collections import defaultdict
 from collections.abc import Collection, Sequence
 from datetime import datetime
 
-from sqlalchemy import Connection, Select, delete, exists, select, update
-from sqlalchemy.dialects.postgresql import insert as postgres_insert
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+from sqlalchemy import Connection, delete, exists, select, update
 
-from node.ledger.database import Store
+from node.ledger.database import Database
 from node.ledger.tables import associations, carried, deliveries, instances, jobs, removals, results, series
+from node.ledger.upsert import insert_new_from
 from node.records.retention import KeptRevision, KeptSeries, Sending
 from node.records.states import DeliveryState, JobState
 
 CHUNK = 500  # paths in one statement
 
 
-class Removal(Store):
-    """The ledger's side of retention."""
+class Retention:
+    """Finds series whose time is over and removes their rows."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
 
     def finished_series(self, states: Collection[JobState], before: datetime) -> list[int]:
         """Return the series whose files are here and whose newest job ended so before a time, the oldest first."""
@@ -29,12 +31,12 @@ class Removal(Store):
             .where(jobs.c.series_id.is_not(None), newest)
             .order_by(jobs.c.finished_at)
         )
-        with self._read() as connection:
+        with self._db.read() as connection:
             return list(connection.execute(wanted).scalars())
 
     def kept_series(self, series_ids: Sequence[int]) -> list[KeptSeries]:
         """Return what retention must know of these series, in this order; those without files here are left out."""
-        with self._read() as connection:
+        with self._db.read() as connection:
             found = {kept.series_id: kept for kept in _kept(connection, series_ids)}
         return [found[series_id] for series_id in series_ids if series_id in found]
 
@@ -44,7 +46,7 @@ class Removal(Store):
         sentence: for the history of the jobs. judged: as the decision was made; when anything of it has changed,
         nothing happens and it returns False.
         """
-        with self._write() as connection:
+        with self._db.write() as connection:
             # Whoever writes down an arrival holds this lock: either it comes first, and an association stands, or it
             # finds no rows and opens a new revision.
             connection.execute(select(series.c.id).where(series.c.id == judged.series_id).with_for_update())
@@ -52,23 +54,28 @@ class Removal(Store):
                 return False
             here = (jobs.c.series_id == judged.series_id) & jobs.c.removed_at.is_(None)
             own = instances.c.series_id == judged.series_id
-            _strike(connection, select(instances.c.path).where(own))
-            _strike(connection, select(results.c.path).join(jobs, jobs.c.id == results.c.job_id).where(here))
+            insert_new_from(connection, removals, "path", select(instances.c.path).where(own))
+            insert_new_from(
+                connection,
+                removals,
+                "path",
+                select(results.c.path).join(jobs, jobs.c.id == results.c.job_id).where(here),
+            )
             connection.execute(delete(instances).where(own))
-            connection.execute(update(jobs).where(here).values(removed_at=self.now()))
+            connection.execute(update(jobs).where(here).values(removed_at=self._db.now()))
             for revision in judged.revisions:
-                self._note(connection, revision.job_id, revision.state, sentence)
+                self._db.note(connection, revision.job_id, revision.state, sentence)
             return True
 
-    def removals(self) -> list[str]:
+    def pending_removals(self) -> list[str]:
         """Return the paths that are struck off, but whose files may still be there; relative to the data folder."""
-        with self._read() as connection:
+        with self._db.read() as connection:
             return list(connection.execute(select(removals.c.path).order_by(removals.c.path)).scalars())
 
-    def removed(self, paths: Sequence[str]) -> None:
+    def note_removed(self, paths: Sequence[str]) -> None:
         """Note that these files, struck off before, are gone."""
         for start in range(0, len(paths), CHUNK):
-            with self._write() as connection:
+            with self._db.write() as connection:
                 connection.execute(delete(removals).where(removals.c.path.in_(paths[start : start + CHUNK])))
 
 
@@ -90,8 +97,3 @@ def _kept(connection: Connection, series_ids: Sequence[int]) -> list[KeptSeries]
     open_now = carriers.where(carried.c.series_id.in_(series_ids), associations.c.ended_at.is_(None))
     standing = set(connection.execute(open_now).scalars())
     return [KeptSeries(key, tuple(found), key in standing) for key, found in revisions.items()]
-
-
-def _strike(connection: Connection, paths: Select[str]) -> None:
-    dialect_insert = sqlite_insert if connection.dialect.name == "sqlite" else postgres_insert
-    connection.execute(dialect_insert(removals).from_select(["path"], paths).on_conflict_do_nothing())

@@ -75,7 +75,7 @@ class Arrival:
 
 
 class Outcome(StrEnum):
-    """What `Ledger.record_instances` found."""
+    """What `ledger.instances.record_all` found."""
 
     NEW = "new"
     DUPLICATE = "duplicate"  # the same bytes are here already

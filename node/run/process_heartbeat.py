@@ -35,7 +35,7 @@ class ProcessHeartbeat:
         self._done.set()
         if self._thread.is_alive():
             self._thread.join()
-            self._tell(self._ledger.gone, self._name)
+            self._tell(self._ledger.processes.remove, self._name)
 
     def __enter__(self) -> "ProcessHeartbeat":
         self.start()
@@ -48,7 +48,7 @@ class ProcessHeartbeat:
 
     def _run(self) -> None:
         while True:
-            self._tell(self._ledger.pulse, self._name, self._kind, self._host, os.getpid())
+            self._tell(self._ledger.processes.report, self._name, self._kind, self._host, os.getpid())
             if self._done.wait(self._every):
                 return
 

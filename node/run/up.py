@@ -101,7 +101,7 @@ class _Readiness:
         self.line = f"ready: dicom {address.dicom_host}:{address.dicom_port} aet {self._title}, web {address.web}"
 
     def reached(self) -> bool:
-        fresh = {process.kind for process in self._ledger.processes() if process.last_seen >= self._since}
+        fresh = {process.kind for process in self._ledger.processes.all() if process.last_seen >= self._since}
         return fresh >= KINDS and self._web_answers() and self._scp_answers()
 
     def _web_answers(self) -> bool:

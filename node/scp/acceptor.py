@@ -149,7 +149,7 @@ class Acceptor:
 
     def _ended(self, association: Association, ending: Ending, answers: dict[int, PresentationContext]) -> None:
         try:
-            self._house.ledger.end_association(association.id, ending)
+            self._house.ledger.associations.end(association.id, ending)
         except NodeError as error:
             log.error("the end of an association could not be written down: %s", error)
         if self._carried == 0:

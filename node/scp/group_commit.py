@@ -44,7 +44,7 @@ class GroupCommit:
     def _write(self) -> None:
         batch = [self._line.popleft() for _ in range(len(self._line))]
         try:
-            outcomes = self._ledger.record_instances([entry.arrival for entry in batch])
+            outcomes = self._ledger.instances.record_all([entry.arrival for entry in batch])
         except NodeError as error:
             for entry in batch:
                 entry.error = error

@@ -60,7 +60,7 @@ class Storage:
         """Write down an object whose file is kept. Raises NodeError when it is not taken; the file is gone then."""
         try:
             outcome = self._group_commit.record(arrival)
-            doubled = outcome is Outcome.DUPLICATE and not self._ledger.mend(arrival)
+            doubled = outcome is Outcome.DUPLICATE and not self._ledger.missing_files.replace_missing(arrival)
         except NodeError:
             self._unless_known(arrival.path)
             raise
@@ -76,7 +76,7 @@ class Storage:
     def _unless_known(self, path: Path) -> None:
         """Remove a file the ledger did not take; when it cannot be asked, the next start of the node finds out."""
         try:
-            if not self._ledger.knows_file(path):
+            if not self._ledger.instances.knows_file(path):
                 path.unlink(missing_ok=True)
         except LedgerError:
             log.warning("%s stays: the ledger cannot be asked about it", path.name)
@@ -86,7 +86,7 @@ class Storage:
         if code in ABOUT_CALLERS and not self._rate_limit.allows(association.host):
             return
         try:
-            self._ledger.record_refusal(Refusal(association.calling_ae, association.host, code, sentence))
+            self._ledger.decisions.record_refusal(Refusal(association.calling_ae, association.host, code, sentence))
         except NodeError as error:
             log.error("this could not be written down (%s): %s, from %s", error, sentence, association.calling_ae)
 

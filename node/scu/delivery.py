@@ -64,14 +64,14 @@ class DeliveryBatch:
             log.info("delivery %d is not due or somebody else is at it", delivery_id)
             return
         yield first
-        for other in self._ledger.job(first.job_id).deliveries:
+        for other in self._ledger.queries.job(first.job_id).deliveries:
             if other.peer == first.peer and other.state is DeliveryState.WAITING:
                 also = self._claim(other.id)
                 if also is not None:
                     yield also
 
     def _claim(self, delivery_id: int) -> Delivery | None:
-        return self._ledger.claim_delivery(delivery_id, self._owner, self._settings.delivery.lease_seconds)
+        return self._ledger.outbox.claim(delivery_id, self._owner, self._settings.delivery.lease_seconds)
 
     def _send(self) -> None:
         name = next(iter(self._open.values())).peer
@@ -91,12 +91,12 @@ class DeliveryBatch:
     def _note(self, sent: SendOutcome) -> None:
         delivery = self._open.pop(sent.path)
         if sent.ok:
-            self._ledger.delivered(delivery.id, self._owner)
+            self._ledger.outbox.delivered(delivery.id, self._owner)
             log.info("job %s: %s has %s", delivery.job_id, delivery.peer, delivery.result.kind)
         else:
             self._failed(delivery, sent.reason, retry=sent.retry)
         for waiting in self._open.values():
-            self._ledger.prolong_delivery(waiting.id, self._owner, self._settings.delivery.lease_seconds)
+            self._ledger.outbox.extend_lease(waiting.id, self._owner, self._settings.delivery.lease_seconds)
 
     def _failed(self, delivery: Delivery, reason: str, *, retry: bool) -> None:
         rules = self._settings.delivery
@@ -107,5 +107,5 @@ class DeliveryBatch:
             next_at = None
             if retry:
                 reason = f"given up after {delivery.attempts} attempts: {reason}"
-        self._ledger.delivery_failed(delivery.id, self._owner, reason, next_at=next_at)
+        self._ledger.outbox.failed(delivery.id, self._owner, reason, next_at=next_at)
         log.warning("job %s: %s did not get %s: %s", delivery.job_id, delivery.peer, delivery.result.kind, reason)

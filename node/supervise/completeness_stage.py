@@ -28,7 +28,7 @@ class Arriving:
         """Return the receiving jobs about which something has changed, or a time has passed, since they were judged."""
         if self._inquiry:
             self._inquiry.exchange(self._sizes)
-        receiving = self._ledger.receiving(self._rules.expect_peer)
+        receiving = self._ledger.decisions.receiving(self._rules.expect_peer)
         if self._inquiry:
             for job in receiving:
                 if (job.evidence.expected or 0) > job.instances:
@@ -47,7 +47,7 @@ class Arriving:
         return decision
 
     def _look(self, job: Receiving) -> Decision:
-        headers = self._ledger.slices_of(job.id)
+        headers = self._ledger.instances.headers_of(job.id)
         decision = judge(headers, job.evidence, self._rules)
         if self._inquiry is None or job.evidence.forced or self._inquiry.settled(job):
             return decision

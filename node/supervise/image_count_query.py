@@ -97,7 +97,7 @@ class Inquiry:
         if current is None:
             return
         if images is not None:
-            self._ledger.expect(job_id, images)
+            self._ledger.decisions.note_expected(job_id, images)
         current.done = current.done or current is question
         self._questions[job_id] = current
 

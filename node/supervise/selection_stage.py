@@ -31,7 +31,7 @@ class Choosing:
 
     def due(self) -> Iterator[Job]:
         """Yield the complete jobs, the oldest first, then those in the queue that one of them has beaten."""
-        complete = self._ledger.in_state(JobState.COMPLETE)
+        complete = self._ledger.queries.in_state(JobState.COMPLETE)
         if not complete:
             self._known.clear()
         self._beaten = []
@@ -48,7 +48,9 @@ class Choosing:
         alone = self._settings.intake.series_per_study == "all" or job.forced or job.study_uid is None
         if decision.state is not JobState.QUEUED or alone:
             return decision
-        study = [other for other in self._ledger.of_study(job.study_uid or "") if other.series_uid != job.series_uid]
+        study = [
+            other for other in self._ledger.queries.of_study(job.study_uid or "") if other.series_uid != job.series_uid
+        ]
         arriving = self._arriving() if waiting else set()
         late = next((other for other in study if other.id in arriving and other.modality == "CT"), None)
         if waiting and late is not None:
@@ -97,7 +99,9 @@ class Choosing:
         One whose sender has gone without sending all of it is not waited for; when the rest comes, it is a late-comer.
         """
         rules = self._settings.intake
-        phases = ((job.id, Phase.of(job.evidence, rules)) for job in self._ledger.receiving(rules.expect_peer))
+        phases = (
+            (job.id, Phase.of(job.evidence, rules)) for job in self._ledger.decisions.receiving(rules.expect_peer)
+        )
         return {job_id for job_id, phase in phases if not (phase.settled or phase.quiet or phase.late)}
 
     def _routed(self, job: Job) -> Decision:
@@ -107,5 +111,5 @@ class Choosing:
         """Return what is known of a job's series; its headers are read once."""
         key = job.id, job.instances
         if key not in self._known:
-            self._known[key] = Candidate.of(job, self._ledger.slices_of(job.id))
+            self._known[key] = Candidate.of(job, self._ledger.instances.headers_of(job.id))
         return self._known[key]

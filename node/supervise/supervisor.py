@@ -63,12 +63,12 @@ class Supervisor:
 
     def tick(self) -> None:
         """Do everything that can be done now."""
-        self._ledger.end_lost_associations(self._living("scp"))
+        self._ledger.associations.end_lost(self._living("scp"))
         for arriving in self._arriving.due():
             self._decide(arriving, self._arriving.judge)
         for job in self._choosing.due():
             self._decide(job, self._choosing.judge)
-        for job_id in self._ledger.reap_expired(self._settings.jobs.max_attempts):
+        for job_id in self._ledger.queue.reap_expired(self._settings.jobs.max_attempts):
             log.warning("job %s lost its worker", job_id)
         self._forget()
         try:
@@ -92,7 +92,7 @@ class Supervisor:
             sentence = f"an unexpected error ({type(error).__name__}) stopped the decision; the log has the details"
             decision = Decision(JobState.HELD, Reason.UNEXPECTED, sentence)
         try:
-            if self._ledger.decide(job.id, decision, job):
+            if self._ledger.decisions.apply(job.id, decision, job):
                 log.info("job %s: %s %s", job.id, decision.state, decision.reason)
         except NotAllowedError:
             log.info("job %s was moved by somebody else", job.id)
@@ -103,24 +103,24 @@ class Supervisor:
         While all workers are busy or away, work waits its turn; to announce it again would only fill the broker.
         """
         again = self._settings.jobs.redispatch_seconds
-        idle = self._alive("worker-segment") > self._ledger.counts()[JobState.RUNNING]
-        for job_id in self._ledger.queued(again if idle else NEVER_AGAIN):
+        idle = self._alive("worker-segment") > self._ledger.queries.counts()[JobState.RUNNING]
+        for job_id in self._ledger.queue.due(again if idle else NEVER_AGAIN):
             self._dispatcher.segment(job_id)
-            self._ledger.mark_dispatched(job_id)
-        idle = self._alive("worker-deliver") * DELIVERY_THREADS > self._ledger.senders()
-        for delivery_id in self._ledger.due_deliveries(again if idle else NEVER_AGAIN):
+            self._ledger.queue.mark_dispatched(job_id)
+        idle = self._alive("worker-deliver") * DELIVERY_THREADS > self._ledger.outbox.count_senders()
+        for delivery_id in self._ledger.outbox.due(again if idle else NEVER_AGAIN):
             self._dispatcher.deliver(delivery_id)
-            self._ledger.mark_delivery_dispatched(delivery_id)
+            self._ledger.outbox.mark_dispatched(delivery_id)
 
     def _forget(self) -> None:
         """Remove associations that ended long ago, and the reports of processes that were killed then.
 
         Processes that stop in order do it themselves.
         """
-        self._ledger.forget_associations(self._ledger.now() - FORGOTTEN_AFTER)
-        for process in self._ledger.processes():
+        self._ledger.associations.forget(self._ledger.now() - FORGOTTEN_AFTER)
+        for process in self._ledger.processes.all():
             if self._ledger.now() - process.last_seen > FORGOTTEN_AFTER:
-                self._ledger.gone(process.name)
+                self._ledger.processes.remove(process.name)
 
     def _alive(self, kind: str) -> int:
         return len(self._living(kind))
@@ -128,4 +128,4 @@ class Supervisor:
     def _living(self, kind: str) -> list[str]:
         """Return the names of the processes of a kind that have reported themselves lately."""
         horizon = self._ledger.now() - timedelta(seconds=self._settings.jobs.heartbeat_seconds * MISSED_REPORTS)
-        return [p.name for p in self._ledger.processes() if p.kind == kind and p.last_seen >= horizon]
+        return [p.name for p in self._ledger.processes.all() if p.kind == kind and p.last_seen >= horizon]

@@ -72,8 +72,8 @@ class Dashboard:
     def queue(self, request: Request) -> Response:
         """Show the series, the newest first; the parameters `state` and `q` filter them."""
         state, search = _state(request), request.query_params.get("q", "").strip()[:SEARCH_MAX]
-        jobs = self._ledger.jobs(state=state, limit=MAX_SHOWN, search=search)
-        counts = self._ledger.counts()
+        jobs = self._ledger.queries.jobs(state=state, limit=MAX_SHOWN, search=search)
+        counts = self._ledger.queries.counts()
         context = {"jobs": jobs, "counts": counts, "total": sum(counts.values()), "state": state, "search": search}
         return self._page(request, "queue.html", context | {"max_shown": MAX_SHOWN})
 
@@ -82,7 +82,7 @@ class Dashboard:
         job = self._job(request)
         pictures = [r for r in job.results if r.path.suffix == ".png" and r.path.is_file()]
         served = {r.path.name for r in job.results if r.path.suffix in SERVED and job.removed_at is None}
-        context = {"job": job, "events": self._ledger.events(job.id), "pictures": pictures, "served": served}
+        context = {"job": job, "events": self._ledger.queries.events(job.id), "pictures": pictures, "served": served}
         return self._page(request, "job.html", context)
 
     def file(self, request: Request) -> Response:
@@ -98,13 +98,13 @@ class Dashboard:
     def api_jobs(self, request: Request) -> Response:
         """Return the jobs as `qct-node jobs --json` does; the parameters `state` and `q` filter them."""
         search = request.query_params.get("q", "").strip()[:SEARCH_MAX]
-        jobs = self._ledger.jobs(state=_state(request), limit=MAX_LISTED, search=search)
+        jobs = self._ledger.queries.jobs(state=_state(request), limit=MAX_LISTED, search=search)
         return JSONResponse([job.to_dict() for job in jobs])
 
     def api_job(self, request: Request) -> Response:
         """Return one job and its history as `qct-node show --json` does."""
         job = self._job(request)
-        events = [event.to_dict() for event in self._ledger.events(job.id)]
+        events = [event.to_dict() for event in self._ledger.queries.events(job.id)]
         return JSONResponse(job.to_dict() | {"events": events})
 
     def healthz(self, request: Request) -> Response:
@@ -132,14 +132,14 @@ class Dashboard:
 
     def _job(self, request: Request) -> Job:
         try:
-            return self._ledger.job(request.path_params["id"])
+            return self._ledger.queries.job(request.path_params["id"])
         except UnknownJobError as error:
             raise HTTPException(404, str(error)) from None
 
     def _health(self) -> Health:
         allowed = max(15.0, 3 * self._settings.jobs.heartbeat_seconds)
         disk = assess_disk_space(free_space(self._settings.data), self._settings.intake)
-        return assess(self._ledger.processes(), self._ledger.now(), timedelta(seconds=allowed), disk)
+        return assess(self._ledger.processes.all(), self._ledger.now(), timedelta(seconds=allowed), disk)
 
     def _node(self) -> dict[str, Any]:
         own = self._settings.node

@@ -66,10 +66,10 @@ class Site:
         arrival = Arrival(
             header, ExplicitVRLittleEndian, path, hashlib.sha256(data).hexdigest(), len(data), association()
         )
-        self.ledger.record_instance(arrival)
-        (job,) = [job for job in self.ledger.jobs() if job.series_uid == header.series_uid]
-        self.ledger.decide(job.id, Decision(JobState.COMPLETE))
-        self.ledger.decide(job.id, Decision(JobState.QUEUED, destinations=destinations, priority=priority))
+        self.ledger.instances.record(arrival)
+        (job,) = [job for job in self.ledger.queries.jobs() if job.series_uid == header.series_uid]
+        self.ledger.decisions.apply(job.id, Decision(JobState.COMPLETE))
+        self.ledger.decisions.apply(job.id, Decision(JobState.QUEUED, destinations=destinations, priority=priority))
         return job.id
 
     def _slice(self) -> tuple[Header, Path]:
@@ -93,7 +93,7 @@ class Site:
         return process
 
     def state(self, job_id: str) -> JobState:
-        return self.ledger.job(job_id).state
+        return self.ledger.queries.job(job_id).state
 
     def close(self) -> None:
         for process in self._workers:

@@ -125,7 +125,7 @@ def test_jobs_run_when_redis_is_back(redis_site, redis_server, poll):
         redis_server.start()
         poll(lambda: site.state(during) is JobState.DELIVERED, 60)
         assert worker.poll() is None
-        assert site.ledger.job(during).attempts == 1
+        assert site.ledger.queries.job(during).attempts == 1
     finally:
         stop.set()
         supervisor.join()

@@ -73,14 +73,14 @@ def test_each_peer_gets_the_kind_it_asked_for(tmp_path, peer, second_peer, desti
     task = SegmentTask(settings, segmenter)
     with closing(Ledger.of(settings)) as ledger, closing(task.ledger):
         header = Header("1.2", "1.2.3", "1.2.3.4", "1.9", modality="CT")
-        ledger.record_instance(Arrival(header, "1.2.840.10008.1.2.1", tmp_path / "x", "0", 1, association()))
-        [job] = ledger.jobs()
-        ledger.decide(job.id, Decision(JobState.COMPLETE))
-        ledger.decide(job.id, Decision(JobState.QUEUED, destinations=destinations))
+        ledger.instances.record(Arrival(header, "1.2.840.10008.1.2.1", tmp_path / "x", "0", 1, association()))
+        [job] = ledger.queries.jobs()
+        ledger.decisions.apply(job.id, Decision(JobState.COMPLETE))
+        ledger.decisions.apply(job.id, Decision(JobState.QUEUED, destinations=destinations))
         task.run(job.id)
-        for number in ledger.due_deliveries(0):
+        for number in ledger.outbox.due(0):
             deliver(ledger, settings, number, f"sender-{number}")
-        job = ledger.job(job.id)
+        job = ledger.queries.job(job.id)
         assert (job.state, segmenter.asked) == (JobState.DELIVERED, [asked])
         assert {dcmread(result.path).SOPInstanceUID for result in job.results} >= {UIDS["seg"], UIDS["sr"]}
     assert {uid for uid, _ in peer.received} == {UIDS[name] for name in first}

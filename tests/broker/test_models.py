@@ -43,12 +43,12 @@ def test_the_model_of_a_job_reaches_the_segmenter(tmp_path, model):
     task = SegmentTask(settings, segmenter)
     with closing(Ledger.of(settings)) as ledger:
         header = Header("1.2", "1.2.3", "1.2.3.4", "1.9", modality="CT")
-        ledger.record_instance(Arrival(header, "1.2.840.10008.1.2.1", Path("x"), "0", 1, association()))
-        [job] = ledger.jobs()
-        ledger.decide(job.id, Decision(JobState.COMPLETE))
-        ledger.decide(job.id, Decision(JobState.QUEUED, destinations=(), route="thin", model=model))
+        ledger.instances.record(Arrival(header, "1.2.840.10008.1.2.1", Path("x"), "0", 1, association()))
+        [job] = ledger.queries.jobs()
+        ledger.decisions.apply(job.id, Decision(JobState.COMPLETE))
+        ledger.decisions.apply(job.id, Decision(JobState.QUEUED, destinations=(), route="thin", model=model))
         task.run(job.id)
-        assert ledger.job(job.id).state is JobState.DELIVERED
+        assert ledger.queries.job(job.id).state is JobState.DELIVERED
     task.ledger.close()
     assert segmenter.asked == [model]
 

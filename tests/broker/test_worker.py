@@ -27,7 +27,7 @@ def supervised(site):
 
 def running_child(site, job_id) -> int:
     """Return the process id of the child that runs the job."""
-    return int(site.ledger.job(job_id).worker.split("-")[-2])
+    return int(site.ledger.queries.job(job_id).worker.split("-")[-2])
 
 
 def test_job_is_run_and_its_files_are_kept_with_their_digests(site, poll):
@@ -35,7 +35,7 @@ def test_job_is_run_and_its_files_are_kept_with_their_digests(site, poll):
     job_id = site.queued_job()
     site.dispatcher.segment(job_id)
     poll(lambda: site.state(job_id) is JobState.DELIVERED)
-    job = site.ledger.job(job_id)
+    job = site.ledger.queries.job(job_id)
     assert job.attempts == 1
     assert job.stage_seconds == {"segment": 0.1}
     assert [result.kind for result in job.results] == ["seg", "report"]
@@ -55,7 +55,7 @@ def test_message_sent_three_times_runs_the_job_once_and_the_model_is_loaded_once
     for job_id in (first, first, first, last):
         site.dispatcher.segment(job_id)
     poll(lambda: site.state(last) is JobState.DELIVERED)
-    assert site.ledger.job(first).attempts == 1
+    assert site.ledger.queries.job(first).attempts == 1
     assert site.count("runs") == 2
     assert site.count("loads") == 1
 
@@ -68,7 +68,7 @@ def test_urgent_job_overtakes_what_was_announced_before_it_and_all_are_run(site,
     site.worker()
     everything = (urgent, *waiting)
     poll(lambda: {site.state(job_id) for job_id in everything} == {JobState.DELIVERED})
-    assert sorted(everything, key=lambda job_id: site.ledger.job(job_id).started_at) == list(everything)
+    assert sorted(everything, key=lambda job_id: site.ledger.queries.job(job_id).started_at) == list(everything)
     assert site.count("runs") == 3
 
 
@@ -87,7 +87,7 @@ def test_error_becomes_a_state_with_a_reason_and_the_worker_goes_on(site, poll, 
     job_id = site.queued_job()
     site.dispatcher.segment(job_id)
     poll(lambda: site.state(job_id) in DEAD)
-    job = site.ledger.job(job_id)
+    job = site.ledger.queries.job(job_id)
     assert (job.state, job.code) == (state, code)
     assert words in job.reason
     assert "DOE" not in job.reason
@@ -103,7 +103,7 @@ def test_job_of_a_killed_process_runs_again_and_is_made_once(site, supervised, p
     worker = site.worker()
     site.order("wait")
     job_id = site.queued_job()
-    poll(lambda: site.ledger.job(job_id).stage == "segment")
+    poll(lambda: site.ledger.queries.job(job_id).stage == "segment")
     if victim == "child":
         os.kill(running_child(site, job_id), signal.SIGKILL)
     else:
@@ -113,7 +113,7 @@ def test_job_of_a_killed_process_runs_again_and_is_made_once(site, supervised, p
         site.worker()
     (site.folder / "go").touch()
     poll(lambda: site.state(job_id) is JobState.DELIVERED)
-    assert site.ledger.job(job_id).attempts == 2
+    assert site.ledger.queries.job(job_id).attempts == 2
     assert site.count("runs") == 2
     assert [path.name for path in (site.settings.data / "results").iterdir()] == [job_id]
 
@@ -135,7 +135,7 @@ def test_job_that_kills_its_worker_three_times_is_failed_with_that_reason(site, 
     site.order("die")
     job_id = site.queued_job()
     poll(lambda: site.state(job_id) in DEAD, 60)
-    job = site.ledger.job(job_id)
+    job = site.ledger.queries.job(job_id)
     assert (job.state, job.code, job.attempts) == (JobState.FAILED, "worker-died", 3)
     assert job.reason == "its worker died 3 times, last in stage segment"
     assert site.count("runs") == 3
@@ -147,7 +147,7 @@ def test_job_that_takes_too_long_is_stopped_and_failed_with_the_limit(site, poll
     job_id = site.queued_job()
     site.dispatcher.segment(job_id)
     poll(lambda: site.state(job_id) in DEAD)
-    assert site.ledger.job(job_id).reason == "the segmentation took longer than soft_time_limit = 1 s"
+    assert site.ledger.queries.job(job_id).reason == "the segmentation took longer than soft_time_limit = 1 s"
     assert site.count("loads") == 1
 
 
@@ -156,7 +156,7 @@ def test_job_that_cannot_be_stopped_is_killed_and_tried_again(site, supervised, 
     site.order("stuck")
     job_id = site.queued_job()
     poll(lambda: site.state(job_id) is JobState.DELIVERED)
-    assert site.ledger.job(job_id).attempts == 2
+    assert site.ledger.queries.job(job_id).attempts == 2
     assert site.count("loads") == 2
 
 
@@ -165,13 +165,13 @@ def test_stopping_worker_gives_its_job_back_uncounted(site, poll):
     site.order("wait")
     job_id = site.queued_job()
     site.dispatcher.segment(job_id)
-    poll(lambda: site.ledger.job(job_id).stage == "segment")
+    poll(lambda: site.ledger.queries.job(job_id).stage == "segment")
     worker.terminate()
     assert worker.wait(15) == 0
-    job = site.ledger.job(job_id)
+    job = site.ledger.queries.job(job_id)
     assert (job.state, job.attempts, job.worker) == (JobState.QUEUED, 0, "")
     assert not list((site.settings.data / "results").iterdir())
-    assert not [p for p in site.ledger.processes() if p.kind == "worker-segment"]
+    assert not [p for p in site.ledger.processes.all() if p.kind == "worker-segment"]
 
 
 def test_cancelled_job_is_interrupted_and_records_nothing(site, poll):
@@ -179,13 +179,13 @@ def test_cancelled_job_is_interrupted_and_records_nothing(site, poll):
     site.order("wait")
     job_id = site.queued_job()
     site.dispatcher.segment(job_id)
-    poll(lambda: site.ledger.job(job_id).stage == "segment")
-    site.ledger.cancel(job_id)
+    poll(lambda: site.ledger.queries.job(job_id).stage == "segment")
+    site.ledger.operator.cancel(job_id, "tester")
     site.order("quick")
     following = site.queued_job()
     site.dispatcher.segment(following)
     poll(lambda: site.state(following) is JobState.DELIVERED)
-    job = site.ledger.job(job_id)
+    job = site.ledger.queries.job(job_id)
     assert (job.state, job.results) == (JobState.CANCELLED, ())
     assert site.count("loads") == 1
 
@@ -207,7 +207,7 @@ def test_delivering_worker_goes_on_while_a_peer_takes_its_time(site, peer, poll)
     hold = peer.hold = threading.Event()
     site.worker("deliver")
     for job_id in jobs:
-        site.dispatcher.deliver(site.ledger.job(job_id).deliveries[0].id)
+        site.dispatcher.deliver(site.ledger.queries.job(job_id).deliveries[0].id)
     poll(lambda: {site.state(job_id) for job_id in jobs} == {JobState.DELIVERING, JobState.DELIVERED})
     hold.set()
     poll(lambda: {site.state(job_id) for job_id in jobs} == {JobState.DELIVERED})

@@ -37,7 +37,7 @@ class ReceivingNode:
         return send_files(self.peer, files, calling, on_each)
 
     def only_job(self):
-        [job] = self.ledger.jobs()
+        [job] = self.ledger.queries.jobs()
         return job
 
     def stored(self):

@@ -52,8 +52,8 @@ def reference(scp):
 def digests(node):
     """Return UIDs and digests of the data sets our node has kept."""
     kept = []
-    for job in node.ledger.jobs(JobState.RECEIVED):
-        for path in node.ledger.instances_of(job.id):
+    for job in node.ledger.queries.jobs(JobState.RECEIVED):
+        for path in node.ledger.instances.files_of(job.id):
             sop_uid, content = raw.data_set(path)
             kept.append((sop_uid, hashlib.sha256(content).hexdigest()))
     return sorted(kept)
@@ -308,6 +308,6 @@ def test_every_file_of_pydicoms_own_is_taken_whole_or_refused_with_a_reason(node
             assert any(raw.data_set(kept) == (sop_uid, content) for kept in node.stored() if sop_uid in kept.name)
         else:
             refused += 1
-            assert answer.ErrorComment and node.ledger.jobs(JobState.DECLINED), before
+            assert answer.ErrorComment and node.ledger.queries.jobs(JobState.DECLINED), before
     assert taken > 40 and taken + refused > 60
     assert not [path for path in node.stored() if path.parent.name == "tmp"]

@@ -60,12 +60,12 @@ def orthanc(tmp_path, free_port, tool, poll):
 
 
 def is_queued(node):
-    jobs = node.ledger.jobs()
+    jobs = node.ledger.queries.jobs()
     return len(jobs) == 1 and jobs[0].state is JobState.QUEUED
 
 
 def waits_for(node, reason):
-    return [job.reason for job in node.ledger.jobs(JobState.RECEIVED)] == [f"waiting: {reason}"]
+    return [job.reason for job in node.ledger.queries.jobs(JobState.RECEIVED)] == [f"waiting: {reason}"]
 
 
 def test_storescu_releases_and_the_series_is_queued(supervised, ct_series, dcmtk, poll):
@@ -106,7 +106,7 @@ def test_a_standing_association_and_one_that_breaks_off_are_waited_for(supervise
         association.abort()
     reason = "an association broke off, so no slice must come for 3600 s"
     poll(lambda: waits_for(node, reason), 10, "the reason")
-    node.ledger.release(node.only_job().id)
+    node.ledger.operator.release(node.only_job().id, "tester")
     poll(lambda: is_queued(node), 10, "the queue")
 
 

@@ -61,24 +61,24 @@ def write_result(path) -> Result:
 def job(ledger, settings):
     """A finished job with two results for the peer; returns its id."""
     header = Header(generate_uid(), generate_uid(), generate_uid(), CTImageStorage, modality="CT")
-    ledger.record_instance(Arrival(header, ExplicitVRLittleEndian, settings.data / "x", "0", 1, association()))
-    (found,) = ledger.jobs()
-    ledger.decide(found.id, Decision(JobState.COMPLETE))
-    ledger.decide(found.id, Decision(JobState.QUEUED, destinations=("pacs",)))
-    assert ledger.claim_job(found.id, "worker", 30)
+    ledger.instances.record(Arrival(header, ExplicitVRLittleEndian, settings.data / "x", "0", 1, association()))
+    (found,) = ledger.queries.jobs()
+    ledger.decisions.apply(found.id, Decision(JobState.COMPLETE))
+    ledger.decisions.apply(found.id, Decision(JobState.QUEUED, destinations=("pacs",)))
+    assert ledger.queue.claim(found.id, "worker", 30)
     folder = settings.data / "results" / found.id
     made = [write_result(folder / "seg.dcm"), write_result(folder / "sr.dcm")]
-    assert ledger.finish_job(found.id, "worker", made, {})
+    assert ledger.queue.finish(found.id, "worker", made, {})
     return found.id
 
 
 def rows(ledger, job_id):
-    return ledger.job(job_id).deliveries
+    return ledger.queries.job(job_id).deliveries
 
 
 def test_all_results_of_a_job_go_over_one_association(ledger, settings, job, peer):
     deliver(ledger, settings, rows(ledger, job)[0].id, "me")
-    assert ledger.job(job).state is JobState.DELIVERED
+    assert ledger.queries.job(job).state is JobState.DELIVERED
     assert [uid for uid, _ in peer.received] == [row.result.sop_uid for row in rows(ledger, job)]
     assert peer.associations == 1
 
@@ -99,11 +99,11 @@ def test_absent_peer_is_tried_again_with_growing_pauses_until_it_is_back(ledger,
             assert row.state is DeliveryState.WAITING
             assert "nothing listens there" in row.reason
             assert timedelta(seconds=pause) <= row.next_at - before <= timedelta(seconds=pause + 10)
-        assert ledger.job(job).state is JobState.DELIVERING
+        assert ledger.queries.job(job).state is JobState.DELIVERING
         start.offset += timedelta(seconds=pause + 10)
     peer.start()
     deliver(ledger, settings, rows(ledger, job)[0].id, "me")
-    assert ledger.job(job).state is JobState.DELIVERED
+    assert ledger.queries.job(job).state is JobState.DELIVERED
     assert len(peer.received) == 2
 
 
@@ -112,7 +112,7 @@ def test_last_attempt_says_that_it_was_the_last(ledger, settings, job, peer):
     for _ in range(3):
         deliver(ledger, settings, rows(ledger, job)[0].id, "me")
         ledger.now.offset += timedelta(minutes=5)
-    found = ledger.job(job)
+    found = ledger.queries.job(job)
     assert found.state is JobState.FAILED
     assert "given up after 3 attempts" in found.reason
 
@@ -129,7 +129,7 @@ def test_last_attempt_says_that_it_was_the_last(ledger, settings, job, peer):
 def test_status_decides_between_later_and_never(ledger, settings, job, peer, status, state, words):
     peer.status = status
     deliver(ledger, settings, rows(ledger, job)[0].id, "me")
-    found = ledger.job(job)
+    found = ledger.queries.job(job)
     assert found.state is state
     assert words in found.reason
 
@@ -137,21 +137,21 @@ def test_status_decides_between_later_and_never(ledger, settings, job, peer, sta
 def test_peer_that_has_the_instance_already_has_it(ledger, settings, job, peer):
     peer.status = 0x0111  # duplicate SOP instance: our first answer was lost
     deliver(ledger, settings, rows(ledger, job)[0].id, "me")
-    assert ledger.job(job).state is JobState.DELIVERED
+    assert ledger.queries.job(job).state is JobState.DELIVERED
 
 
 def test_retry_sends_what_failed_and_nothing_else(ledger, settings, job, peer):
     first, second = rows(ledger, job)
     second.result.path.write_bytes(second.result.path.read_bytes() + b"\0")
     deliver(ledger, settings, first.id, "me")
-    found = ledger.job(job)
+    found = ledger.queries.job(job)
     assert found.state is JobState.FAILED
     assert "was changed after it was made" in found.reason
     assert [uid for uid, _ in peer.received] == [first.result.sop_uid]
     second.result.path.write_bytes(second.result.path.read_bytes()[:-1])
-    ledger.retry(job)
+    ledger.operator.retry(job, "tester")
     deliver(ledger, settings, second.id, "me")
-    assert ledger.job(job).state is JobState.DELIVERED
+    assert ledger.queries.job(job).state is JobState.DELIVERED
     assert [uid for uid, _ in peer.received] == [first.result.sop_uid, second.result.sop_uid]
 
 
@@ -159,14 +159,14 @@ def test_result_that_is_gone_fails_with_a_way_out(ledger, settings, job, peer):
     first, _ = rows(ledger, job)
     first.result.path.unlink()
     deliver(ledger, settings, first.id, "me")
-    assert "cannot be read (No such file or directory): segment the series again" in ledger.job(job).reason
+    assert "cannot be read (No such file or directory): segment the series again" in ledger.queries.job(job).reason
     assert peer.received
 
 
 def test_peer_that_left_the_settings_is_named(ledger, settings, job, tmp_path, peer):
     without = load_settings(None, node={"data": tmp_path / "data"})
     deliver(ledger, without, rows(ledger, job)[0].id, "me")
-    found = ledger.job(job)
+    found = ledger.queries.job(job)
     assert found.state is JobState.FAILED
     assert "no peer pacs any more" in found.reason
 
@@ -174,7 +174,7 @@ def test_peer_that_left_the_settings_is_named(ledger, settings, job, tmp_path, p
 def test_rejected_calling_title_is_not_tried_again(ledger, settings, job, peer):
     peer.require_calling_ae("OTHER")
     deliver(ledger, settings, rows(ledger, job)[0].id, "me")
-    found = ledger.job(job)
+    found = ledger.queries.job(job)
     assert found.state is JobState.FAILED
     assert "does not know our AE title QCTNODE" in found.reason
 
@@ -191,7 +191,7 @@ def test_unexpected_error_is_a_failed_attempt_like_any_other(ledger, settings, j
     assert "Traceback" in caplog.text
     ledger.now.offset += timedelta(minutes=5)
     deliver(ledger, broken, rows(ledger, job)[0].id, "me")
-    found = ledger.job(job)
+    found = ledger.queries.job(job)
     assert found.state is JobState.FAILED
     assert "given up after 2 attempts: unexpected error (OverflowError)" in found.reason
 
@@ -199,17 +199,17 @@ def test_unexpected_error_is_a_failed_attempt_like_any_other(ledger, settings, j
 def test_delivery_whose_senders_all_died_is_given_up(ledger, settings, job, peer):
     first, second = rows(ledger, job)
     for attempt in range(3):
-        assert ledger.claim_delivery(first.id, f"dead{attempt}", settings.delivery.lease_seconds)
+        assert ledger.outbox.claim(first.id, f"dead{attempt}", settings.delivery.lease_seconds)
         ledger.now.offset += timedelta(seconds=settings.delivery.lease_seconds + 1)
-    assert ledger.due_deliveries(0) == [first.id, second.id]
+    assert ledger.outbox.due(0) == [first.id, second.id]
     deliver(ledger, settings, first.id, "me")
     assert [row.state for row in rows(ledger, job)] == [DeliveryState.FAILED, DeliveryState.DELIVERED]
-    assert "given up after 3 attempts: the sender was stopped in the middle" in ledger.job(job).reason
+    assert "given up after 3 attempts: the sender was stopped in the middle" in ledger.queries.job(job).reason
     assert [uid for uid, _ in peer.received] == [second.result.sop_uid]
-    assert first.id not in ledger.due_deliveries(0)
+    assert first.id not in ledger.outbox.due(0)
 
 
 def test_host_that_can_be_no_name_is_one_sentence(ledger, settings, job):
     wrong = [pacs.model_copy(update={"host": "pacs..example"}) for pacs in settings.peers]
     deliver(ledger, settings.model_copy(update={"peers": tuple(wrong)}), rows(ledger, job)[0].id, "me")
-    assert "cannot be reached: its host name is not a valid one" in ledger.job(job).reason
+    assert "cannot be reached: its host name is not a valid one" in ledger.queries.job(job).reason

@@ -116,7 +116,7 @@ def assert_kept(server, outcomes):
 def assert_sound(server):
     ledger = Ledger.of(server.settings)
     assert ask(server.settings.data, "PRAGMA integrity_check") == [("ok",)]
-    jobs = ledger.jobs()
+    jobs = ledger.queries.jobs()
     ledger.close()
     return jobs
 

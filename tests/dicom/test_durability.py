@@ -39,7 +39,7 @@ def test_what_was_acknowledged_is_there_after_kill_9(serving, ct_series, deadly)
     assert all(sent.ok for sent in send_files(serving.peer, files, "SCANNER"))
     assert len(serving.rows()) == 30
     ledger = Ledger.of(serving.settings)
-    [job] = [job for job in ledger.jobs() if job.series_uid]
+    [job] = [job for job in ledger.queries.jobs() if job.series_uid]
     ledger.close()
     assert job.instances == 30
 

@@ -133,7 +133,7 @@ def survives(node, content, caplog, ends=True):
 def lives(node, poll):
     """The node answers, holds nothing half-written, and no association stands."""
     verify(node.peer, "CHECKER")
-    poll(lambda: node.ledger.standing_associations() == 0, what="the end of all associations")
+    poll(lambda: node.ledger.associations.count_open() == 0, what="the end of all associations")
     assert [path for path in node.stored() if path.parent.name == "tmp"] == []
     assert all(path.stat().st_size > 300 for path in node.stored())
 

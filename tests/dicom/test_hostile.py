@@ -42,12 +42,12 @@ def target(start_node, poll):
     yield start
     for node in started:
         echo(node.peer, "CHECKER")
-        poll(lambda node=node: node.ledger.standing_associations() == 0, what="the end of all associations")
+        poll(lambda node=node: node.ledger.associations.count_open() == 0, what="the end of all associations")
         assert [path.name for path in node.stored() if path.parent.name == "tmp"] == []
 
 
 def events(node):
-    return {(job.code, job.reason) for job in node.ledger.jobs(JobState.DECLINED)}
+    return {(job.code, job.reason) for job in node.ledger.queries.jobs(JobState.DECLINED)}
 
 
 # ---- what is no protocol
@@ -369,8 +369,8 @@ def rows(server):
     from node.ledger import Ledger
 
     ledger = Ledger.of(server.settings)
-    count = len(ledger.jobs())
-    assert ledger.standing_associations() == 0
+    count = len(ledger.queries.jobs())
+    assert ledger.associations.count_open() == 0
     ledger.close()
     return count
 
@@ -440,8 +440,8 @@ def test_callers_of_ever_new_names_do_not_fill_the_ledger(target):
         with Caller(node.receiver.port).established((), calling=f"D{number}") as caller:
             caller.send(raw.RELEASE)
             assert caller.pdu()[0] == 6
-    assert 50 < len(node.ledger.jobs()) <= 100
+    assert 50 < len(node.ledger.queries.jobs()) <= 100
     with Caller(node.receiver.port, source="127.0.0.66") as caller:
         caller.send(raw.request(called="ORTHANC", calling="ELSEWHERE"))
         assert caller.pdu()[0] == 3
-    assert "ELSEWHERE" in {job.calling_ae for job in node.ledger.jobs()}
+    assert "ELSEWHERE" in {job.calling_ae for job in node.ledger.queries.jobs()}

@@ -51,10 +51,10 @@ def test_every_transfer_syntax_is_kept_as_it_came(node, ct_series, dcmtk, uid):
     path = in_syntax(ct_series(1)[0], uid, dcmtk)
     [sent] = node.send(path)
     assert sent.ok, sent.reason
-    [kept] = node.ledger.instances_of(node.only_job().id)
+    [kept] = node.ledger.instances.files_of(node.only_job().id)
     assert split_dataset(kept)[0].TransferSyntaxUID == uid
     assert data_set_bytes(kept) == data_set_bytes(path)
-    [header] = node.ledger.slices_of(node.only_job().id)
+    [header] = node.ledger.instances.headers_of(node.only_job().id)
     assert (header.rows, header.columns, header.spacing, header.rescale) == (64, 72, (2.5, 2.0), True)
     assert header.orientation == (1, 0, 0, 0, 1, 0)
 
@@ -89,7 +89,7 @@ def test_storescu_with_compression(node, ct_series, dcmtk):
     files = [in_syntax(path, "1.2.840.10008.1.2.4.70", dcmtk) for path in ct_series(2)]
     sent = dcmtk("storescu", "-xs", "-aec", "QCTNODE", "127.0.0.1", node.receiver.port, *files)
     assert sent.returncode == 0, sent.stderr
-    kept = node.ledger.instances_of(node.only_job().id)
+    kept = node.ledger.instances.files_of(node.only_job().id)
     assert {split_dataset(path)[0].TransferSyntaxUID for path in kept} == {"1.2.840.10008.1.2.4.70"}
 
 
@@ -118,7 +118,7 @@ def test_ten_associations_at_once_and_two_series(node, ct_series):
     with ThreadPoolExecutor(10) as pool:
         outcomes = [sent for batch in pool.map(lambda b: node.send(*b), batches) for sent in batch]
     assert all(sent.ok for sent in outcomes)
-    assert sorted(job.instances for job in node.ledger.jobs()) == [20, 20]
+    assert sorted(job.instances for job in node.ledger.queries.jobs()) == [20, 20]
 
 
 def test_a_series_over_several_associations_is_one_job(node, ct_series):
@@ -139,5 +139,5 @@ def test_other_kinds_are_taken_and_left_to_the_decision(node, ct_series):
 def test_patient_data_stays_in_the_file(node, ct_series, caplog):
     caplog.set_level(0)
     node.send(*ct_series(2))
-    written = str(node.only_job()) + caplog.text + str(node.ledger.slices_of(node.only_job().id))
+    written = str(node.only_job()) + caplog.text + str(node.ledger.instances.headers_of(node.only_job().id))
     assert "SECRET" not in written and "ller" not in written and "19400229" not in written

@@ -33,7 +33,7 @@ def test_receivers_share_the_port_and_report_themselves(start_serving, ct_series
     serving = start_serving(QCT_NODE_INTAKE__RECEIVERS="3")
     poll(lambda: len(serving.receivers()) == 3, what="three receivers")
     ledger = Ledger.of(serving.settings)
-    poll(lambda: [p.kind for p in ledger.processes()].count("scp") == 3, what="three reports")
+    poll(lambda: [p.kind for p in ledger.processes.all()].count("scp") == 3, what="three reports")
     ledger.close()
     files = ct_series(24)
     threads = [threading.Thread(target=send_files, args=(serving.peer, files[n::6], "SCANNER")) for n in range(6)]

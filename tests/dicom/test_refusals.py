@@ -117,11 +117,11 @@ def test_other_bytes_under_a_known_uid_are_kept_beside_the_first_and_reported(no
     [other] = set(node.stored()) - {before}
     assert before.read_bytes() == content
     assert dcmread(other).PixelData == dataset.PixelData
-    [reported] = node.ledger.jobs(JobState.DECLINED)
+    [reported] = node.ledger.queries.jobs(JobState.DECLINED)
     assert reported.code == Reason.DIFFERENT_CONTENT and "kept beside the first" in reported.reason
-    [job] = node.ledger.jobs(JobState.RECEIVED)
+    [job] = node.ledger.queries.jobs(JobState.RECEIVED)
     assert (job.instances, job.duplicates) == (1, 1)
-    assert node.ledger.instances_of(job.id) == [before]
+    assert node.ledger.instances.files_of(job.id) == [before]
 
 
 def test_many_broken_objects_are_one_row(node, ct_series):
@@ -149,7 +149,8 @@ def test_an_association_that_carries_nothing_is_a_row(node, poll):
         association = ae.associate("127.0.0.1", node.receiver.port, contexts=contexts(CT), ae_title="QCTNODE")
         assert association.is_established
         getattr(association, end)()
-    poll(lambda: node.ledger.jobs() and node.only_job().instances == 3, what="three empty associations in one row")
+    jobs = node.ledger.queries.jobs
+    poll(lambda: jobs() and node.only_job().instances == 3, what="three empty associations in one row")
     job = node.only_job()
     assert (job.state, job.code, job.calling_ae) == (JobState.DECLINED, Reason.EMPTY_ASSOCIATION, "CHECKER")
 
@@ -161,14 +162,14 @@ def test_an_association_with_nothing_for_us_names_what_it_offered(node, poll):
     )
     if association.is_established:
         association.release()
-    poll(node.ledger.jobs, what="a row")
+    poll(node.ledger.queries.jobs, what="a row")
     assert "Modality Worklist" in node.only_job().reason
 
 
 def test_an_echo_is_no_empty_association(node):
     echo(node.peer, "CHECKER")
     node.stop()
-    assert node.ledger.jobs() == []
+    assert node.ledger.queries.jobs() == []
 
 
 def test_unknown_callers_are_turned_away_if_so_set(start_node, ct_series, poll):
@@ -178,7 +179,7 @@ def test_unknown_callers_are_turned_away_if_so_set(start_node, ct_series, poll):
     echo(node.peer, "QCTNODE")
     with pytest.raises(NodeError, match="does not know our AE title STRANGER"):
         node.send(*ct_series(1), calling="STRANGER")
-    [row] = poll(lambda: node.ledger.jobs(JobState.DECLINED), what="a row")
+    [row] = poll(lambda: node.ledger.queries.jobs(JobState.DECLINED), what="a row")
     assert (row.code, row.calling_ae) == (Reason.REJECTED_PEER, "STRANGER")
     assert "not among the peers" in row.reason
 
@@ -187,7 +188,7 @@ def test_who_calls_by_another_name_is_told_and_noted(node, ct_series, poll):
     node.peer = node.peer.model_copy(update={"ae_title": "ORTHANC"})
     with pytest.raises(NodeError, match="its AE title is not ORTHANC"):
         node.send(*ct_series(1))
-    poll(node.ledger.jobs, what="a row")
+    poll(node.ledger.queries.jobs, what="a row")
     assert node.only_job().reason == "association rejected: the called AE title is ORTHANC, but ours is QCTNODE"
 
 
@@ -210,4 +211,4 @@ def test_what_is_sent_again_takes_the_place_of_a_file_that_is_gone(node, ct_seri
     lost.unlink()
     assert node.send(path)[0].ok
     [there] = node.stored()
-    assert node.ledger.instances_of(node.only_job().id) == [there]
+    assert node.ledger.instances.files_of(node.only_job().id) == [there]

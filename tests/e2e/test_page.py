@@ -36,7 +36,7 @@ def settings(tmp_path):
 def ledger(settings):
     opened = Ledger.of(settings)
     for part in ("scp", "supervisor", "worker-segment", "worker-deliver"):
-        opened.pulse(f"{part}@host:1", part, "host", 1)
+        opened.processes.report(f"{part}@host:1", part, "host", 1)
     yield opened
     opened.close()
 
@@ -75,7 +75,7 @@ def arrive(ledger, settings):
         uid = f"{SERIES}.{number}"
         described = {"modality": "CT", "body_part": "HIP", "series_description": f"Hip {number}"} | header
         for index in range(slices):
-            ledger.record_instance(
+            ledger.instances.record(
                 Arrival(
                     header=Header(f"{SERIES}.0", uid, f"{uid}.{index}", CT, **described),
                     transfer_syntax="1.2.840.10008.1.2.1",
@@ -85,7 +85,7 @@ def arrive(ledger, settings):
                     association=association("CT1", "10.0.0.9"),
                 )
             )
-        return ledger.jobs(search=uid)[0].id
+        return ledger.queries.jobs(search=uid)[0].id
 
     return series
 
@@ -95,19 +95,20 @@ def every_state(ledger, settings, arrive):
     """A queue with something of everything; return the id of a delivered job."""
     arrive(1, 37, accession="A-2026-0117")
     declined = arrive(2, 2, series_description="Scout", body_part="")
-    ledger.decide(declined, Decision(JobState.DECLINED, "localiser", "it is a localiser (ImageType LOCALIZER)"))
+    localiser = Decision(JobState.DECLINED, "localiser", "it is a localiser (ImageType LOCALIZER)")
+    ledger.decisions.apply(declined, localiser)
     held = arrive(3, 30)
     gap = "a slice is missing between z=-120.0 and z=-124.0 mm; send it or release the job"
-    ledger.decide(held, Decision(JobState.HELD, "gap", gap))
+    ledger.decisions.apply(held, Decision(JobState.HELD, "gap", gap))
     ids = [arrive(number, 40) for number in (4, 5, 6, 7)]
     for job_id in ids:
-        ledger.decide(job_id, Decision(JobState.COMPLETE))
-        ledger.decide(job_id, Decision(JobState.QUEUED, destinations=("pacs", "research")))
+        ledger.decisions.apply(job_id, Decision(JobState.COMPLETE))
+        ledger.decisions.apply(job_id, Decision(JobState.QUEUED, destinations=("pacs", "research")))
     _, running, delivering, delivered = ids
     worker = "worker-segment@gpu1:4711"
     for job_id in (running, delivering, delivered):
-        ledger.claim_job(job_id, worker, 30)
-    ledger.beat(running, worker, 30, "segment")
+        ledger.queue.claim(job_id, worker, 30)
+    ledger.queue.extend_lease(running, worker, 30, "segment")
     for job_id in (delivering, delivered):
         folder = settings.data / "results" / job_id
         folder.mkdir(parents=True)
@@ -127,15 +128,16 @@ def every_state(ledger, settings, arrive):
             Result("report", folder / "report.json", "77" * 32, 2_100),
         ]
         timings = {"read": 1.21, "locate": 2.4, "segment": 11.73, "write": 0.9, "check": 0.66}
-        ledger.finish_job(job_id, worker, made, {"timings": timings})
-    for row in ledger.job(delivered).deliveries:
-        assert ledger.claim_delivery(row.id, "deliver@gpu1:12", 60)
-        ledger.delivered(row.id, "deliver@gpu1:12")
-    for row in ledger.job(delivering).deliveries[:1]:
-        assert ledger.claim_delivery(row.id, "deliver@gpu1:12", 60)
+        ledger.queue.finish(job_id, worker, made, {"timings": timings})
+    for row in ledger.queries.job(delivered).deliveries:
+        assert ledger.outbox.claim(row.id, "deliver@gpu1:12", 60)
+        ledger.outbox.delivered(row.id, "deliver@gpu1:12")
+    for row in ledger.queries.job(delivering).deliveries[:1]:
+        assert ledger.outbox.claim(row.id, "deliver@gpu1:12", 60)
         late = ledger.now() + timedelta(minutes=1)
-        ledger.delivery_failed(row.id, "deliver@gpu1:12", "pacs at 10.0.0.2:104 refuses connections", next_at=late)
-    ledger.record_refusal(Refusal("HEALTHCHK", "10.0.0.3", "empty-association", "the association carried no object"))
+        ledger.outbox.failed(row.id, "deliver@gpu1:12", "pacs at 10.0.0.2:104 refuses connections", next_at=late)
+    empty = Refusal("HEALTHCHK", "10.0.0.3", "empty-association", "the association carried no object")
+    ledger.decisions.record_refusal(empty)
     return delivered
 
 
@@ -206,8 +208,8 @@ def test_it_fits_and_is_legible(browser, serve, every_state, tmp_path, width, sc
 
 @pytest.mark.parametrize("width", [1280, 390])
 def test_bad_health_fits_and_is_named(browser, serve, ledger, width):
-    for process in ledger.processes():
-        ledger.gone(process.name)
+    for process in ledger.processes.all():
+        ledger.processes.remove(process.name)
     browser.resize(width, 844)
     browser.open(serve())
     assert "the segmenting worker has never reported; the delivering worker" in browser.text("#health")

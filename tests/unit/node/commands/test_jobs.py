@@ -45,30 +45,30 @@ def run(capsys):
 
 def received(ledger, series="1.2.3"):
     header = Header("1.2", series, f"{series}.1", "1.9", modality="CT", series_description="QCT hip")
-    ledger.record_instance(
+    ledger.instances.record(
         Arrival(header, "1.2.840.10008.1.2.1", ledger.data / "x.dcm", "d", 1, association(host="10.0.0.7"))
     )
-    return next(job.id for job in ledger.jobs(JobState.RECEIVED) if job.series_uid == series)
+    return next(job.id for job in ledger.queries.jobs(JobState.RECEIVED) if job.series_uid == series)
 
 
 def failed(ledger):
     job_id = received(ledger)
-    ledger.decide(job_id, Decision(JobState.COMPLETE))
-    ledger.decide(job_id, Decision(JobState.QUEUED, destinations=("pacs",)))
-    ledger.claim_job(job_id, "w", 30)
+    ledger.decisions.apply(job_id, Decision(JobState.COMPLETE))
+    ledger.decisions.apply(job_id, Decision(JobState.QUEUED, destinations=("pacs",)))
+    ledger.queue.claim(job_id, "w", 30)
     path = ledger.data / "results" / "seg.dcm"
     path.parent.mkdir()
     path.write_bytes(b"a mask")
     made = [Result("seg", path, hashlib.sha256(b"a mask").hexdigest(), 6, "1.66.4", "2.25.1")]
-    ledger.finish_job(job_id, "w", made, {"timings": {"segment": 1.5}})
-    [delivery] = ledger.due_deliveries(0)
-    ledger.claim_delivery(delivery, "s", 30)
-    ledger.delivery_failed(delivery, "s", "it does not know our AE title", next_at=None)
+    ledger.queue.finish(job_id, "w", made, {"timings": {"segment": 1.5}})
+    [delivery] = ledger.outbox.due(0)
+    ledger.outbox.claim(delivery, "s", 30)
+    ledger.outbox.failed(delivery, "s", "it does not know our AE title", next_at=None)
     return job_id
 
 
 def test_jobs_json_holds_the_rows_of_the_contract(ledger, run):
-    ledger.record_refusal(Refusal("CHECKER", "10.0.0.9", Reason.EMPTY_ASSOCIATION, "carried nothing"))
+    ledger.decisions.record_refusal(Refusal("CHECKER", "10.0.0.9", Reason.EMPTY_ASSOCIATION, "carried nothing"))
     job_id = failed(ledger)
     code, out, err = run("jobs", "--json")
     assert (code, err) == (0, "")
@@ -114,12 +114,12 @@ def test_hold_release_cancel_retry(ledger, run):
     job_id = received(ledger)
     assert run("hold", job_id) == (0, f"job {job_id} is held\n", "")
     assert run("release", job_id) == (0, f"job {job_id} is received\n", "")
-    assert not ledger.job(job_id).forced
+    assert not ledger.queries.job(job_id).forced
     assert run("release", job_id) == (0, f"job {job_id} is received\n", "")
-    assert ledger.job(job_id).forced
+    assert ledger.queries.job(job_id).forced
     assert run("cancel", job_id) == (0, f"job {job_id} is cancelled\n", "")
     assert run("retry", job_id) == (0, f"job {job_id} is received again\n", "")
-    assert ledger.job(job_id).state is JobState.RECEIVED
+    assert ledger.queries.job(job_id).state is JobState.RECEIVED
 
 
 def test_retry_sends_again_what_failed_to_be_sent(ledger, run):
@@ -129,7 +129,7 @@ def test_retry_sends_again_what_failed_to_be_sent(ledger, run):
 
 @pytest.mark.parametrize("command", ["show", "hold", "release", "cancel", "retry"])
 def test_an_unknown_job_is_one_sentence_and_exit_1(ledger, run, command):
-    assert ledger.jobs() == []
+    assert ledger.queries.jobs() == []
     assert run(command, "nobody") == (1, "", "there is no job nobody\n")
 
 
@@ -163,14 +163,14 @@ def test_invalid_settings_are_reported_and_exit_1(run, folder):
 def test_status_names_missing_reports(ledger, run):
     received(ledger)
     for kind in ("scp", "supervisor", "worker-segment"):
-        ledger.pulse(f"{kind}@here:1", kind, "here", 1)
+        ledger.processes.report(f"{kind}@here:1", kind, "here", 1)
     code, out, err = run("status", "--json")
     report = json.loads(out)
     assert code == 1
     assert err == "the delivering worker has never reported\n"
     assert report["jobs"]["received"] == 1
     assert {process["kind"] for process in report["processes"]} == {"scp", "supervisor", "worker-segment"}
-    ledger.pulse("worker-deliver@here:1", "worker-deliver", "here", 1)
+    ledger.processes.report("worker-deliver@here:1", "worker-deliver", "here", 1)
     code, out, err = run("status")
     assert (code, err) == (0, "")
     assert "jobs: 1 received" in out
@@ -178,7 +178,7 @@ def test_status_names_missing_reports(ledger, run):
 
 def test_status_says_when_the_disk_is_nearly_full(ledger, run, monkeypatch):
     monkeypatch.setenv("QCT_NODE_INTAKE__MIN_FREE_MB", str(10**9))
-    assert ledger.jobs() == []
+    assert ledger.queries.jobs() == []
     code, _, err = run("status")
     assert code == 1 and "nothing is received" in err
 
@@ -187,7 +187,7 @@ def test_show_says_that_files_were_removed(ledger, run):
     job_id = failed(ledger)
     _, out, _ = run("show", job_id)
     assert f"result       seg {ledger.data}/results/seg.dcm" in out
-    with ledger._write() as connection:
+    with ledger.database.write() as connection:
         connection.exec_driver_sql("UPDATE jobs SET removed_at = '2026-03-01 12:00:00.000000'")
     _, out, _ = run("show", job_id)
     assert "result       seg removed" in out
@@ -195,7 +195,7 @@ def test_show_says_that_files_were_removed(ledger, run):
 
 def test_status_and_check_warn_before_the_disk_is_full_and_do_not_fail(ledger, run, monkeypatch):
     for kind in ("scp", "supervisor", "worker-segment", "worker-deliver"):
-        ledger.pulse(f"{kind}@here:1", kind, "here", 1)
+        ledger.processes.report(f"{kind}@here:1", kind, "here", 1)
     monkeypatch.setenv("QCT_NODE_INTAKE__MIN_FREE_MB", "0")
     monkeypatch.setenv("QCT_NODE_INTAKE__WARN_FREE_MB", str(10**9))
     code, out, _ = run("status")

@@ -59,14 +59,14 @@ def kept(data, file, token="0a1b2c3d", spoil=lambda content: content, digits=16)
 
 def received(ledger, data, files, **how):
     arrivals = [kept(data, file, **how) for file in files]
-    assert set(ledger.record_instances(arrivals)) == {Outcome.NEW}
+    assert set(ledger.instances.record_all(arrivals)) == {Outcome.NEW}
     for arrival in arrivals:
-        ledger.end_association(arrival.association.id, Ending.RELEASED)
+        ledger.associations.end(arrival.association.id, Ending.RELEASED)
     return arrivals
 
 
 def only_job(ledger):
-    [job] = ledger.jobs()
+    [job] = ledger.queries.jobs()
     return job
 
 
@@ -82,11 +82,11 @@ def changed(file, folder):
 def test_nothing_happens_to_what_agrees(ledger, data, files):
     received(ledger, data, files[:3])
     received(ledger, data, files[3:], digits=12)  # as the first version named them
-    before = ledger.jobs()
+    before = ledger.queries.jobs()
     found = reconcile(ledger, data)
     assert found == Reconciled()
     assert str(found) == "the inbox and the ledger agree"
-    assert ledger.jobs() == before
+    assert ledger.queries.jobs() == before
 
 
 def test_a_new_folder_is_nothing_to_speak_of(ledger, tmp_path):
@@ -108,10 +108,10 @@ def test_a_whole_file_without_a_row_is_taken(ledger, data, files, digits):
     assert reconcile(ledger, data) == Reconciled(adopted=4)
     job = only_job(ledger)
     assert (job.state, job.instances, job.calling_ae) == (S.RECEIVED, 4, FINDER)
-    assert sorted(ledger.instances_of(job.id)) == sorted(arrival.path for arrival in arrivals)
-    assert {header.sop_uid for header in ledger.slices_of(job.id)} == {a.header.sop_uid for a in arrivals}
-    assert ledger.standing_associations() == 0, "it must not wait for an association that never ends"
-    [again] = ledger.record_instances([replace(arrivals[0], association=association())])
+    assert sorted(ledger.instances.files_of(job.id)) == sorted(arrival.path for arrival in arrivals)
+    assert {header.sop_uid for header in ledger.instances.headers_of(job.id)} == {a.header.sop_uid for a in arrivals}
+    assert ledger.associations.count_open() == 0, "it must not wait for an association that never ends"
+    [again] = ledger.instances.record_all([replace(arrivals[0], association=association())])
     assert again is Outcome.DUPLICATE, "its digest is the one the receiver would have written down"
     assert reconcile(ledger, data) == Reconciled()
 
@@ -139,7 +139,7 @@ def test_half_a_file_was_never_acknowledged_and_is_removed(ledger, data, files, 
     arrival = kept(data, files[0], spoil=spoil)
     assert reconcile(ledger, data) == Reconciled(removed=1)
     assert not arrival.path.exists()
-    assert ledger.jobs() == []
+    assert ledger.queries.jobs() == []
 
 
 def test_a_double_is_removed_and_the_known_file_stays(ledger, data, files):
@@ -160,10 +160,10 @@ def test_other_bytes_under_a_known_uid_are_kept_beside_the_first(ledger, data, f
 
 def test_what_retention_has_struck_off_does_not_come_back(ledger, data, files):
     arrivals = received(ledger, data, files)
-    [job] = ledger.jobs()
-    ledger.decide(job.id, Decision(S.DECLINED, Reason.NOT_A_HIP, "no hip"))
-    [series] = ledger.kept_series(ledger.finished_series({S.DECLINED}, ledger.now()))
-    assert ledger.remove_series(series, "gone")  # and here the supervisor dies
+    [job] = ledger.queries.jobs()
+    ledger.decisions.apply(job.id, Decision(S.DECLINED, Reason.NOT_A_HIP, "no hip"))
+    [series] = ledger.retention.kept_series(ledger.retention.finished_series({S.DECLINED}, ledger.now()))
+    assert ledger.retention.remove_series(series, "gone")  # and here the supervisor dies
     assert reconcile(ledger, data) == Reconciled()
     assert only_job(ledger).id == job.id and arrivals[0].path.exists()
 
@@ -195,25 +195,25 @@ def test_a_job_that_lacks_files_is_held_and_goes_on_when_they_come_back(ledger, 
     arrivals = received(ledger, data, files)
     job_id = only_job(ledger).id
     if state is not S.RECEIVED:
-        ledger.decide(job_id, Decision(S.COMPLETE))
-        ledger.decide(job_id, Decision(S.QUEUED, destinations=("pacs",)))
+        ledger.decisions.apply(job_id, Decision(S.COMPLETE))
+        ledger.decisions.apply(job_id, Decision(S.QUEUED, destinations=("pacs",)))
     if state is S.RUNNING:
-        assert ledger.claim_job(job_id, "w", 60)
+        assert ledger.queue.claim(job_id, "w", 60)
     for arrival in arrivals[:2]:
         arrival.path.rename(arrival.path.with_suffix(".away"))
     assert reconcile(ledger, data) == Reconciled(missing=2, left=2)
-    job = ledger.job(job_id)
+    job = ledger.queries.job(job_id)
     assert (job.state, job.code, job.worker) == (S.HELD, Reason.MISSING_FILE, "")
     assert job.reason.startswith("2 of its files are gone from the disk")
     assert f"job {job_id}: 2 of its received files are gone" in caplog.text
     assert "2 files that were received are gone" in caplog.text
-    history = len(ledger.events(job_id))
+    history = len(ledger.queries.events(job_id))
     assert reconcile(ledger, data).missing == 2
-    assert len(ledger.events(job_id)) == history, "it is told once, not at every start"
+    assert len(ledger.queries.events(job_id)) == history, "it is told once, not at every start"
     for arrival in arrivals[:2]:
         arrival.path.with_suffix(".away").rename(arrival.path)
     assert reconcile(ledger, data) == Reconciled()
-    job = ledger.job(job_id)
+    job = ledger.queries.job(job_id)
     assert (job.state, job.code, job.reason) == (resumed, "", "")
     assert f"job {job_id} goes on" in caplog.text
 
@@ -221,12 +221,12 @@ def test_a_job_that_lacks_files_is_held_and_goes_on_when_they_come_back(ledger, 
 def test_a_finished_job_only_remembers_that_files_are_gone(ledger, data, files):
     arrivals = received(ledger, data, files)
     job_id = only_job(ledger).id
-    ledger.decide(job_id, Decision(S.DECLINED, Reason.NOT_A_HIP, "no hip"))
+    ledger.decisions.apply(job_id, Decision(S.DECLINED, Reason.NOT_A_HIP, "no hip"))
     arrivals[0].path.unlink()
     for _ in range(2):
         assert reconcile(ledger, data) == Reconciled(missing=1)
-    assert ledger.job(job_id).state is S.DECLINED
-    texts = [event.text for event in ledger.events(job_id)]
+    assert ledger.queries.job(job_id).state is S.DECLINED
+    texts = [event.text for event in ledger.queries.events(job_id)]
     assert texts.count("1 of its files is gone from the disk: send the series again") == 1
 
 
@@ -235,14 +235,14 @@ def test_a_held_job_stays_held_and_a_persons_word_stays_first(ledger, data, file
     arrivals = received(ledger, data, files)
     job_id = only_job(ledger).id
     if code == Reason.PERSON_HOLDS:
-        ledger.hold(job_id)
+        ledger.operator.hold(job_id, "tester")
     else:
-        ledger.decide(job_id, Decision(S.HELD, code, "a slice is missing"))
+        ledger.decisions.apply(job_id, Decision(S.HELD, code, "a slice is missing"))
     arrivals[0].path.unlink()
     assert reconcile(ledger, data).missing == 1
-    job = ledger.job(job_id)
+    job = ledger.queries.job(job_id)
     assert (job.state, job.code) == (S.HELD, code if code == Reason.PERSON_HOLDS else Reason.MISSING_FILE)
-    assert "1 of its files is gone" in ledger.events(job_id)[-1].text
+    assert "1 of its files is gone" in ledger.queries.events(job_id)[-1].text
 
 
 def test_an_unknown_file_with_the_same_bytes_takes_the_place_of_one_that_is_gone(ledger, data, files):
@@ -250,7 +250,7 @@ def test_an_unknown_file_with_the_same_bytes_takes_the_place_of_one_that_is_gone
     arrivals[0].path.unlink()
     again = kept(data, files[0], token="ffffffff")
     assert reconcile(ledger, data) == Reconciled(adopted=1)
-    assert again.path in ledger.instances_of(only_job(ledger).id)
+    assert again.path in ledger.instances.files_of(only_job(ledger).id)
     assert only_job(ledger).state is S.RECEIVED
 
 
@@ -262,15 +262,15 @@ def test_files_sent_again_take_the_place_of_those_that_are_gone_and_the_job_goes
     job_id = only_job(ledger).id
     for file, there, state in ((files[3], True, S.HELD), (files[0], False, S.HELD), (files[1], False, S.RECEIVED)):
         again = kept(data, file, token="ffffffff")
-        assert ledger.record_instance(again) is Outcome.DUPLICATE
-        assert ledger.mend(again) is not there
-        assert ledger.job(job_id).state is state
-    assert all(path.exists() for path in ledger.instances_of(job_id))
+        assert ledger.instances.record(again) is Outcome.DUPLICATE
+        assert ledger.missing_files.replace_missing(again) is not there
+        assert ledger.queries.job(job_id).state is state
+    assert all(path.exists() for path in ledger.instances.files_of(job_id))
 
 
 def test_a_duplicate_of_what_was_removed_a_moment_ago_is_to_be_sent_again(ledger, data, files):
     with pytest.raises(LedgerError, match="removed from the ledger a moment ago") as failure:
-        ledger.mend(kept(data, files[0]))
+        ledger.missing_files.replace_missing(kept(data, files[0]))
     assert failure.value.retry and failure.value.status is StoreStatus.OUT_OF_RESOURCES
 
 

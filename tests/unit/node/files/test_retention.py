@@ -159,18 +159,18 @@ def arrive(ledger, series="1.2.3", count=3, token="a", ending=Ending.RELEASED):
         path.write_bytes(b"slice")
         header = Header("1.2", series, uid, "1.9", modality="CT")
         arrivals.append(Arrival(header, "1.2.840.10008.1.2.1", path, f"{n:064x}", 5, by))
-    outcomes = ledger.record_instances(arrivals)
+    outcomes = ledger.instances.record_all(arrivals)
     if ending:
-        ledger.end_association(by.id, ending)
+        ledger.associations.end(by.id, ending)
     return outcomes
 
 
 def deliver(ledger, series="1.2.3", peers=("pacs",)):
     """Bring the newest job of a series to its end; return its id."""
-    job = next(job for job in ledger.jobs(S.RECEIVED) if job.series_uid == series)
-    ledger.decide(job.id, Decision(S.COMPLETE))
-    ledger.decide(job.id, Decision(S.QUEUED, destinations=peers))
-    assert ledger.claim_job(job.id, "w", 60)
+    job = next(job for job in ledger.queries.jobs(S.RECEIVED) if job.series_uid == series)
+    ledger.decisions.apply(job.id, Decision(S.COMPLETE))
+    ledger.decisions.apply(job.id, Decision(S.QUEUED, destinations=peers))
+    assert ledger.queue.claim(job.id, "w", 60)
     folder = ledger.data / "results" / job.id
     folder.mkdir(parents=True)
     made = []
@@ -178,10 +178,10 @@ def deliver(ledger, series="1.2.3", peers=("pacs",)):
         (folder / name).write_bytes(b"made")
         digest = hashlib.sha256(b"made").hexdigest()
         made.append(Result(name[:-4], folder / name, digest, 4, "1.9" if uid else "", uid))
-    assert ledger.finish_job(job.id, "w", made, {})
-    for delivery_id in ledger.due_deliveries(0):
-        assert ledger.claim_delivery(delivery_id, "sender", 60)
-        assert ledger.delivered(delivery_id, "sender")
+    assert ledger.queue.finish(job.id, "w", made, {})
+    for delivery_id in ledger.outbox.due(0):
+        assert ledger.outbox.claim(delivery_id, "sender", 60)
+        assert ledger.outbox.delivered(delivery_id, "sender")
     return job.id
 
 
@@ -206,10 +206,10 @@ def test_a_delivered_series_goes_with_its_files_folders_and_results_and_leaves_i
     assert len(files(ledger)) == 3
     assert not (ledger.data / "inbox/1.2/1.2.3").exists() and (ledger.data / "inbox/1.2/1.2.4").is_dir()
     assert not (ledger.data / "results" / job_id).exists() and (ledger.data / "results").is_dir()
-    job = ledger.job(job_id)
+    job = ledger.queries.job(job_id)
     assert (job.state, job.removed_at, len(job.results)) == (S.DELIVERED, clock(), 2)
-    assert ledger.events(job_id)[-1].text == "its files were removed 30 days after delivery"
-    assert ledger.removals() == ledger.instances_of(job_id) == []
+    assert ledger.queries.events(job_id)[-1].text == "its files were removed 30 days after delivery"
+    assert ledger.retention.pending_removals() == ledger.instances.files_of(job_id) == []
 
 
 def test_the_last_series_of_a_study_takes_the_study_folder_with_it_and_never_the_inbox(ledger, clock, retention):
@@ -222,14 +222,14 @@ def test_the_last_series_of_a_study_takes_the_study_folder_with_it_and_never_the
 
 def test_a_declined_series_goes_and_cannot_be_retried_afterwards(ledger, clock, retention):
     arrive(ledger)
-    [job] = ledger.jobs()
-    ledger.decide(job.id, Decision(S.DECLINED, Reason.NOT_A_HIP, "no hip"))
+    [job] = ledger.queries.jobs()
+    ledger.decisions.apply(job.id, Decision(S.DECLINED, Reason.NOT_A_HIP, "no hip"))
     clock.pass_days(8)
     retention.tick()
     assert files(ledger) == []
-    assert ledger.events(job.id)[-1].text == "its files were removed 8 days after it was declined"
+    assert ledger.queries.events(job.id)[-1].text == "its files were removed 8 days after it was declined"
     with pytest.raises(NotAllowedError, match="were removed on 2026-06-09; send them again"):
-        ledger.retry(job.id)
+        ledger.operator.retry(job.id, "tester")
 
 
 @pytest.mark.parametrize("rules", [Retention(delivered_days=0), Retention(delivered_days=365)])
@@ -256,12 +256,12 @@ def test_a_series_that_is_sent_again_after_removal_is_new_work(ledger, clock, re
     clock.pass_days(31)
     retention.tick()
     assert set(arrive(ledger, token="c")) == {Outcome.NEW}
-    [job] = ledger.jobs(S.RECEIVED)
-    assert (job.revision, len(ledger.instances_of(job.id)), job.removed_at) == (2, 3, None)
+    [job] = ledger.queries.jobs(S.RECEIVED)
+    assert (job.revision, len(ledger.instances.files_of(job.id)), job.removed_at) == (2, 3, None)
     second = deliver(ledger)
     clock.pass_days(31)
     retention.tick()
-    removed = [ledger.job(job_id).removed_at for job_id in (first, second)]
+    removed = [ledger.queries.job(job_id).removed_at for job_id in (first, second)]
     assert removed[1] - removed[0] == timedelta(days=31)
     assert not any((ledger.data / "results").iterdir())
 
@@ -280,33 +280,36 @@ def test_what_changes_between_decision_and_removal_stays(ledger, clock, change):
     arrive(ledger)
     deliver(ledger)
     clock.pass_days(31)
-    [judged] = expired(ledger.kept_series(ledger.finished_series({S.DELIVERED}, clock())), clock(), RULES)
+    finished = ledger.retention.finished_series({S.DELIVERED}, clock())
+    [judged] = expired(ledger.retention.kept_series(finished), clock(), RULES)
     arrive(ledger, count=4 if change == "slice" else 3, ending=Ending.RELEASED if change == "slice" else None)
-    assert not ledger.remove_series(judged, "gone")
-    assert ledger.removals() == []
-    assert len(ledger.instances_of(judged.revisions[-1].job_id)) == 3
+    assert not ledger.retention.remove_series(judged, "gone")
+    assert ledger.retention.pending_removals() == []
+    assert len(ledger.instances.files_of(judged.revisions[-1].job_id)) == 3
 
 
 def test_two_retention_stages_at_once_do_no_harm(ledger, clock):
     arrive(ledger)
     job_id = deliver(ledger)
     clock.pass_days(31)
-    [judged] = ledger.kept_series(ledger.finished_series({S.DELIVERED}, clock()))
-    assert ledger.remove_series(judged, "gone")
-    assert not ledger.remove_series(judged, "gone")
-    assert [event.text for event in ledger.events(job_id)].count("gone") == 1
+    [judged] = ledger.retention.kept_series(ledger.retention.finished_series({S.DELIVERED}, clock()))
+    assert ledger.retention.remove_series(judged, "gone")
+    assert not ledger.retention.remove_series(judged, "gone")
+    assert [event.text for event in ledger.queries.events(job_id)].count("gone") == 1
 
 
 def test_after_a_crash_the_next_tick_finishes_what_was_begun(ledger, clock, retention):
     arrive(ledger)
     deliver(ledger)
     clock.pass_days(31)
-    [judged] = ledger.kept_series(ledger.finished_series({S.DELIVERED}, clock()))
-    assert ledger.remove_series(judged, "gone")  # and here the process dies, with one of the files removed already
-    assert len(ledger.removals()) == 5
-    (ledger.data / ledger.removals()[0]).unlink()
+    [judged] = ledger.retention.kept_series(ledger.retention.finished_series({S.DELIVERED}, clock()))
+    assert ledger.retention.remove_series(
+        judged, "gone"
+    )  # and here the process dies, with one of the files removed already
+    assert len(ledger.retention.pending_removals()) == 5
+    (ledger.data / ledger.retention.pending_removals()[0]).unlink()
     retention.tick()
-    assert files(ledger) == ledger.removals() == []
+    assert files(ledger) == ledger.retention.pending_removals() == []
 
 
 def test_nothing_outside_inbox_and_results_is_ever_removed(ledger, clock, retention, tmp_path, caplog):
@@ -316,10 +319,10 @@ def test_nothing_outside_inbox_and_results_is_ever_removed(ledger, clock, retent
         target = ledger.data / path
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(b"precious")
-        with ledger._write() as connection:
+        with ledger.database.write() as connection:
             connection.exec_driver_sql("INSERT INTO removals (path) VALUES (?)", (str(path),))
     retention.tick()
-    assert ledger.removals() == []
+    assert ledger.retention.pending_removals() == []
     assert outside.exists() and files(ledger)[-2:] == ["precious.dcm", "precious.dcm"]
     assert "that is no folder of the inbox or the results" in caplog.text
     outside.unlink()
@@ -335,11 +338,11 @@ def test_a_file_that_cannot_be_removed_is_tried_again_and_stops_nothing(ledger, 
     stubborn.mkdir()  # a folder in its place cannot be unlinked, not even by root
     retention.tick()
     assert "it will be tried again" in caplog.text
-    assert len(ledger.removals()) == 3 and not (ledger.data / "inbox/1.2/1.2.4").exists()
+    assert len(ledger.retention.pending_removals()) == 3 and not (ledger.data / "inbox/1.2/1.2.4").exists()
     stubborn.rmdir()
     clock.pass_days(1 / 1440)
     retention.tick()
-    assert files(ledger) == ledger.removals() == []
+    assert files(ledger) == ledger.retention.pending_removals() == []
 
 
 def test_it_works_once_a_minute_and_a_bounded_number_at_a_time(ledger, clock, retention):
@@ -348,12 +351,12 @@ def test_it_works_once_a_minute_and_a_bounded_number_at_a_time(ledger, clock, re
         deliver(ledger, f"1.2.3.{n}")
     clock.pass_days(31)
     retention.tick()
-    assert sum(job.removed_at is not None for job in ledger.jobs()) == AT_ONCE
+    assert sum(job.removed_at is not None for job in ledger.queries.jobs()) == AT_ONCE
     retention.tick()
-    assert sum(job.removed_at is not None for job in ledger.jobs()) == AT_ONCE
+    assert sum(job.removed_at is not None for job in ledger.queries.jobs()) == AT_ONCE
     clock.pass_days(1 / 1440)
     retention.tick()
-    assert all(job.removed_at is not None for job in ledger.jobs())
+    assert all(job.removed_at is not None for job in ledger.queries.jobs())
 
 
 def test_the_supervisor_sees_to_it(ledger, clock, tmp_path):

@@ -14,6 +14,7 @@ from sqlalchemy import select
 
 from node.errors import LedgerError
 from node.ledger import Ledger
+from node.ledger.database import Database
 from node.ledger.sqlite_fast_path import Straight
 from node.ledger.tables import instances, jobs
 from node.records.instances import Arrival, Header, Outcome
@@ -35,8 +36,8 @@ class Clock:
         return NOON + timedelta(seconds=self.looks)
 
 
-class Roundabout(Ledger):
-    """Takes the way through SQLAlchemy's engine, as with PostgreSQL."""
+class ThroughEngine(Database):
+    """Takes the way through SQLAlchemy's engine."""
 
     def _beginning(self):
         return self._quick.begin()
@@ -58,7 +59,7 @@ def arrival(ledger, series=1, number=1, content=1, sender=0):
 
 def rows(ledger):
     """Return all rows of all tables as SQLite has them; jobs, whose ids are by chance, by their number."""
-    with closing(sqlite3.connect(ledger._engine.url.database)) as database:
+    with closing(sqlite3.connect(ledger.database.engine.url.database)) as database:
         tables = [name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
         known = {table: database.execute(f"SELECT * FROM {table} ORDER BY rowid").fetchall() for table in tables}
     numbers = {row[0]: number for number, row in enumerate(known["jobs"])}
@@ -80,44 +81,44 @@ groups = st.lists(
 def test_both_ways_leave_the_same_rows(tmp_path_factory, empty_ledger, groups):
     """groups: arrivals in one transaction as (series, number, content, sender), or what is decided about all jobs."""
     found = []
-    for kind in (Ledger, Roundabout):
+    for kind in (Database, ThroughEngine):
         folder = tmp_path_factory.mktemp(kind.__name__)
         shutil.copy(empty_ledger, folder)
-        with closing(kind.open(f"sqlite:///{folder}/ledger.sqlite3", folder, Clock())) as ledger:
+        with closing(Ledger.over(kind.open(f"sqlite:///{folder}/ledger.sqlite3", folder, Clock()))) as ledger:
             outcomes = []
             for group in groups:
                 if isinstance(group, JobState):
-                    for job in sorted(ledger.jobs(JobState.RECEIVED), key=lambda job: job.series_uid):
-                        ledger.decide(job.id, Decision(group))
+                    for job in sorted(ledger.queries.jobs(JobState.RECEIVED), key=lambda job: job.series_uid):
+                        ledger.decisions.apply(job.id, Decision(group))
                 else:
-                    outcomes += ledger.record_instances([arrival(ledger, *one) for one in group])
+                    outcomes += ledger.instances.record_all([arrival(ledger, *one) for one in group])
             found.append((outcomes, rows(ledger)))
     assert found[0] == found[1]
 
 
 def test_an_exception_undoes_all_and_the_next_transaction_goes_on(ledger):
-    with pytest.raises(ZeroDivisionError), ledger._write_what_files_tell() as connection:
+    with pytest.raises(ZeroDivisionError), ledger.database.write_unsynced() as connection:
         assert isinstance(connection, Straight)
         connection.execute(jobs.insert().values(id="a", state="received", calling_ae="", host="", instances=0,
                                                 received_at=NOON, last_slice_at=NOON))  # fmt: skip
         assert connection.execute(select(jobs.c.id)).scalar() == "a"
         raise ZeroDivisionError
-    assert ledger.jobs() == []
-    assert ledger.record_instance(arrival(ledger)) is Outcome.NEW
+    assert ledger.queries.jobs() == []
+    assert ledger.instances.record(arrival(ledger)) is Outcome.NEW
 
 
 def test_nothing_found_is_none_and_no_rows(ledger):
-    with ledger._write_what_files_tell() as connection:
+    with ledger.database.write_unsynced() as connection:
         found = connection.execute(select(instances.c.id, instances.c.path))
     assert (found.first(), found.scalar(), list(found.all())) == (None, None, [])
 
 
 def test_a_locked_database_is_an_error_that_may_be_tried_again(ledger):
-    ledger.record_instance(arrival(ledger))
-    with closing(sqlite3.connect(ledger._engine.url.database, isolation_level=None)) as other:
+    ledger.instances.record(arrival(ledger))
+    with closing(sqlite3.connect(ledger.database.engine.url.database, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
-        ledger._straight._connection.execute("PRAGMA busy_timeout = 10")
+        ledger.database._straight._connection.execute("PRAGMA busy_timeout = 10")
         with pytest.raises(LedgerError, match="does not answer: database is locked") as failure:
-            ledger.record_instance(arrival(ledger, number=2))
+            ledger.instances.record(arrival(ledger, number=2))
     assert failure.value.retry
-    assert ledger.record_instance(arrival(ledger, number=2)) is Outcome.NEW
+    assert ledger.instances.record(arrival(ledger, number=2)) is Outcome.NEW

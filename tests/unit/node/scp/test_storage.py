@@ -3,6 +3,8 @@
 import hashlib
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass, replace
 
 import pytest
 from ct_factory import CtSpec, write_own_series
@@ -12,6 +14,8 @@ from senders import association
 from node.dicom.dimse import Request
 from node.errors import LedgerError, StoreStatus
 from node.ledger import Ledger
+from node.ledger.decisions import Decisions
+from node.ledger.instances import Instances
 from node.records.instances import Arrival, Header, Outcome
 from node.records.states import JobState, Reason
 from node.scp.group_commit import GroupCommit
@@ -19,24 +23,37 @@ from node.scp.storage import Storage
 from node.settings.settings import load_settings
 
 
-class Failing(Ledger):
-    """A real ledger that can be told to fail, and that counts its transactions."""
+@dataclass
+class Faults:
+    """What goes wrong in the ledger, and the sizes of its transactions."""
 
     fault: Exception | None = None
     batches: tuple[int, ...] = ()
     gate: threading.Event | None = None
 
-    def record_instances(self, arrivals):
-        self.batches = (*self.batches, len(arrivals))
-        if self.gate is not None:
-            self.gate.wait(20)
-        if self.fault is not None:
-            raise self.fault
-        return super().record_instances(arrivals)
+
+class FailingInstances(Instances):
+    def __init__(self, faults, *given):
+        super().__init__(*given)
+        self.faults = faults
+
+    def record_all(self, arrivals):
+        self.faults.batches = (*self.faults.batches, len(arrivals))
+        if self.faults.gate is not None:
+            self.faults.gate.wait(20)
+        if self.faults.fault is not None:
+            raise self.faults.fault
+        return super().record_all(arrivals)
+
+
+class FailingDecisions(Decisions):
+    def __init__(self, faults, *given):
+        super().__init__(*given)
+        self.faults = faults
 
     def record_refusal(self, refusal):
-        if self.fault is not None:
-            raise self.fault
+        if self.faults.fault is not None:
+            raise self.faults.fault
         return super().record_refusal(refusal)
 
 
@@ -47,10 +64,19 @@ def settings(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def ledger(settings):
-    made = Failing.of(settings)
-    yield made
-    made.close()
+def faults():
+    return Faults()
+
+
+@pytest.fixture
+def ledger(settings, faults):
+    """A real ledger that can be told to fail."""
+    with closing(Ledger.of(settings)) as opened:
+        yield replace(
+            opened,
+            instances=FailingInstances(faults, opened.database, opened.associations),
+            decisions=FailingDecisions(faults, opened.database),
+        )
 
 
 def arrival(ledger, number, sender):
@@ -59,42 +85,42 @@ def arrival(ledger, number, sender):
     return Arrival(header, EXPLICIT, ledger.data / f"inbox/{number}.dcm", digest, 10, sender)
 
 
-def test_all_who_wait_are_written_at_once_and_each_gets_its_own_outcome(ledger, poll):
+def test_all_who_wait_are_written_at_once_and_each_gets_its_own_outcome(ledger, faults, poll):
     group_commit, senders = GroupCommit(ledger), [association() for _ in range(8)]
-    ledger.gate = threading.Event()
+    faults.gate = threading.Event()
     arrivals = [arrival(ledger, number // 2, senders[number % 8]) for number in range(40)]  # each object twice
     with ThreadPoolExecutor(40) as pool:
         waiting = [pool.submit(group_commit.record, one) for one in arrivals]
         poll(lambda: len(group_commit._line) >= 39)
-        ledger.gate.set()
+        faults.gate.set()
         outcomes = [one.result(30) for one in waiting]
     assert outcomes.count(Outcome.NEW) == outcomes.count(Outcome.DUPLICATE) == 20
-    assert len(ledger.batches) <= 3 and sum(ledger.batches) == 40
-    assert sorted(job.instances for job in ledger.jobs()) == [6, 7, 7]
+    assert len(faults.batches) <= 3 and sum(faults.batches) == 40
+    assert sorted(job.instances for job in ledger.queries.jobs()) == [6, 7, 7]
 
 
-def test_alone_nobody_waits_for_company(ledger):
+def test_alone_nobody_waits_for_company(ledger, faults):
     group_commit = GroupCommit(ledger)
     sender = association()
     assert [group_commit.record(arrival(ledger, number, sender)) for number in range(3)] == [Outcome.NEW] * 3
-    assert ledger.batches == (1, 1, 1)
+    assert faults.batches == (1, 1, 1)
 
 
 @pytest.mark.parametrize(
     "fault", [LedgerError("the disk is gone", retry=True, status=StoreStatus.OUT_OF_RESOURCES), RuntimeError("a bug")]
 )
-def test_a_failing_ledger_fails_all_who_wait_and_nobody_after(ledger, fault, poll):
+def test_a_failing_ledger_fails_all_who_wait_and_nobody_after(ledger, faults, fault, poll):
     group_commit, sender = GroupCommit(ledger), association()
-    ledger.gate, ledger.fault = threading.Event(), fault
+    faults.gate, faults.fault = threading.Event(), fault
     with ThreadPoolExecutor(12) as pool:
         waiting = [pool.submit(group_commit.record, arrival(ledger, number, sender)) for number in range(12)]
         poll(lambda: len(group_commit._line) >= 11)
-        ledger.gate.set()
+        faults.gate.set()
         found = [one.exception(30) for one in waiting]
     assert all(isinstance(one, LedgerError | type(fault)) for one in found)
-    ledger.fault = None
+    faults.fault = None
     assert group_commit.record(arrival(ledger, 99, sender)) is Outcome.NEW
-    assert [job.instances for job in ledger.jobs()] == [1]
+    assert [job.instances for job in ledger.queries.jobs()] == [1]
 
 
 @pytest.fixture
@@ -122,22 +148,22 @@ def files(settings):
 
 def test_an_object_is_on_disk_and_in_the_ledger_before_success_is_said(storage, ledger, settings, slice_of):
     assert take(storage, *slice_of) == (StoreStatus.SUCCESS, "")
-    [job] = ledger.jobs()
-    assert ledger.instances_of(job.id) == files(settings)
+    [job] = ledger.queries.jobs()
+    assert ledger.instances.files_of(job.id) == files(settings)
     assert data_set(files(settings)[0]) == slice_of
 
 
-def test_what_the_ledger_does_not_take_is_neither_kept_nor_said_to_be(storage, ledger, settings, slice_of):
-    ledger.fault = LedgerError("the ledger does not answer", retry=True, status=StoreStatus.OUT_OF_RESOURCES)
+def test_what_the_ledger_does_not_take_is_neither_kept_nor_said_to_be(storage, ledger, faults, settings, slice_of):
+    faults.fault = LedgerError("the ledger does not answer", retry=True, status=StoreStatus.OUT_OF_RESOURCES)
     assert take(storage, *slice_of) == (StoreStatus.OUT_OF_RESOURCES, "the ledger does not answer")
     assert files(settings) == []
-    ledger.fault = None
+    faults.fault = None
     assert take(storage, *slice_of) == (StoreStatus.SUCCESS, "")
     assert len(files(settings)) == 1
 
 
-def test_a_bug_is_an_answer_too_and_no_patient_data(storage, ledger, settings, slice_of, caplog):
-    ledger.fault = RuntimeError("a bug")
+def test_a_bug_is_an_answer_too_and_no_patient_data(storage, ledger, faults, settings, slice_of, caplog):
+    faults.fault = RuntimeError("a bug")
     status, comment = take(storage, *slice_of)
     assert (status, comment) == (StoreStatus.INTERNAL, "internal error, see the log of the node")
     assert "a bug" in caplog.text and "SECRET" not in caplog.text
@@ -156,7 +182,7 @@ REFUSALS = {
 def test_what_is_refused_is_told_once_and_leaves_nothing(storage, ledger, settings, slice_of, edit, status, code):
     found, comment = take(storage, *edit(*slice_of))
     assert (found, files(settings)) == (status, [])
-    [row] = ledger.jobs(JobState.DECLINED)
+    [row] = ledger.queries.jobs(JobState.DECLINED)
     assert (row.code, row.reason, row.instances) == (code, comment, 1)
 
 
@@ -167,10 +193,10 @@ def test_an_object_whose_association_breaks_leaves_nothing(storage, ledger, sett
     assert len(files(settings)) == 1
     reception.discard()
     reception.discard()
-    assert files(settings) == [] and ledger.jobs() == []
+    assert files(settings) == [] and ledger.queries.jobs() == []
 
 
-def test_a_refusal_that_cannot_be_written_down_is_still_answered(storage, ledger, slice_of):
+def test_a_refusal_that_cannot_be_written_down_is_still_answered(storage, ledger, faults, slice_of):
     sop_uid, content = slice_of
-    ledger.fault = LedgerError("gone")
+    faults.fault = LedgerError("gone")
     assert take(storage, sop_uid, content[:-1])[0] is StoreStatus.CANNOT_UNDERSTAND

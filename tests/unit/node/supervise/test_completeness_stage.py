@@ -1,6 +1,7 @@
 """Series that arrive, slice by slice and association by association, over a real ledger with a hand-held clock."""
 
 import socket
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from senders import association
 
 from node.errors import LedgerError
 from node.ledger import Ledger
+from node.ledger.instances import Instances
 from node.records.instances import Arrival, Ending, Header
 from node.records.states import JobState
 from node.settings.settings import load_settings
@@ -32,14 +34,14 @@ class Clock:
         self.time += timedelta(seconds=seconds)
 
 
-class Counting(Ledger):
-    """The ledger, which counts how often headers are read."""
+class CountingInstances(Instances):
+    """Counts how often headers are read."""
 
     looks = 0
 
-    def slices_of(self, job_id: str) -> list[Header]:
+    def headers_of(self, job_id: str) -> list[Header]:
         self.looks += 1
-        return super().slices_of(job_id)
+        return super().headers_of(job_id)
 
 
 class Scene:
@@ -50,7 +52,9 @@ class Scene:
         peers = [] if peer is None else [peer.model_dump()]
         intake = {"quiet_seconds": QUIET, "give_up_seconds": GIVE_UP, "expect_peer": "pacs" if peer else ""}
         settings = load_settings(None, node={"data": data}, peers=peers, intake=intake)
-        self.ledger = Counting.of(settings, self.clock)
+        opened = Ledger.of(settings, self.clock)
+        self.instances = CountingInstances(opened.database, opened.associations)
+        self.ledger = replace(opened, instances=self.instances)
         self.arm = Arriving(self.ledger, settings)
 
     def send(self, link, places, series=SERIES, **tags):
@@ -61,27 +65,28 @@ class Scene:
                 image_type=("ORIGINAL", "PRIMARY", "AXIAL"), frame_of_reference="1.9", rescale=True,
                 position=(0.0, 0.0, 4.0 * n), orientation=(1.0, 0.0, 0.0, 0.0, 1.0, 0.0), spacing=(1.0, 1.0), **tags,
             )  # fmt: skip
-            self.ledger.record_instance(Arrival(header, ExplicitVRLittleEndian, Path("x"), "0", 1, link))
+            self.ledger.instances.record(Arrival(header, ExplicitVRLittleEndian, Path("x"), "0", 1, link))
 
     def end(self, link, ending=Ending.RELEASED):
-        self.ledger.end_association(link.id, ending)
+        self.ledger.associations.end(link.id, ending)
 
     def tick(self, seconds=TICK):
         """Let time pass and do what the supervisor does."""
         self.clock.pass_seconds(seconds)
         for job in self.arm.due():
-            self.ledger.decide(job.id, self.arm.judge(job), job)
+            self.ledger.decisions.apply(job.id, self.arm.judge(job), job)
 
     def seconds_until(self, state, at_most=60.0):
         """Tick until a job is in a state; return how long it took."""
         start = self.clock()
-        while not self.ledger.jobs(state):
+        while not self.ledger.queries.jobs(state):
             assert self.clock() - start < timedelta(seconds=at_most), self.job().reason
             self.tick()
         return (self.clock() - start).total_seconds()
 
     def job(self):
-        [job] = [job for job in self.ledger.jobs() if job.series_uid == SERIES and job.state is not JobState.CANCELLED]
+        own = [job for job in self.ledger.queries.jobs() if job.series_uid == SERIES]
+        [job] = [job for job in own if job.state is not JobState.CANCELLED]
         return job
 
 
@@ -131,7 +136,7 @@ def test_a_whole_series_starts_within_two_seconds_of_the_release(scene):
     scene.end(link)
     assert scene.seconds_until(JobState.COMPLETE) <= 2 - TICK
     assert scene.job().reason == ""
-    assert [event.state for event in scene.ledger.events(scene.job().id)] == ["received", "complete"]
+    assert [event.state for event in scene.ledger.queries.events(scene.job().id)] == ["received", "complete"]
 
 
 def test_a_sender_with_one_association_per_image_starts_no_half_job_and_is_not_looked_at_all_the_time(scene):
@@ -141,9 +146,9 @@ def test_a_sender_with_one_association_per_image_starts_no_half_job_and_is_not_l
         scene.end(link)
         scene.tick(0.7)
         assert scene.job().state is JobState.RECEIVED
-    assert scene.ledger.looks == 0
+    assert scene.instances.looks == 0
     assert scene.seconds_until(JobState.COMPLETE) <= 2 - TICK
-    assert scene.ledger.looks <= 2
+    assert scene.instances.looks <= 2
 
 
 def test_a_series_split_over_two_associations_one_after_the_other_is_one_job(scene):
@@ -214,7 +219,7 @@ def test_a_person_starts_what_waits(scene):
     scene.end(link)
     scene.tick(2)
     assert scene.job().reason == "waiting: 30 of 300 images (Number of Series Related Instances)"
-    scene.ledger.release(scene.job().id)
+    scene.ledger.operator.release(scene.job().id, "tester")
     scene.tick()
     assert scene.job().state is JobState.COMPLETE
 
@@ -224,12 +229,12 @@ def test_headers_are_read_only_when_the_decision_could_be_another_one(scene):
     for n in range(0, 40, 2):
         scene.send(link, [n, n + 1] if n != 20 else [n])
         scene.tick()
-    assert scene.ledger.looks == 0
+    assert scene.instances.looks == 0
     scene.end(link)
     for _ in range(2 * GIVE_UP):
         scene.tick()
     assert scene.job().state is JobState.HELD
-    assert scene.ledger.looks <= 5  # in the grace, after it, quiet, given up
+    assert scene.instances.looks <= 5  # in the grace, after it, quiet, given up
 
 
 def test_a_ledger_that_was_away_is_asked_again(scene, monkeypatch):
@@ -241,7 +246,7 @@ def test_a_ledger_that_was_away_is_asked_again(scene, monkeypatch):
         def fail(_job_id):
             raise LedgerError("the ledger does not answer", retry=True)
 
-        away.setattr(scene.ledger, "slices_of", fail)
+        away.setattr(scene.instances, "headers_of", fail)
         scene.tick(0.1)
         with pytest.raises(LedgerError):
             scene.tick(2)
@@ -350,9 +355,9 @@ def test_only_series_that_look_whole_are_asked_about_and_not_all_at_once(scene_w
     poll(lambda: len(busy) == AT_ONCE, 10, "the first questions")
     scene.tick()
     busy.append(None)
-    poll(lambda: scene.tick(0) or len(scene.ledger.jobs(JobState.COMPLETE)) == AT_ONCE + 2, 10, "all answers")
+    poll(lambda: scene.tick(0) or len(scene.ledger.queries.jobs(JobState.COMPLETE)) == AT_ONCE + 2, 10, "all answers")
     assert "1.9.0" not in busy
-    assert scene.ledger.jobs(JobState.RECEIVED)[0].series_uid == "1.9.0"
+    assert scene.ledger.queries.jobs(JobState.RECEIVED)[0].series_uid == "1.9.0"
     archive.stop()
 
 
@@ -361,6 +366,6 @@ def test_a_person_who_releases_does_not_wait_for_the_peer(scene_with, pacs):
         scene, link = scene_with(pacs(1).peer.model_copy(update={"port": mute.getsockname()[1]})), association()
         scene.send(link, range(30))
         scene.tick()
-        scene.ledger.release(scene.job().id)
+        scene.ledger.operator.release(scene.job().id, "tester")
         scene.tick()
         assert scene.job().state is JobState.COMPLETE

@@ -71,26 +71,26 @@ class Study:
             sop = f"{uid}.{round(place * 1000)}"
             found = Header("1.1", uid, sop, CTImageStorage, **(values | header))
             arrivals.append(Arrival(found, ExplicitVRLittleEndian, Path("x"), sop, 1, sender))
-        self.ledger.record_instances(arrivals)
-        self.ledger.end_association(sender.id, ending)  # aborted, so that the quiet time counts, whatever else there is
-        return next(job.id for job in self.ledger.of_study("1.1") if job.series_uid == uid)
+        self.ledger.instances.record_all(arrivals)
+        self.ledger.associations.end(sender.id, ending)  # aborted: then the quiet time counts
+        return next(job.id for job in self.ledger.queries.of_study("1.1") if job.series_uid == uid)
 
     def tick(self, seconds: float = 0.0) -> None:
         self.clock.pass_seconds(seconds)
         self.supervisor.tick()
 
     def job(self, job_id: str):
-        return self.ledger.job(job_id)
+        return self.ledger.queries.job(job_id)
 
     def states(self, *job_ids: str) -> list[str]:
         return [self.job(job_id).state.value for job_id in job_ids]
 
     def run(self, job_id: str) -> None:
-        assert self.ledger.claim_job(job_id, "worker", 1000)
+        assert self.ledger.queue.claim(job_id, "worker", 1000)
 
     def finish(self, job_id: str, finding: str = "") -> None:
         made = [Result("seg", self.settings.data / "seg.dcm", "0", 1, "1.66.4", "2.25.1")]
-        assert self.ledger.finish_job(job_id, "worker", made, {"finding": finding})
+        assert self.ledger.queue.finish(job_id, "worker", made, {"finding": finding})
 
 
 @pytest.fixture
@@ -166,9 +166,9 @@ def test_a_complete_series_waits_for_another_that_still_arrives_and_says_so(stud
     site.tick(1)
     assert site.states(thick, thin) == ["complete", "received"]
     assert site.job(thick).reason == 'waiting: series "thin" still arrives, and the best of the study is chosen'
-    events = len(site.ledger.events(thick))
+    events = len(site.ledger.queries.events(thick))
     site.tick(1)
-    assert len(site.ledger.events(thick)) == events
+    assert len(site.ledger.queries.events(thick)) == events
     site.tick(QUIET)
     site.tick()
     assert site.states(thick, thin) == ["declined", "queued"]
@@ -214,7 +214,7 @@ def test_a_series_that_arrives_for_ever_is_not_waited_for(study):
     hip = site.send("hip")
     choosing = Choosing(site.ledger, site.settings)
     assert site.job(endless).state is JobState.RECEIVED
-    site.ledger.decide(hip, Decision(JobState.COMPLETE))
+    site.ledger.decisions.apply(hip, Decision(JobState.COMPLETE))
     assert choosing.judge(site.job(hip)).state is JobState.QUEUED
 
 
@@ -227,7 +227,7 @@ def test_a_better_late_comer_replaces_what_only_waits_in_the_queue(study):
     site.tick(QUIET + 1)
     assert site.states(thick, thin) == ["declined", "queued"]
     assert site.job(thick).reason == 'series "thin" of the study is better: 1.0 mm slices instead of 3.0 mm slices'
-    assert site.ledger.claim_job(thick, "worker", 30) is None
+    assert site.ledger.queue.claim(thick, "worker", 30) is None
 
 
 @pytest.mark.parametrize("stage", ["running", "delivered"])
@@ -246,7 +246,7 @@ def test_a_better_late_comer_is_segmented_beside_what_has_started(study, stage):
         "1.0 mm slices instead of 3.0 mm slices"
     )
     assert site.job(thin).reason == sentence
-    assert site.ledger.events(thin)[-1].text == sentence
+    assert site.ledger.queries.events(thin)[-1].text == sentence
 
 
 @pytest.mark.parametrize("stage", ["queued", "running", "delivered"])
@@ -270,12 +270,12 @@ def test_what_cannot_go_on_is_no_rival(study, fate):
     thin = site.send("thin")
     site.tick(QUIET + 1)
     if fate == "held":
-        site.ledger.hold(thin)
+        site.ledger.operator.hold(thin, "tester")
     elif fate == "cancelled":
-        site.ledger.cancel(thin)
+        site.ledger.operator.cancel(thin, "tester")
     else:
         site.run(thin)
-        site.ledger.stop_job(thin, "worker", Decision(JobState(fate), "too-short", "the scan is too short"))
+        site.ledger.queue.stop(thin, "worker", Decision(JobState(fate), "too-short", "the scan is too short"))
     thick = site.send("thick", 3.0)
     site.tick(QUIET + 1)
     assert site.states(thin, thick) == [fate, "queued"]
@@ -287,7 +287,7 @@ def test_a_person_overrides_the_choice(study):
     site.tick(QUIET + 1)
     site.tick()
     assert site.states(thin, thick) == ["queued", "declined"]
-    site.ledger.retry(thick)
+    site.ledger.operator.retry(thick, "tester")
     site.tick(QUIET + 1)
     assert site.states(thin, thick) == ["queued", "queued"]
     assert site.job(thick).forced
@@ -327,7 +327,7 @@ def test_rivals_are_only_series_of_the_same_route(study):
 def test_series_of_other_studies_are_no_rivals(study):
     site = study()
     thin = site.send("thin")
-    site.ledger.record_instance(
+    site.ledger.instances.record(
         Arrival(
             Header("1.7", "1.7.1", "1.7.1.1", CTImageStorage, modality="CT"), "1.2", Path("x"), "0", 1, association()
         )
@@ -346,7 +346,7 @@ def test_two_supervisors_choose_once(study):
     assert site.states(thin, thick) == ["queued", "declined"]
     assert site.broker.jobs == [thin]
     for job_id in (thin, thick):
-        assert [event.state for event in site.ledger.events(job_id)].count(site.job(job_id).state) == 1
+        assert [event.state for event in site.ledger.queries.events(job_id)].count(site.job(job_id).state) == 1
 
 
 def test_the_loser_stays_while_the_winner_is_not_queued(study):
@@ -354,12 +354,12 @@ def test_the_loser_stays_while_the_winner_is_not_queued(study):
     site = study()
     thin, thick = site.send("thin"), site.send("thick", 3.0)
     for job_id in (thin, thick):
-        site.ledger.decide(job_id, Decision(JobState.COMPLETE))
+        site.ledger.decisions.apply(job_id, Decision(JobState.COMPLETE))
     choosing = Choosing(site.ledger, site.settings)
     stale = site.job(thin)
     decision = choosing.judge(stale)
     site.send("thin", count=1, start=300.0)
-    assert not site.ledger.decide(thin, decision, stale)
+    assert not site.ledger.decisions.apply(thin, decision, stale)
     loser = site.job(thick)
     assert choosing.judge(loser).state is JobState.COMPLETE
     assert site.states(thick) == ["complete"]
@@ -398,7 +398,7 @@ def test_when_the_segmenter_declines_the_best_the_next_best_takes_its_turn(study
     site.tick(QUIET + 1)
     site.tick()
     site.run(best)
-    assert site.ledger.stop_job(best, "worker", Decision(JobState.DECLINED, "several-stacks", "two stacks"))
+    assert site.ledger.queue.stop(best, "worker", Decision(JobState.DECLINED, "several-stacks", "two stacks"))
     site.tick()
     assert site.states(best, next_best) == ["declined", "queued"]
 
@@ -422,7 +422,7 @@ def test_what_was_declined_for_another_reason_or_superseded_or_removed_does_not_
     site.tick()
     assert site.states(best, chest, superseded, removed) == ["queued", "declined", "declined", "declined"]
     newest = site.send("superseded", 2.0, count=101)
-    with site.ledger._write() as connection:
+    with site.ledger.database.write() as connection:
         connection.execute(update(jobs).where(jobs.c.id == removed).values(removed_at=site.clock()))
     site.run(best)
     site.finish(best, NOTHING)

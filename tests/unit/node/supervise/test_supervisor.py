@@ -96,26 +96,26 @@ def arrive(ledger, count=12, *, study="1.2", series="1.2.3", modality="CT", body
             image_type=("ORIGINAL", "PRIMARY", "AXIAL"), frame_of_reference="1.9", rescale=True,
             position=(0.0, 0.0, 4.0 * n), orientation=(1.0, 0.0, 0.0, 0.0, 1.0, 0.0), spacing=(1.0, 1.0),
         )  # fmt: skip
-        ledger.record_instance(Arrival(header, ExplicitVRLittleEndian, Path("x"), "0", 1, sender))
+        ledger.instances.record(Arrival(header, ExplicitVRLittleEndian, Path("x"), "0", 1, sender))
     if link is None:
-        ledger.end_association(sender.id, Ending.RELEASED)
-    (job,) = [job for job in ledger.jobs() if job.series_uid == series and job.state is JobState.RECEIVED]
+        ledger.associations.end(sender.id, Ending.RELEASED)
+    (job,) = [job for job in ledger.queries.jobs() if job.series_uid == series and job.state is JobState.RECEIVED]
     return job.id
 
 
 def worker_reports(ledger, count=1):
     for n in range(count):
-        ledger.pulse(f"worker-segment@here:{n}", "worker-segment", "here", n)
+        ledger.processes.report(f"worker-segment@here:{n}", "worker-segment", "here", n)
 
 
 def test_whole_series_is_dispatched_once_it_is_quiet_and_not_before(ledger, supervisor, broker, clock):
     job_id = arrive(ledger)
     clock.pass_seconds(9)
     supervisor.tick()
-    assert ledger.job(job_id).state is JobState.RECEIVED
+    assert ledger.queries.job(job_id).state is JobState.RECEIVED
     clock.pass_seconds(2)
     supervisor.tick()
-    job = ledger.job(job_id)
+    job = ledger.queries.job(job_id)
     assert (job.state, job.destinations) == (JobState.QUEUED, ("pacs",))
     assert broker.jobs == [job_id]
     supervisor.tick()
@@ -133,7 +133,7 @@ def test_what_cannot_be_segmented_gets_its_reason_and_no_message(ledger, supervi
     job_id = arrive(ledger, **given)
     clock.pass_seconds(11)
     supervisor.tick()
-    job = ledger.job(job_id)
+    job = ledger.queries.job(job_id)
     assert (job.state, job.code) == (state, code)
     assert job.reason
     assert broker.jobs == []
@@ -143,22 +143,22 @@ def test_a_gap_is_waited_for_and_held_when_nothing_more_comes(ledger, supervisor
     job_id = arrive(ledger, skip=(5,))
     clock.pass_seconds(11)
     supervisor.tick()
-    job = ledger.job(job_id)
+    job = ledger.queries.job(job_id)
     assert (job.state, job.reason) == (
         JobState.RECEIVED, "waiting: slice 6 is missing between z=16.0 and z=24.0 mm",
     )  # fmt: skip
     clock.pass_seconds(600)
     supervisor.tick()
-    assert (ledger.job(job_id).state, ledger.job(job_id).code) == (JobState.HELD, "gap")
+    assert (ledger.queries.job(job_id).state, ledger.queries.job(job_id).code) == (JobState.HELD, "gap")
     assert broker.jobs == []
 
 
 def test_a_whole_series_is_in_the_queue_two_seconds_after_its_release(ledger, supervisor, broker, clock):
-    ledger.pulse("scp@test:1", "scp", "test", 1)
+    ledger.processes.report("scp@test:1", "scp", "test", 1)
     link = association()
     job_id = arrive(ledger, 40, link=link)
     supervisor.tick()
-    ledger.end_association(link.id, Ending.RELEASED)
+    ledger.associations.end(link.id, Ending.RELEASED)
     for _ in range(3):
         clock.pass_seconds(0.5)
         supervisor.tick()
@@ -166,13 +166,13 @@ def test_a_whole_series_is_in_the_queue_two_seconds_after_its_release(ledger, su
 
 
 def test_the_association_of_a_receiver_that_was_killed_does_not_block_its_series(ledger, supervisor, broker, clock):
-    ledger.pulse("scp@test:1", "scp", "test", 1)
+    ledger.processes.report("scp@test:1", "scp", "test", 1)
     job_id = arrive(ledger, 40, link=association())
     supervisor.tick()
-    assert ledger.standing_associations() == 1
+    assert ledger.associations.count_open() == 1
     clock.pass_seconds(16)  # three heartbeats and a bit: nobody reports any more
     supervisor.tick()
-    assert ledger.standing_associations() == 0
+    assert ledger.associations.count_open() == 0
     assert broker.jobs == [job_id]
 
 
@@ -183,11 +183,11 @@ def test_series_is_not_held_because_the_database_was_away_for_a_moment(ledger, s
         raw.execute("ALTER TABLE instances RENAME TO away")
     with pytest.raises(LedgerError):
         supervisor.tick()
-    assert ledger.job(job_id).state is JobState.RECEIVED
+    assert ledger.queries.job(job_id).state is JobState.RECEIVED
     with sqlite3.connect(settings.data / "ledger.sqlite3") as raw:
         raw.execute("ALTER TABLE away RENAME TO instances")
     supervisor.tick()
-    assert ledger.job(job_id).state is JobState.QUEUED
+    assert ledger.queries.job(job_id).state is JobState.QUEUED
 
 
 def test_lost_message_is_sent_again_while_a_worker_is_idle(ledger, supervisor, broker, clock):
@@ -207,7 +207,7 @@ def test_waiting_job_is_not_announced_again_when_nobody_could_take_it(ledger, su
     first, second = arrive(ledger), arrive(ledger, study="1.3", series="1.3.4")
     clock.pass_seconds(11)
     supervisor.tick()
-    assert ledger.claim_job(first, "worker", 1000)
+    assert ledger.queue.claim(first, "worker", 1000)
     clock.pass_seconds(16)
     worker_reports(ledger, workers)
     supervisor.tick()
@@ -219,12 +219,12 @@ def test_job_of_a_dead_worker_is_announced_at_once_and_failed_after_its_last_att
     clock.pass_seconds(11)
     supervisor.tick()
     for attempt in (1, 2):
-        assert ledger.claim_job(job_id, f"worker{attempt}", 30)
+        assert ledger.queue.claim(job_id, f"worker{attempt}", 30)
         supervisor.tick()
-        assert ledger.job(job_id).state is JobState.RUNNING
+        assert ledger.queries.job(job_id).state is JobState.RUNNING
         clock.pass_seconds(31)
         supervisor.tick()
-    job = ledger.job(job_id)
+    job = ledger.queries.job(job_id)
     assert (job.state, job.attempts) == (JobState.FAILED, 2)
     assert "died 2 times" in job.reason
     assert broker.jobs == [job_id, job_id]
@@ -236,7 +236,7 @@ def test_broker_that_is_down_costs_nothing_but_time(ledger, supervisor, broker, 
     clock.pass_seconds(11)
     for _ in range(3):
         supervisor.tick()
-    assert ledger.job(job_id).state is JobState.QUEUED
+    assert ledger.queries.job(job_id).state is JobState.QUEUED
     broker.down = False
     supervisor.tick()
     assert broker.jobs == [job_id]
@@ -249,20 +249,20 @@ def test_two_supervisors_announce_and_decide_once(ledger, settings, supervisor, 
     supervisor.tick()
     second.tick()
     assert broker.jobs == [job_id]
-    assert [event.state for event in ledger.events(job_id)] == ["received", "complete", "queued"]
+    assert [event.state for event in ledger.queries.events(job_id)] == ["received", "complete", "queued"]
 
 
 def test_due_deliveries_are_announced_and_later_ones_are_not(ledger, supervisor, broker, clock, tmp_path):
     job_id = arrive(ledger)
     clock.pass_seconds(11)
     supervisor.tick()
-    assert ledger.claim_job(job_id, "worker", 30)
-    ledger.finish_job(job_id, "worker", [Result("seg", tmp_path / "seg.dcm", "0", 1, "1.2", "1.2.9")], {})
+    assert ledger.queue.claim(job_id, "worker", 30)
+    ledger.queue.finish(job_id, "worker", [Result("seg", tmp_path / "seg.dcm", "0", 1, "1.2", "1.2.9")], {})
     supervisor.tick()
-    (delivery,) = ledger.job(job_id).deliveries
+    (delivery,) = ledger.queries.job(job_id).deliveries
     assert broker.deliveries == [delivery.id]
-    ledger.claim_delivery(delivery.id, "me", 60)
-    ledger.delivery_failed(delivery.id, "me", "absent", next_at=clock() + timedelta(seconds=100))
+    ledger.outbox.claim(delivery.id, "me", 60)
+    ledger.outbox.failed(delivery.id, "me", "absent", next_at=clock() + timedelta(seconds=100))
     clock.pass_seconds(50)
     supervisor.tick()
     assert broker.deliveries == [delivery.id]
@@ -278,16 +278,16 @@ def test_waiting_delivery_is_announced_again_only_while_somebody_could_take_it(
     job_id = arrive(ledger)
     clock.pass_seconds(11)
     supervisor.tick()
-    assert ledger.claim_job(job_id, "worker", 30)
+    assert ledger.queue.claim(job_id, "worker", 30)
     made = [Result("seg", tmp_path / f"{n}.dcm", "0", 1, "1.2", f"1.2.9.{n}") for n in range(DELIVERY_THREADS + 1)]
-    ledger.finish_job(job_id, "worker", made, {})
+    ledger.queue.finish(job_id, "worker", made, {})
     supervisor.tick()
     *taken, waiting = broker.deliveries
     for delivery_id in taken:
-        assert ledger.claim_delivery(delivery_id, f"sender{delivery_id}", 1000)
+        assert ledger.outbox.claim(delivery_id, f"sender{delivery_id}", 1000)
     clock.pass_seconds(16)
     for n in range(workers):
-        ledger.pulse(f"worker-deliver@here:{n}", "worker-deliver", "here", n)
+        ledger.processes.report(f"worker-deliver@here:{n}", "worker-deliver", "here", n)
     supervisor.tick()
     supervisor.tick()
     assert broker.deliveries == [*taken, waiting] + [waiting] * (workers == 2)
@@ -296,24 +296,24 @@ def test_waiting_delivery_is_announced_again_only_while_somebody_could_take_it(
 def test_forgotten_processes_leave_the_ledger(ledger, supervisor, clock):
     worker_reports(ledger)
     supervisor.tick()
-    assert ledger.processes()
+    assert ledger.processes.all()
     clock.pass_seconds(25 * 3600)
     supervisor.tick()
-    assert not ledger.processes()
+    assert not ledger.processes.all()
 
 
 def test_associations_are_forgotten_a_day_after_their_end(ledger, supervisor, clock):
     job_id = arrive(ledger)
     supervisor.tick()
-    with ledger._read() as connection:
+    with ledger.database.read() as connection:
         known = connection.exec_driver_sql("SELECT count(*) FROM associations").scalar()
     clock.pass_seconds(11)
     supervisor.tick()
     clock.pass_seconds(25 * 3600)
-    ledger.end_lost_associations([])
+    ledger.associations.end_lost([])
     clock.pass_seconds(25 * 3600)
     supervisor.tick()
-    with ledger._read() as connection:
+    with ledger.database.read() as connection:
         left = [connection.exec_driver_sql(f"SELECT count(*) FROM {t}").scalar() for t in ("associations", "carried")]
     assert known > 0 and left == [0, 0]
-    assert ledger.job(job_id).instances == 12
+    assert ledger.queries.job(job_id).instances == 12

@@ -67,7 +67,7 @@ def receive(ledger, tmp_path):
     def one(number=1, series_uid=SERIES, calling_ae="CT1", **header):
         uids = {"study_uid": "1.2.826.0.1.77", "series_uid": series_uid, "sop_uid": f"{series_uid}.{number}"}
         described = {"modality": "CT", "series_description": "Hip 1.0 mm", "body_part": "HIP"} | header
-        ledger.record_instance(
+        ledger.instances.record(
             Arrival(
                 header=Header(**uids, sop_class_uid="1.2.840.10008.5.1.4.1.1.2", **described),
                 transfer_syntax="1.2.840.10008.1.2.1",
@@ -77,7 +77,7 @@ def receive(ledger, tmp_path):
                 association=association(calling_ae, "10.0.0.9"),
             )
         )
-        return ledger.jobs(search=series_uid)[0].id
+        return ledger.queries.jobs(search=series_uid)[0].id
 
     return one
 
@@ -87,9 +87,9 @@ def finish(ledger, settings):
     """Take a received job to its results: a picture, a report and a DICOM object, to be sent to `pacs`."""
 
     def whole(job_id):
-        ledger.decide(job_id, Decision(JobState.COMPLETE))
-        ledger.decide(job_id, Decision(JobState.QUEUED, destinations=("pacs",)))
-        assert ledger.claim_job(job_id, "worker@host", 30)
+        ledger.decisions.apply(job_id, Decision(JobState.COMPLETE))
+        ledger.decisions.apply(job_id, Decision(JobState.QUEUED, destinations=("pacs",)))
+        assert ledger.queue.claim(job_id, "worker@host", 30)
         folder = settings.data / "results" / job_id
         folder.mkdir(parents=True)
         made = []
@@ -100,7 +100,7 @@ def finish(ledger, settings):
         ):
             (folder / name).write_bytes(b"content of " + name.encode())
             made.append(Result(kind, folder / name, "ab" * 32, 12345, "1.2.840.1" if sop else "", sop))
-        assert ledger.finish_job(job_id, "worker@host", made, {"timings": {"read": 0.5, "segment": 7.25}})
+        assert ledger.queue.finish(job_id, "worker@host", made, {"timings": {"read": 0.5, "segment": 7.25}})
         return folder
 
     return whole
@@ -127,7 +127,7 @@ def test_a_study_shows_from_its_first_slice(client, receive, clock):
 
 def test_the_reason_for_waiting_is_shown(client, ledger, receive):
     job_id = receive(1)
-    ledger.decide(job_id, Decision(JobState.RECEIVED, reason="waiting: the association is still open"))
+    ledger.decisions.apply(job_id, Decision(JobState.RECEIVED, reason="waiting: the association is still open"))
     for address in ("/", f"/jobs/{job_id}"):
         assert "waiting: the association is still open" in client.get(address).text
 
@@ -144,7 +144,8 @@ def test_script_in_a_description_is_text(client, receive):
 
 
 def test_the_reason_of_a_refusal_without_a_series_is_shown(client, ledger):
-    ledger.record_refusal(Refusal("SCANNER", "10.0.0.7", "empty-association", "the association carried no object"))
+    empty = Refusal("SCANNER", "10.0.0.7", "empty-association", "the association carried no object")
+    ledger.decisions.record_refusal(empty)
     page = client.get("/").text
     assert "Declined" in page
     assert "the association carried no object" in page
@@ -153,7 +154,7 @@ def test_the_reason_of_a_refusal_without_a_series_is_shown(client, ledger):
 
 def test_counts_and_filter_by_state(client, ledger, receive):
     declined = receive(1, series_uid="1.2.3.1")
-    ledger.decide(declined, Decision(JobState.DECLINED, "not-ct", "it is an MR series"))
+    ledger.decisions.apply(declined, Decision(JobState.DECLINED, "not-ct", "it is an MR series"))
     waiting = receive(1, series_uid="1.2.3.2")
     page = client.get("/").text
     assert "All <b>2</b>" in page
@@ -188,11 +189,11 @@ def test_a_search_is_kept_when_the_state_is_chosen(client, receive):
 
 def test_a_running_job_names_worker_and_stage(client, ledger, receive, clock):
     job_id = receive(1)
-    ledger.decide(job_id, Decision(JobState.COMPLETE))
-    ledger.decide(job_id, Decision(JobState.QUEUED, destinations=("pacs", "archive")))
+    ledger.decisions.apply(job_id, Decision(JobState.COMPLETE))
+    ledger.decisions.apply(job_id, Decision(JobState.QUEUED, destinations=("pacs", "archive")))
     assert "to pacs, archive" in client.get("/").text
-    ledger.claim_job(job_id, "worker-a@gpu1", 30)
-    ledger.beat(job_id, "worker-a@gpu1", 30, "segment")
+    ledger.queue.claim(job_id, "worker-a@gpu1", 30)
+    ledger.queue.extend_lease(job_id, "worker-a@gpu1", 30, "segment")
     clock.pass_(4)
     page = client.get("/").text
     assert "segment, 4 s" in page
@@ -245,7 +246,7 @@ def test_json_is_the_ledgers_own_form(client, ledger, receive, finish):
     job_id = receive(1)
     finish(job_id)
     (row,) = client.get("/api/jobs").json()
-    assert row == json.loads(json.dumps(ledger.job(job_id).to_dict()))
+    assert row == json.loads(json.dumps(ledger.queries.job(job_id).to_dict()))
     assert {"id", "state", "reason", "study_uid", "series_uid", "received_at", "attempts", "outputs"} <= set(row)
     one = client.get(f"/api/jobs/{job_id}").json()
     assert [event["state"] for event in one.pop("events")][-1] == "delivering"
@@ -272,11 +273,11 @@ def test_an_unknown_job_is_404_as_page_and_as_json(client):
 def test_a_job_whose_files_were_removed_keeps_its_page_without_them(client, ledger, receive, finish, clock):
     job_id = receive(1)
     finish(job_id)
-    for delivery_id in ledger.due_deliveries(0):
-        ledger.claim_delivery(delivery_id, "me", 60)
-        ledger.delivered(delivery_id, "me")
+    for delivery_id in ledger.outbox.due(0):
+        ledger.outbox.claim(delivery_id, "me", 60)
+        ledger.outbox.delivered(delivery_id, "me")
     clock.pass_(31 * 86400)
-    ledger.end_lost_associations([])
+    ledger.associations.end_lost([])
     RetentionStage(ledger, Retention(delivered_days=30)).tick()
     page = client.get(f"/jobs/{job_id}").text
     assert "Files removed" in page and "its files were removed 31 days after delivery" in page
@@ -295,12 +296,12 @@ def test_healthz_names_what_has_never_reported(client):
 
 def test_healthz_is_ok_with_all_parts_and_stale_without_one(client, ledger, clock):
     for part in PARTS:
-        ledger.pulse(f"{part}@host:1", part, "host", 1)
+        ledger.processes.report(f"{part}@host:1", part, "host", 1)
     assert client.get("/healthz").status_code == 200
     assert "Healthy" in client.get("/").text
     clock.pass_(60)
     for part in PARTS[1:]:
-        ledger.pulse(f"{part}@host:1", part, "host", 1)
+        ledger.processes.report(f"{part}@host:1", part, "host", 1)
     answer = client.get("/healthz")
     assert answer.status_code == 503
     assert answer.json()["stale"] == ["the receiver has not reported for 60 s"]
@@ -315,7 +316,7 @@ def test_healthz_is_ok_with_all_parts_and_stale_without_one(client, ledger, cloc
 def test_a_disk_that_fills_is_shown_by_healthz_and_the_page(tmp_path, ledger, mark, code, shown):
     settings = load_settings(None, node={"data": tmp_path}, intake={mark: 10**9})
     for part in PARTS:
-        ledger.pulse(f"{part}@host:1", part, "host", 1)
+        ledger.processes.report(f"{part}@host:1", part, "host", 1)
     with TestClient(make_app(settings, ledger)) as browser:
         answer = browser.get("/healthz")
         assert answer.status_code == code
@@ -324,10 +325,10 @@ def test_a_disk_that_fills_is_shown_by_healthz_and_the_page(tmp_path, ledger, ma
 
 
 def test_a_dead_process_beside_a_living_one_of_its_kind_is_no_fault(client, ledger, clock):
-    ledger.pulse("worker-segment@old:7", "worker-segment", "old", 7)
+    ledger.processes.report("worker-segment@old:7", "worker-segment", "old", 7)
     clock.pass_(3600)
     for part in PARTS:
-        ledger.pulse(f"{part}@host:1", part, "host", 1)
+        ledger.processes.report(f"{part}@host:1", part, "host", 1)
     assert client.get("/healthz").status_code == 200
 
 
