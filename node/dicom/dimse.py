@@ -1,6 +1,7 @@
-"""Command sets of the two services this node offers as an SCP, C-STORE and C-ECHO (PS3.7 9.3), as bytes.
+"""Command sets of C-STORE and C-ECHO as bytes (PS3.7 9.3), for the SCP; no other message is to be added here.
 
-A command set is always Implicit VR Little Endian (PS3.7 6.3.1).
+Every other DIMSE message goes through pynetdicom's `dimse_messages` (docs/decisions/005-receive-path.md). A command set
+is always Implicit VR Little Endian (PS3.7 6.3.1).
 """
 
 import struct
@@ -10,18 +11,19 @@ from node.dicom.pdu import ProtocolError
 from node.errors import StoreStatus
 
 C_STORE_RQ, C_STORE_RSP, C_ECHO_RQ, C_ECHO_RSP, C_CANCEL_RQ = 0x0001, 0x8001, 0x0030, 0x8030, 0x0FFF
+HAS_DATA_SET = {C_STORE_RQ: True, C_ECHO_RQ: False}
 NO_DATA_SET = 0x0101
 AFFECTED_CLASS, FIELD, MESSAGE_ID, RESPONDED_TO, DATA_SET_TYPE, STATUS, COMMENT, AFFECTED_INSTANCE = (
     0x0002, 0x0100, 0x0110, 0x0120, 0x0800, 0x0900, 0x0902, 0x1000
 )  # fmt: skip
 MAX_COMMENT = 64  # Error Comment (0000,0902) is an LO
-MAX_COMMAND = 16_384  # bytes of a command set; ours have 200
+MAX_COMMAND = 16_384  # bytes of a command set; those of C-STORE have about 200
 ELEMENT = struct.Struct("<HHI")
 
 
 @dataclass(frozen=True)
 class Request:
-    """A request; UIDs as they came, without padding."""
+    """A request; UIDs as received, without padding."""
 
     field: int
     message_id: int
@@ -40,7 +42,7 @@ def decode(command: bytes) -> Request:
         group, element, length = ELEMENT.unpack_from(command, at)
         at += ELEMENT.size
         if group != 0 or length > len(command) - at:
-            raise ProtocolError("a command set that is none")
+            raise ProtocolError("bytes that are not a command set")
         found[element] = command[at : at + length]
         at += length
     return Request(
@@ -71,7 +73,7 @@ def response(request: Request, status: StoreStatus, comment: str = "") -> bytes:
 
 def _number(value: bytes | None) -> int:
     if value is None or len(value) != 2:
-        raise ProtocolError("a command set without what every request has")
+        raise ProtocolError("a command set without a mandatory element")
     return int.from_bytes(value, "little")
 
 

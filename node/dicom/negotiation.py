@@ -1,12 +1,12 @@
-"""What an association request asks for and what it gets (PS3.8 7.1); encoding and decoding are pynetdicom's."""
+"""Association requests and the answers to them (PS3.8 7.1); pynetdicom encodes and decodes the PDUs."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
+from pydicom.uid import ImplicitVRLittleEndian
 from pynetdicom import (
     PYNETDICOM_IMPLEMENTATION_UID,
     PYNETDICOM_IMPLEMENTATION_VERSION,
-    AllStoragePresentationContexts,
 )
 from pynetdicom.pdu import A_ASSOCIATE_AC, A_ASSOCIATE_RQ
 from pynetdicom.pdu_primitives import (
@@ -20,40 +20,19 @@ from pynetdicom.presentation import PresentationContext
 from node.dicom.pdu import ASSOCIATE_RQ, HEADER, ProtocolError
 
 APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"
-VERIFICATION = "1.2.840.10008.1.1"
-STORAGE_CLASSES = frozenset(str(context.abstract_syntax) for context in AllStoragePresentationContexts)
-TRANSFER_SYNTAXES = (
-    "1.2.840.10008.1.2.1",  # Explicit VR Little Endian
-    "1.2.840.10008.1.2",  # Implicit VR Little Endian
-    "1.2.840.10008.1.2.2",  # Explicit VR Big Endian
-    "1.2.840.10008.1.2.1.99",  # Deflated Explicit VR Little Endian
-    "1.2.840.10008.1.2.5",  # RLE
-    "1.2.840.10008.1.2.4.50",  # JPEG Baseline
-    "1.2.840.10008.1.2.4.51",  # JPEG Extended
-    "1.2.840.10008.1.2.4.57",  # JPEG Lossless
-    "1.2.840.10008.1.2.4.70",  # JPEG Lossless, first-order prediction
-    "1.2.840.10008.1.2.4.80",  # JPEG-LS Lossless
-    "1.2.840.10008.1.2.4.81",  # JPEG-LS Near-Lossless
-    "1.2.840.10008.1.2.4.90",  # JPEG 2000 Lossless
-    "1.2.840.10008.1.2.4.91",  # JPEG 2000
-    "1.2.840.10008.1.2.4.201",  # HTJ2K Lossless
-    "1.2.840.10008.1.2.4.202",  # HTJ2K Lossless RPCL
-    "1.2.840.10008.1.2.4.203",  # HTJ2K
-)
-UNCOMPRESSED = frozenset(TRANSFER_SYNTAXES[:3])
 ACCEPTED, ABSTRACT_SYNTAX_UNKNOWN, TRANSFER_SYNTAX_UNKNOWN = 0, 3, 4  # PS3.8 table 9-18
 
 
 @dataclass(frozen=True)
 class AssociationRequest:
-    """An association request. contexts: those proposed; largest: bytes of a PDU the caller takes, 0 = any."""
+    """An association request. contexts: those proposed; max_pdu_length: of the PDUs we may send, 0 = no limit."""
 
     protocol_version: int
     application_context: str
     called_ae: str
     calling_ae: str
     contexts: tuple[PresentationContext, ...]
-    largest: int
+    max_pdu_length: int
 
 
 def decode_association_request(body: bytes) -> AssociationRequest:
@@ -64,63 +43,66 @@ def decode_association_request(body: bytes) -> AssociationRequest:
         asked = pdu.to_primitive()
         contexts = tuple(asked.presentation_context_definition_list)
         if any(context.abstract_syntax is None for context in contexts):
-            raise ValueError("a context without its abstract syntax")
+            raise ValueError("a presentation context without an abstract syntax")
         return AssociationRequest(
             protocol_version=pdu.protocol_version,
             application_context=str(asked.application_context_name),
             called_ae=_printable(str(asked.called_ae_title)),
             calling_ae=_printable(str(asked.calling_ae_title)),
             contexts=contexts,
-            largest=int(asked.maximum_length_received or 0),
+            max_pdu_length=int(asked.maximum_length_received or 0),
         )
     except Exception as error:
-        # pynetdicom meets hostile bytes with nearly any exception.
-        raise ProtocolError(f"an association request that cannot be read ({type(error).__name__})", 6) from error
+        # pynetdicom raises nearly any exception on malformed bytes.
+        raise ProtocolError(f"an association request that cannot be decoded ({type(error).__name__})", 6) from error
 
 
 def _printable(title: str) -> str:
-    """Return an AE title that harms no log: without padding and control characters."""
+    """Return an AE title that is safe in a log: without padding and control characters."""
     return "".join(c for c in title if c.isprintable()).strip()
 
 
-def negotiate(request: AssociationRequest) -> dict[int, PresentationContext]:
-    """Answer each proposed context by its id (PS3.8 9.3.3.2): the first of the caller's transfer syntaxes we take."""
+def negotiate(
+    request: AssociationRequest, accepted_syntaxes: Mapping[str, Collection[str]]
+) -> dict[int, PresentationContext]:
+    """Answer each proposed context by its id (PS3.8 9.3.3.2): accept the first of its transfer syntaxes that we accept.
+
+    accepted_syntaxes: the transfer syntaxes of each abstract syntax we accept.
+    """
     answers = {}
-    for asked in request.contexts:
+    for proposed in request.contexts:
         answer = PresentationContext()
-        answer.context_id, answer.abstract_syntax = asked.context_id, asked.abstract_syntax
-        # What is rejected names a transfer syntax, too, which means nothing (PS3.8 9.3.3.2).
-        answer.transfer_syntax = [*(asked.transfer_syntax[:1] or TRANSFER_SYNTAXES[1:2])]
-        abstract = str(asked.abstract_syntax)
-        known = [syntax for syntax in asked.transfer_syntax if _takes(abstract, str(syntax))]
-        if abstract not in STORAGE_CLASSES and abstract != VERIFICATION:
+        answer.context_id, answer.abstract_syntax = proposed.context_id, proposed.abstract_syntax
+        # A rejected context names a transfer syntax, too, which is not significant (PS3.8 9.3.3.2).
+        answer.transfer_syntax = [*(proposed.transfer_syntax[:1] or [ImplicitVRLittleEndian])]
+        supported = accepted_syntaxes.get(str(proposed.abstract_syntax))
+        common = [syntax for syntax in proposed.transfer_syntax if str(syntax) in (supported or ())]
+        if supported is None:
             answer.result = ABSTRACT_SYNTAX_UNKNOWN
-        elif not known:
+        elif not common:
             answer.result = TRANSFER_SYNTAX_UNKNOWN
         else:
-            answer.result, answer.transfer_syntax = ACCEPTED, [known[0]]
-        answers[int(asked.context_id or 0)] = answer
+            answer.result, answer.transfer_syntax = ACCEPTED, [common[0]]
+        answers[int(proposed.context_id or 0)] = answer
     return answers
 
 
-def _takes(abstract: str, syntax: str) -> bool:
-    return syntax in (UNCOMPRESSED if abstract == VERIFICATION else TRANSFER_SYNTAXES)
-
-
-def encode_acceptance(request: AssociationRequest, answers: Mapping[int, PresentationContext], largest: int) -> bytes:
-    """Return the A-ASSOCIATE-AC PDU; largest: bytes of a PDU that we take."""
+def encode_acceptance(
+    request: AssociationRequest, answers: Mapping[int, PresentationContext], max_pdu_length: int
+) -> bytes:
+    """Return the A-ASSOCIATE-AC PDU; max_pdu_length: of the PDUs the peer may send."""
     length, class_uid = MaximumLengthNotification(), ImplementationClassUIDNotification()
-    length.maximum_length_received = largest
+    length.maximum_length_received = max_pdu_length
     class_uid.implementation_class_uid = PYNETDICOM_IMPLEMENTATION_UID
     version = ImplementationVersionNameNotification()
     version.implementation_version_name = PYNETDICOM_IMPLEMENTATION_VERSION
-    said = A_ASSOCIATE()
-    said.application_context_name = APPLICATION_CONTEXT
-    said.called_ae_title, said.calling_ae_title = request.called_ae, request.calling_ae
-    said.result = 0
-    said.presentation_context_definition_results_list = list(answers.values())
-    said.user_information = [length, class_uid, version]
+    acceptance = A_ASSOCIATE()
+    acceptance.application_context_name = APPLICATION_CONTEXT
+    acceptance.called_ae_title, acceptance.calling_ae_title = request.called_ae, request.calling_ae
+    acceptance.result = 0
+    acceptance.presentation_context_definition_results_list = list(answers.values())
+    acceptance.user_information = [length, class_uid, version]
     pdu = A_ASSOCIATE_AC()
-    pdu.from_primitive(said)
+    pdu.from_primitive(acceptance)
     encoded: bytes = pdu.encode()
     return encoded

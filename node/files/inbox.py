@@ -44,7 +44,7 @@ class Inbox:
         # The folders last used stay open, because to open one costs as much as to sync it.
         self.folder = lru_cache(OPEN_FOLDERS)(_Folder)
 
-    def draft(self, meta: bytes, syntax: str) -> "IncomingFile":
+    def create(self, meta: bytes, syntax: str) -> "IncomingFile":
         """Begin a file. meta: preamble, prefix and file meta information. Raises InboxError when the disk is full."""
         return IncomingFile(self, meta, syntax)
 
@@ -88,7 +88,7 @@ class IncomingFile:
         with mmap.mmap(self._descriptor, 0, access=mmap.ACCESS_READ) as content:
             yield content
 
-    def keep(self, study_uid: str, series_uid: str, sop_uid: str) -> StoredFile:
+    def store(self, study_uid: str, series_uid: str, sop_uid: str) -> StoredFile:
         """Bring the file to its place; when this returns, it survives a power cut.
 
         Raises ObjectError for an invalid UID, InboxError (out of resources) when the disk does not take it.

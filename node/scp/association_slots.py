@@ -1,6 +1,6 @@
-"""Places for associations, shared by all receiver processes of a node: how many there are in all and of one peer.
+"""Slots for associations, shared by all receiver processes of a node: they limit the total and those of one peer.
 
-The table is a piece of shared memory without a name, so nothing is left behind when the node dies.
+The table is anonymous shared memory, so nothing is left behind when the node dies.
 """
 
 import fcntl
@@ -11,12 +11,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import sha256
 
-ENTRY = struct.Struct("<q8s")  # process, who
+ENTRY = struct.Struct("<q8s")  # process id, hash of the caller
 FREE = 0
 
 
 class AssociationSlots:
-    """A table of `count` places. Processes that shall share it get its file descriptor."""
+    """A table of `count` slots. Another process opens the same table by its file descriptor."""
 
     def __init__(self, count: int, descriptor: int | None = None) -> None:
         self.descriptor = os.memfd_create("qct-node-slots") if descriptor is None else descriptor
@@ -26,7 +26,7 @@ class AssociationSlots:
         self._table = mmap.mmap(self.descriptor, self._count * ENTRY.size)
 
     def acquire(self, caller: str, limit: int | None = None) -> int | None:
-        """Take a slot for a peer, which may have at limit so many; returns its number, None when there is none."""
+        """Acquire a slot for a caller, who may have `limit` of them; return its number, or None when there is none."""
         key = sha256(caller.encode()).digest()[:8]
         with self._locked():
             entries = list(self._entries())
@@ -38,22 +38,22 @@ class AssociationSlots:
             return slot
 
     def release(self, slot: int) -> None:
-        """Give a slot back."""
+        """Release a slot."""
         ENTRY.pack_into(self._table, slot * ENTRY.size, FREE, bytes(8))
 
     def release_process(self, pid: int) -> None:
-        """Give back whatever a process held that has died."""
+        """Release the slots of a process that has ended."""
         with self._locked():
             for slot, (holder, _) in enumerate(self._entries()):
                 if holder == pid:
                     self.release(slot)
 
     def in_use(self) -> int:
-        """Return how many places are taken."""
+        """Return how many slots are in use."""
         return sum(pid != FREE for pid, _ in self._entries())
 
     def close(self) -> None:
-        """Let go of the table; it vanishes with its last user."""
+        """Close the table; its memory is freed when the last process has closed it."""
         self._table.close()
         os.close(self.descriptor)
 
@@ -64,7 +64,7 @@ class AssociationSlots:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        # Opened anew: flock locks belong to an open file description, and threads must exclude each other, too.
+        # A new open file description each time: flock locks belong to one, and threads must exclude each other, too.
         handle = os.open(f"/proc/self/fd/{self.descriptor}", os.O_RDWR | os.O_CLOEXEC)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)

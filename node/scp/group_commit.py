@@ -1,4 +1,4 @@
-"""Commits the arrivals of several associations in one transaction of the ledger."""
+"""Records the arrivals of several associations in one transaction of the ledger."""
 
 from collections import deque
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from node.records.instances import Arrival, Outcome
 
 @dataclass
 class _Entry:
-    """An arrival on its way into the ledger, and what became of it."""
+    """An arrival that waits for its transaction, and its result."""
 
     arrival: Arrival
     outcome: Outcome | None = None
@@ -19,21 +19,26 @@ class _Entry:
 
 
 class GroupCommit:
-    """Writes arrivals down, those of all associations that wait at one time in one transaction.
+    """Records arrivals; those of all associations that wait at the same time share one transaction.
 
-    Whoever gets the turn writes for everybody in line, so a single association never waits for another thread.
+    The first thread to get the lock writes for all that wait, so a single association never waits for another thread.
     """
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
-        self._line: deque[_Entry] = deque()
-        self._turn = Lock()
+        self._queue: deque[_Entry] = deque()
+        self._lock = Lock()
+
+    @property
+    def waiting(self) -> int:
+        """How many arrivals wait for a transaction."""
+        return len(self._queue)
 
     def record(self, arrival: Arrival) -> Outcome:
-        """Write an arrival down; when this returns, it is committed. Raises LedgerError."""
+        """Record an arrival; when this returns, it is committed. Raises LedgerError."""
         entry = _Entry(arrival)
-        self._line.append(entry)
-        with self._turn:
+        self._queue.append(entry)
+        with self._lock:
             if entry.outcome is None and entry.error is None:
                 self._write()
         if entry.error is not None:
@@ -42,7 +47,7 @@ class GroupCommit:
         return entry.outcome
 
     def _write(self) -> None:
-        batch = [self._line.popleft() for _ in range(len(self._line))]
+        batch = [self._queue.popleft() for _ in range(len(self._queue))]
         try:
             outcomes = self._ledger.instances.record_all([entry.arrival for entry in batch])
         except NodeError as error:

@@ -1,4 +1,4 @@
-"""The Storage and Verification SCP of one process: takes connections and gives each a thread."""
+"""The SCP of one process: accepts connections and serves each in a thread."""
 
 import gc
 import logging
@@ -17,22 +17,24 @@ from node.records.processes import process_name
 from node.scp.acceptor import Acceptor, AcceptorContext
 from node.scp.admission import AdmissionPolicy
 from node.scp.association_slots import AssociationSlots
+from node.scp.refusals import RefusalLog
+from node.scp.services import accepted_syntaxes, service_table
 from node.scp.storage import Storage
 from node.settings.settings import Settings
 
 log = logging.getLogger(__name__)
 
 BACKLOG = 1024
-LAST_WORDS_SECONDS = 5.0
-"""How long a running association may go on when the node stops."""
+STOP_SECONDS = 5.0
+"""How long a running association may continue when the node stops."""
 STACK_BYTES = 1 << 20
 COLLECT_AFTER = 20_000
-"""New objects before the garbage collector looks at them."""
+"""New objects before the garbage collector runs."""
 MAX_CONNECTIONS = 1500
 FILES = 2 * MAX_CONNECTIONS + 500
-"""Open files of a process: connections, the objects they bring, folders and the ledger."""
-MAX_UNKNOWN_PER_HOST = 128
-"""Connections of one address that have not yet asked for an association: a flood of them must leave room for others."""
+"""Open files of a process: connections, the objects they send, folders and the ledger."""
+MAX_UNESTABLISHED_PER_HOST = 128
+"""Connections of one address without an association: a flood of them must not shut out other hosts."""
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -49,7 +51,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 class Receiver:
-    """Serves a listening socket, which other processes may serve, too. `port` is the real one."""
+    """Serves a listening socket, which other processes may serve, too. `port`: where it listens."""
 
     def __init__(
         self,
@@ -62,9 +64,18 @@ class Receiver:
         self._listener.setblocking(False)
         self.port: int = self._listener.getsockname()[1]
         self._slots = slots or AssociationSlots(settings.intake.maximum_associations)
-        admission = AdmissionPolicy(settings, self._slots)
-        storage = Storage(settings, ledger)
-        self._house = AcceptorContext(settings, ledger, storage, admission, process_name("scp"), self._slots.release)
+        refusals = RefusalLog(ledger)
+        services = service_table(Storage(settings, ledger, refusals))
+        self._context = AcceptorContext(
+            intake=settings.intake,
+            ledger=ledger,
+            admission=AdmissionPolicy(settings, self._slots),
+            services=services,
+            accepted_syntaxes=accepted_syntaxes(services),
+            refusals=refusals,
+            receiver=process_name("scp"),
+            release_slot=self._slots.release,
+        )
         self._serving: dict[Acceptor, str] = {}
         self._lock = threading.Lock()
         self._stopping = threading.Event()
@@ -75,9 +86,9 @@ class Receiver:
         log.info("listening on %s:%d as %s", *self._listener.getsockname()[:2], settings.node.ae_title)
 
     def stop(self) -> None:
-        """Take no new associations, let running ones end for a moment, then cut them off.
+        """Accept no new associations, give running ones `STOP_SECONDS` to end, then abort them.
 
-        What was not acknowledged the sender still has and sends again.
+        The sender still has what was not acknowledged and sends it again.
         """
         if self._stopping.is_set():
             return
@@ -85,12 +96,12 @@ class Receiver:
         os.write(self._wake_writer, b"x")
         self._thread.join()
         self._listener.close()
-        deadline = time.monotonic() + LAST_WORDS_SECONDS
+        deadline = time.monotonic() + STOP_SECONDS
         while any(acceptor.established for acceptor in self._all()) and time.monotonic() < deadline:
             time.sleep(0.02)
         for acceptor in self._all():
             acceptor.abort()
-        while self._all() and time.monotonic() < deadline + LAST_WORDS_SECONDS:
+        while self._all() and time.monotonic() < deadline + STOP_SECONDS:
             time.sleep(0.02)
         os.close(self._wake_reader)
         os.close(self._wake_writer)
@@ -117,36 +128,36 @@ class Receiver:
     def _accept(self) -> None:
         try:
             connection, address = self._listener.accept()
-        except BlockingIOError:  # another process was quicker
+        except BlockingIOError:  # another process accepted it
             return
-        except OSError as error:  # no file descriptors left: those who are here must end first
-            log.error("a connection could not be taken: %s", error.strerror or error)
+        except OSError as error:  # no file descriptor is free until another connection ends
+            log.error("a connection could not be accepted: %s", error.strerror or error)
             self._stopping.wait(0.1)
             return
         host = str(address[0])
-        if not self._has_room(host):
+        if not self._may_serve(host):
             connection.close()
             return
         try:
-            acceptor = Acceptor(self._house, connection, host)
-        except (OSError, MemoryError):  # it is gone already, or there is no room for it
+            acceptor = Acceptor(self._context, connection, host)
+        except (OSError, MemoryError):  # it is closed already, or there is no memory for it
             connection.close()
             return
         with self._lock:
             self._serving[acceptor] = host
         try:
             threading.Thread(target=self._serve, args=(acceptor,), daemon=True).start()
-        except RuntimeError as error:  # no memory or process number left for a thread: as above
+        except RuntimeError as error:  # no memory or process id for a thread: as above
             log.error("a connection could not be served: %s", error)
             connection.close()
             with self._lock:
                 del self._serving[acceptor]
             self._stopping.wait(0.1)
 
-    def _has_room(self, host: str) -> bool:
+    def _may_serve(self, host: str) -> bool:
         with self._lock:
             waiting = Counter(where for acceptor, where in self._serving.items() if not acceptor.established)
-            return len(self._serving) < MAX_CONNECTIONS and waiting[host] < MAX_UNKNOWN_PER_HOST
+            return len(self._serving) < MAX_CONNECTIONS and waiting[host] < MAX_UNESTABLISHED_PER_HOST
 
     def _serve(self, acceptor: Acceptor) -> None:
         try:
@@ -157,11 +168,11 @@ class Receiver:
 
 
 def allow_files(wanted: int = FILES) -> None:
-    """Raise the limit of open files, 1024 as a rule, as far as it is ours to raise."""
+    """Raise the soft limit of open files, usually 1024, as far as the hard limit allows."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-    if soft != resource.RLIM_INFINITY and soft < most:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < limit:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
 
 
 def run(
@@ -171,8 +182,8 @@ def run(
     """Receive until `stop` is set. Raises NodeError when the port is taken."""
     allow_files()
     with Receiver(settings, ledger, listener, slots):
-        # What is loaded by now stays: the collector need not go through it again and again, which took an eighth of
-        # the time of receiving.
+        # Objects that exist by now are permanent. Without this, the garbage collector traversed them again and again,
+        # which took an eighth of the time of receiving.
         gc.collect()
         gc.freeze()
         gc.set_threshold(COLLECT_AFTER)

@@ -1,12 +1,15 @@
-"""The Storage service: takes one object from its first fragment to the answer (PS3.4 annex B).
+"""The Storage service (PS3.4 annex B): receives one object from its first fragment to the status of the response.
 
-Success is said only when the bytes are durable under their final name and the ledger has committed the row.
+Success is answered only when the file is durable under its final name and the ledger has committed the row.
 """
 
 import logging
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import ClassVar
 
-from node.dicom.dimse import Request
+from node.dicom import dimse
 from node.dicom.file_meta import encode_file_meta
 from node.dicom.headers import header_ahead, read_header
 from node.dicom.uids import require_uid
@@ -15,149 +18,149 @@ from node.files.disk_space import DiskSpaceGuard
 from node.files.inbox import Inbox, IncomingFile
 from node.ledger import Ledger
 from node.records.instances import Arrival, Association, Header, Outcome
-from node.records.jobs import Refusal
 from node.records.states import Reason
 from node.scp.group_commit import GroupCommit
-from node.scp.rate_limit import RateLimit
+from node.scp.refusals import RefusalLog
+from node.scp.services import TRANSFER_SYNTAXES
 from node.settings.settings import Settings
 
 log = logging.getLogger(__name__)
 
 MB = 1_000_000
-ABOUT_CALLERS = frozenset({Reason.REJECTED_PEER, Reason.EMPTY_ASSOCIATION})
 
 
 class Storage:
-    """Takes objects into inbox and ledger; one for all associations of a process."""
+    """Stores received objects in inbox and ledger; one instance serves all associations of a process."""
 
-    def __init__(self, settings: Settings, ledger: Ledger) -> None:
+    command: ClassVar[int] = dimse.C_STORE_RQ
+    transfer_syntaxes: ClassVar[Collection[str]] = TRANSFER_SYNTAXES
+
+    def __init__(self, settings: Settings, ledger: Ledger, refusals: RefusalLog) -> None:
         self._ledger = ledger
-        self._largest = settings.intake.maximum_object_mb * MB
-        self.inbox = Inbox(settings.data)
+        self._max_bytes = settings.intake.maximum_object_mb * MB
+        self._inbox = Inbox(settings.data)
         self._disk_space = DiskSpaceGuard(settings)
         self._group_commit = GroupCommit(ledger)
-        self._rate_limit = RateLimit()
+        self.refusals = refusals
 
-    def receive(self, association: Association, request: Request, syntax: str) -> "StoreOperation":
-        """Begin to take an object."""
-        return StoreOperation(self, association, request, syntax)
+    def begin(self, association: Association, request: dimse.Request, transfer_syntax: str) -> "StoreOperation":
+        """Begin to receive an object."""
+        return StoreOperation(self, association, request, transfer_syntax)
 
-    def begin(self, request: Request, syntax: str, calling_ae: str) -> IncomingFile:
-        """Begin the object's file. Raises NodeError when it must not or cannot be written."""
+    def create_file(self, request: dimse.Request, transfer_syntax: str, calling_ae: str) -> IncomingFile:
+        """Create the object's file. Raises NodeError when it must not or cannot be written."""
         self._disk_space.require()
         require_uid(request.sop_class_uid, "Affected SOP Class UID")
         require_uid(request.sop_instance_uid, "Affected SOP Instance UID")
-        meta = encode_file_meta(request.sop_class_uid, request.sop_instance_uid, syntax, calling_ae)
-        return self.inbox.draft(meta, syntax)
+        meta = encode_file_meta(request.sop_class_uid, request.sop_instance_uid, transfer_syntax, calling_ae)
+        return self._inbox.create(meta, transfer_syntax)
 
     def require_size(self, size: int) -> None:
         """Raise ObjectError when an object is larger than allowed."""
-        if size > self._largest:
-            sentence = f"the object is larger than intake.maximum_object_mb = {self._largest // MB}"
+        if size > self._max_bytes:
+            sentence = f"the object is larger than intake.maximum_object_mb = {self._max_bytes // MB}"
             raise ObjectError(Reason.TOO_LARGE, sentence, StoreStatus.CANNOT_UNDERSTAND)
 
     def record(self, arrival: Arrival) -> None:
-        """Write down an object whose file is kept. Raises NodeError when it is not taken; the file is gone then."""
+        """Record an object whose file is durable. Raises NodeError when that fails; the file is removed then."""
         try:
             outcome = self._group_commit.record(arrival)
-            doubled = outcome is Outcome.DUPLICATE and not self._ledger.missing_files.replace_missing(arrival)
+            is_duplicate = outcome is Outcome.DUPLICATE and not self._ledger.missing_files.replace_missing(arrival)
         except NodeError:
-            self._unless_known(arrival.path)
+            self._remove_unless_recorded(arrival.path)
             raise
-        if doubled:
+        if is_duplicate:
             arrival.path.unlink(missing_ok=True)
         elif outcome is Outcome.VARIANT:
             sentence = (
-                f"objects of series {arrival.header.series_uid} came again with other content: "
-                "they are kept beside the first ones, which are used"
+                f"objects of series {arrival.header.series_uid} were received again with different content: "
+                "they are kept beside the first ones, and the first ones are used"
             )
-            self.note(arrival.association, Reason.DIFFERENT_CONTENT, sentence)
+            self.refusals.record(arrival.association, Reason.DIFFERENT_CONTENT, sentence)
 
-    def _unless_known(self, path: Path) -> None:
-        """Remove a file the ledger did not take; when it cannot be asked, the next start of the node finds out."""
+    def _remove_unless_recorded(self, path: Path) -> None:
+        """Remove a file that has no row; if the ledger cannot be asked, the next start of the node decides."""
         try:
             if not self._ledger.instances.knows_file(path):
                 path.unlink(missing_ok=True)
         except LedgerError:
-            log.warning("%s stays: the ledger cannot be asked about it", path.name)
-
-    def note(self, association: Association, code: str, sentence: str) -> None:
-        """Write down what belongs to no series; what is about callers only as often as their address may have it."""
-        if code in ABOUT_CALLERS and not self._rate_limit.allows(association.host):
-            return
-        try:
-            self._ledger.decisions.record_refusal(Refusal(association.calling_ae, association.host, code, sentence))
-        except NodeError as error:
-            log.error("this could not be written down (%s): %s, from %s", error, sentence, association.calling_ae)
+            log.warning("%s is kept: the ledger cannot be asked whether it has a row", path.name)
 
 
 class StoreOperation:
-    """One object on its way in. What goes wrong is told at once and answered at the end, which may never come."""
+    """One object that is being received. The first failure is remembered; it is the status of the response."""
 
-    def __init__(self, storage: Storage, association: Association, request: Request, syntax: str) -> None:
+    def __init__(
+        self, storage: Storage, association: Association, request: dimse.Request, transfer_syntax: str
+    ) -> None:
         self._storage = storage
         self._association = association
         self._request = request
-        self._syntax = syntax
+        self._transfer_syntax = transfer_syntax
         self._error: NodeError | None = None
-        self._draft: IncomingFile | None = None
-        self._ahead: tuple[Header, int] | None = None  # the header, if the first fragment told it
-        with self:
-            self._draft = storage.begin(request, syntax, association.calling_ae)
+        self._file: IncomingFile | None = None
+        self._header_ahead: tuple[Header, int] | None = None  # the header, if the first fragment contained it
+        with self._recording_failure():
+            self._file = storage.create_file(request, transfer_syntax, association.calling_ae)
 
     def write(self, piece: memoryview) -> None:
         """Take a fragment of the data set."""
-        draft = self._draft
-        if draft is None:
+        file = self._file
+        if file is None:
             return
-        with self:
-            if draft.size == draft.start:
+        with self._recording_failure():
+            if file.size == file.start:
                 request = self._request
-                self._ahead = header_ahead(piece, self._syntax, request.sop_class_uid, request.sop_instance_uid)
-            draft.write(piece)
-            self._storage.require_size(draft.size)
+                self._header_ahead = header_ahead(
+                    piece, self._transfer_syntax, request.sop_class_uid, request.sop_instance_uid
+                )
+            file.write(piece)
+            self._storage.require_size(file.size)
 
     def finish(self) -> tuple[StoreStatus, str]:
-        """End the object and return the status and the comment to answer with."""
-        draft = self._draft
-        if draft is not None:
-            with self:
-                header = self._header(draft)
-                kept = draft.keep(header.study_uid, header.series_uid, header.sop_uid)
-                self._draft = None
+        """Make the object durable; return status and Error Comment of the response."""
+        file = self._file
+        if file is not None:
+            with self._recording_failure():
+                header = self._header(file)
+                stored = file.store(header.study_uid, header.series_uid, header.sop_uid)
+                self._file = None
                 self._storage.record(
-                    Arrival(header, self._syntax, kept.path, kept.digest, kept.size, self._association)
+                    Arrival(header, self._transfer_syntax, stored.path, stored.digest, stored.size, self._association)
                 )
         if self._error is None:
             return StoreStatus.SUCCESS, ""
         return self._error.status or StoreStatus.INTERNAL, str(self._error)
 
     def discard(self) -> None:
-        """Throw away what there is of the object: its association broke."""
-        if self._draft is not None:
-            self._draft.discard()
-            self._draft = None
+        """Remove what has been received: the association ended before the object was complete."""
+        if self._file is not None:
+            self._file.discard()
+            self._file = None
 
-    def _header(self, draft: IncomingFile) -> Header:
-        if self._ahead is not None and draft.size - draft.start >= self._ahead[1]:
-            return self._ahead[0]
+    def _header(self, file: IncomingFile) -> Header:
+        if self._header_ahead is not None and file.size - file.start >= self._header_ahead[1]:
+            return self._header_ahead[0]
         request = self._request
-        with draft.content() as content:
-            return read_header(content, draft.start, self._syntax, request.sop_class_uid, request.sop_instance_uid)
+        with file.content() as content:
+            return read_header(
+                content, file.start, self._transfer_syntax, request.sop_class_uid, request.sop_instance_uid
+            )
 
-    def __enter__(self) -> None:
-        """Begin a part of the way in which something may go wrong."""
+    @contextmanager
+    def _recording_failure(self) -> Iterator[None]:
+        """Record an exception of the block instead of raising it: every request must get a response."""
+        try:
+            yield
+        except NodeError as error:
+            self._fail(error)
+        except Exception:  # the edge: a defect of ours must not end the association
+            log.exception("an object from %s could not be stored", self._association.calling_ae)
+            self._fail(NodeError("internal error, see the log of the node", status=StoreStatus.INTERNAL))
 
-    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> bool:
-        """Remember what went wrong. The edge: it must end in an answer, not in a dead association."""
-        if not isinstance(error, Exception):
-            return False
-        if not isinstance(error, NodeError):
-            log.error("an object from %s could not be taken", self._association.calling_ae, exc_info=error)
-            error = NodeError("internal error, see the log of the node", status=StoreStatus.INTERNAL)
+    def _fail(self, error: NodeError) -> None:
         self._error = error
         self.discard()
         log.warning("an object from %s was refused: %s", self._association.calling_ae, error)
         if isinstance(error, ObjectError):
-            self._storage.note(self._association, error.code, str(error))
-        return True
+            self._storage.refusals.record(self._association, error.code, str(error))

@@ -14,8 +14,8 @@ from pynetdicom.dsutils import decode, split_dataset
 from pynetdicom.pdu_primitives import AsynchronousOperationsWindowNegotiation, UserIdentityNegotiation
 from raw_caller import COMMAND, COMMAND_END, CT, DATA, DATA_END, EXPLICIT, IMPLICIT, VERIFICATION, Caller, p_data, pdv
 
-from node.dicom.negotiation import TRANSFER_SYNTAXES, UNCOMPRESSED
 from node.records.states import JobState
+from node.scp.services import TRANSFER_SYNTAXES, UNCOMPRESSED
 
 PLACES = 64
 

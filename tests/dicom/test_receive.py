@@ -10,8 +10,8 @@ from pydicom.uid import UID, ExplicitVRLittleEndian
 from pynetdicom.dsutils import split_dataset
 from sql import ask
 
-from node.dicom.negotiation import TRANSFER_SYNTAXES
 from node.records.states import JobState
+from node.scp.services import TRANSFER_SYNTAXES
 
 COMPRESSED_BY_PYDICOM = ["1.2.840.10008.1.2.5", "1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.90"]
 CONVERTED_BY_DCMTK = {

@@ -11,14 +11,14 @@ from raw_caller import CT, EXPLICIT, IMPLICIT, VERIFICATION, context, item, requ
 
 from node.dicom.negotiation import (
     ACCEPTED,
-    STORAGE_CLASSES,
-    TRANSFER_SYNTAXES,
-    UNCOMPRESSED,
     decode_association_request,
     encode_acceptance,
     negotiate,
 )
 from node.dicom.pdu import ProtocolError
+from node.scp.services import STORAGE_CLASSES, TRANSFER_SYNTAXES, UNCOMPRESSED
+
+SYNTAXES = {VERIFICATION: UNCOMPRESSED, **dict.fromkeys(STORAGE_CLASSES, TRANSFER_SYNTAXES)}
 
 SUPPORTED = [build_context(c.abstract_syntax, list(TRANSFER_SYNTAXES)) for c in AllStoragePresentationContexts]
 SUPPORTED.append(build_context(VERIFICATION, sorted(UNCOMPRESSED)))
@@ -40,7 +40,7 @@ def call(offers, **options):
 @given(OFFERS)
 def test_results_are_those_of_pynetdicom(offers):
     asked = call(offers)
-    ours = negotiate(asked)
+    ours = negotiate(asked, SYNTAXES)
     theirs, _ = negotiate_as_acceptor(list(asked.contexts), SUPPORTED)
     assert {n: answer.result for n, answer in ours.items()} == {c.context_id: c.result for c in theirs}
     for number, abstract, syntaxes in offers:
@@ -56,18 +56,23 @@ def test_results_are_those_of_pynetdicom(offers):
 @given(OFFERS, st.sampled_from([16384, 262_144, 4_194_304]), st.sampled_from(["QCTNODE", "A", "SIXTEEN CHARS AE"]))
 def test_pynetdicom_reads_the_acceptance(offers, largest, title):
     asked = call(offers, called=title, calling="SCANNER")
-    encoded = encode_acceptance(asked, negotiate(asked), largest)
+    encoded = encode_acceptance(asked, negotiate(asked, SYNTAXES), largest)
     pdu = A_ASSOCIATE_AC()
     pdu.decode(encoded)
     said = pdu.to_primitive()
     assert (said.called_ae_title, said.calling_ae_title, said.maximum_length_received) == (title, "SCANNER", largest)
     found = {c.context_id: c.result for c in said.presentation_context_definition_results_list}
-    assert found == {n: answer.result for n, answer in negotiate(asked).items()}
+    assert found == {n: answer.result for n, answer in negotiate(asked, SYNTAXES).items()}
 
 
 def test_a_request_is_read():
     asked = call([(1, CT, [EXPLICIT, IMPLICIT])], called=" ORTHANC ", calling="CT 1", largest=0, version=3)
-    assert (asked.called_ae, asked.calling_ae, asked.largest, asked.protocol_version) == ("ORTHANC", "CT 1", 0, 3)
+    assert (asked.called_ae, asked.calling_ae, asked.max_pdu_length, asked.protocol_version) == (
+        "ORTHANC",
+        "CT 1",
+        0,
+        3,
+    )
     [offered] = asked.contexts
     assert (offered.context_id, offered.abstract_syntax) == (1, CT)
     assert offered.transfer_syntax == [EXPLICIT, IMPLICIT]
@@ -88,14 +93,14 @@ def test_a_request_is_read():
     ],
 )
 def test_each_context_by_itself(abstract, syntaxes, result, chosen):
-    answer = negotiate(call([(1, abstract, syntaxes)]))[1]
+    answer = negotiate(call([(1, abstract, syntaxes)]), SYNTAXES)[1]
     assert (answer.result, answer.transfer_syntax) == (result, [UID(chosen)])
 
 
 def test_the_largest_request_fits():
     syntaxes = [f"1.2.840.10008.1.2.4.{n}" for n in range(100, 130)]
     asked = call([(2 * n + 1, CT, [*syntaxes, EXPLICIT]) for n in range(128)])
-    answers = negotiate(asked)
+    answers = negotiate(asked, SYNTAXES)
     assert len(answers) == 128 and {a.transfer_syntax[0] for a in answers.values()} == {EXPLICIT}
 
 
@@ -122,7 +127,9 @@ def test_what_cannot_be_read_is_a_fault_without_its_bytes(body):
     except ProtocolError as fault:
         assert fault.reason == 6 and str(fault).isascii() and str(fault).isprintable()
     else:
-        assert encode_acceptance(asked, negotiate(asked), 16384)[0] == 2, "what pynetdicom forgives can be answered"
+        assert encode_acceptance(asked, negotiate(asked, SYNTAXES), 16384)[0] == 2, (
+            "what pynetdicom forgives can be answered"
+        )
 
 
 @settings(deadline=None)
@@ -135,4 +142,4 @@ def test_any_bytes_are_answered_or_a_fault(body):
     except ProtocolError:
         return
     assert asked.called_ae.isprintable() and asked.calling_ae.isprintable()
-    assert encode_acceptance(asked, negotiate(asked), 16384)[0] == 2
+    assert encode_acceptance(asked, negotiate(asked, SYNTAXES), 16384)[0] == 2

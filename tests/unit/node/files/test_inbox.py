@@ -22,12 +22,12 @@ def inbox(tmp_path):
 
 
 def keep(inbox, content=b"content", uids=UIDS):
-    draft = inbox.draft(META, SYNTAX)
+    file = inbox.create(META, SYNTAX)
     try:
-        draft.write(memoryview(content))
-        return draft.keep(*uids)
+        file.write(memoryview(content))
+        return file.store(*uids)
     except (InboxError, ObjectError):
-        draft.discard()
+        file.discard()
         raise
 
 
@@ -47,8 +47,8 @@ def test_bytes_come_back_under_their_uids(inbox, tmp_path):
 
 @pytest.mark.parametrize("calling_ae", ["SCANNER", "CT1", ""])
 def test_the_file_meta_information_is_what_part_10_asks_for(inbox, calling_ae):
-    draft = inbox.draft(encode_file_meta("1.2.840.10008.5.1.4.1.1.2", UIDS[2], SYNTAX, calling_ae), SYNTAX)
-    meta = dcmread(draft.keep(*UIDS).path).file_meta
+    file = inbox.create(encode_file_meta("1.2.840.10008.5.1.4.1.1.2", UIDS[2], SYNTAX, calling_ae), SYNTAX)
+    meta = dcmread(file.store(*UIDS).path).file_meta
     assert (meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID) == ("1.2.840.10008.5.1.4.1.1.2", UIDS[2])
     assert (meta.TransferSyntaxUID, meta.SourceApplicationEntityTitle or "") == (SYNTAX, calling_ae)
     assert meta.FileMetaInformationVersion == b"\0\1"

@@ -1,4 +1,4 @@
-"""Who may come in, as a table: titles, addresses, host names and places (PS3.8 table 9-21)."""
+"""The admission policy as a table: titles, addresses, host names and slots (PS3.8 table 9-21)."""
 
 import pytest
 from raw_caller import request
@@ -21,22 +21,22 @@ VERSION, APPLICATION, CALLED, STRANGER, FULL = (1, 2, 2), (1, 1, 2), (1, 1, 7), 
 
 
 @pytest.fixture
-def door(tmp_path, monkeypatch):
-    """Return a function that makes a admission with so many places."""
+def make_policy(tmp_path, monkeypatch):
+    """Return a function that makes an admission policy with so many slots."""
     monkeypatch.chdir(tmp_path)
     made = []
 
-    def make(peers=(), places=4, **intake):
-        made.append(AssociationSlots(places))
+    def make(peers=(), slots=4, **intake):
+        made.append(AssociationSlots(slots))
         return AdmissionPolicy(load_settings(None, peers=list(peers), intake=intake), made[-1])
 
     yield make
-    for slots in made:
-        slots.close()
+    for table in made:
+        table.close()
 
 
-def asks(admission, calling="CT1", host="10.0.0.7", own_host="10.0.0.1", **options):
-    return admission.admit(decode_association_request(request(calling=calling, **options)[6:]), host, own_host)
+def asks(policy, calling="CT1", host="10.0.0.7", own_host="10.0.0.1", **options):
+    return policy.admit(decode_association_request(request(calling=calling, **options)[6:]), host, own_host)
 
 
 def code(found):
@@ -66,8 +66,8 @@ def code(found):
         ("QCTNODE", "10.0.0.7", STRANGER),
     ],
 )
-def test_with_peers_only_they_and_we_ourselves_come_in(door, calling, host, expected):
-    assert code(asks(door(EVERYBODY), calling, host)) == expected
+def test_with_peers_only_they_and_this_node_are_accepted(make_policy, calling, host, expected):
+    assert code(asks(make_policy(EVERYBODY), calling, host)) == expected
 
 
 @pytest.mark.parametrize(
@@ -79,13 +79,13 @@ def test_with_peers_only_they_and_we_ourselves_come_in(door, calling, host, expe
         ([], {"accept_unknown_peers": False}, STRANGER),
     ],
 )
-def test_the_door_is_open_until_there_are_peers_or_as_set(door, peers, intake, expected):
-    assert code(asks(door(peers, **intake), "NOBODY", "10.9.9.9")) == expected
+def test_everybody_is_accepted_until_there_are_peers_or_as_set(make_policy, peers, intake, expected):
+    assert code(asks(make_policy(peers, **intake), "NOBODY", "10.9.9.9")) == expected
 
 
-def test_a_peer_may_have_several_addresses(door):
-    admission = door(TWO)
-    assert [code(asks(admission, host=host)) for host in ("10.0.0.7", "10.0.0.8", "10.0.0.9")] == ["in", "in", STRANGER]
+def test_a_peer_may_have_several_addresses(make_policy):
+    policy = make_policy(TWO)
+    assert [code(asks(policy, host=host)) for host in ("10.0.0.7", "10.0.0.8", "10.0.0.9")] == ["in", "in", STRANGER]
 
 
 @pytest.mark.parametrize(
@@ -103,40 +103,40 @@ def test_a_peer_may_have_several_addresses(door):
         ({"called": "X", "calling": "NOBODY"}, CALLED),
     ],
 )
-def test_what_is_wrong_with_the_call_itself_comes_first(door, options, expected):
-    admission = door([CT1])
+def test_the_protocol_is_checked_first(make_policy, options, expected):
+    policy = make_policy([CT1])
     calling = options.pop("calling", "CT1")
-    assert code(asks(admission, calling, **options)) == expected
+    assert code(asks(policy, calling, **options)) == expected
 
 
-def test_reasons_help_and_are_of_the_right_kind(door):
-    admission = door(EVERYBODY)
-    elsewhere = asks(admission, host="10.9.9.9")
+def test_rejections_have_a_helpful_sentence_and_the_right_result(make_policy):
+    policy = make_policy(EVERYBODY)
+    elsewhere = asks(policy, host="10.9.9.9")
     assert (
         elsewhere.sentence == "association rejected: the peer CT1 is configured at 10.0.0.7, but called from 10.9.9.9"
     )
-    nobody = asks(admission, "NOBODY")
+    nobody = asks(policy, "NOBODY")
     assert "not among the peers" in nobody.sentence and "accept_unknown_peers" in nobody.sentence
     assert elsewhere.code == nobody.code == Reason.REJECTED_PEER
 
 
-def test_all_places_and_those_of_a_peer(door):
-    admission = door([CT1 | {"maximum_associations": 2}, PACS], places=3)
-    assert [code(asks(admission)) for _ in range(3)] == ["in", "in", FULL]
-    assert "of the peer" in asks(admission).sentence
-    assert code(asks(admission, "PACS", "127.0.0.1")) == "in"
-    full = asks(admission, "PACS", "127.0.0.1")
+def test_all_slots_and_those_of_a_peer(make_policy):
+    policy = make_policy([CT1 | {"maximum_associations": 2}, PACS], slots=3)
+    assert [code(asks(policy)) for _ in range(3)] == ["in", "in", FULL]
+    assert "of the peer" in asks(policy).sentence
+    assert code(asks(policy, "PACS", "127.0.0.1")) == "in"
+    full = asks(policy, "PACS", "127.0.0.1")
     assert code(full) == FULL and "intake.maximum_associations" in full.sentence
 
 
-def test_who_is_refused_takes_no_place(door):
-    admission = door([CT1], places=1)
-    assert {code(asks(admission, "NOBODY")) for _ in range(5)} == {STRANGER}
-    assert code(asks(admission)) == "in"
+def test_a_rejected_association_uses_no_slot(make_policy):
+    policy = make_policy([CT1], slots=1)
+    assert {code(asks(policy, "NOBODY")) for _ in range(5)} == {STRANGER}
+    assert code(asks(policy)) == "in"
 
 
-def test_strangers_at_one_address_share_no_limit_of_a_peer(door):
-    admission = door([CT1 | {"maximum_associations": 1}], places=5, accept_unknown_peers=True)
-    assert [code(asks(admission, "NOBODY")) for _ in range(2)] == ["in", "in"]
-    assert [code(asks(admission)) for _ in range(2)] == ["in", FULL]
-    assert code(asks(admission, host="10.9.9.9")) == "in", "the title alone does not make it the peer"
+def test_unknown_callers_do_not_count_for_the_limit_of_a_peer(make_policy):
+    policy = make_policy([CT1 | {"maximum_associations": 1}], slots=5, accept_unknown_peers=True)
+    assert [code(asks(policy, "NOBODY")) for _ in range(2)] == ["in", "in"]
+    assert [code(asks(policy)) for _ in range(2)] == ["in", FULL]
+    assert code(asks(policy, host="10.9.9.9")) == "in", "the title alone does not make it the peer"

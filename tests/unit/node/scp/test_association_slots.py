@@ -15,7 +15,7 @@ HOLD = """
 import sys, time
 from node.scp.association_slots import AssociationSlots
 slots = AssociationSlots(0, int(sys.argv[1]))
-print(sum(slots.acquire(who) is not None for who in sys.argv[2].split(",")), flush=True)
+print(sum(slots.acquire(caller) is not None for caller in sys.argv[2].split(",")), flush=True)
 time.sleep(60)
 """
 CHURN = """
@@ -23,10 +23,10 @@ import sys
 from node.scp.association_slots import AssociationSlots
 slots = AssociationSlots(0, int(sys.argv[1]))
 for _ in range(300):
-    place = slots.acquire("me", 3)
-    if place is not None:
+    slot = slots.acquire("me", 3)
+    if slot is not None:
         assert slots.in_use() <= 5
-        slots.release(place)
+        slots.release(slot)
 """
 
 
@@ -39,7 +39,7 @@ def slots():
 
 @pytest.fixture
 def holder(slots):
-    """Return a function that starts a process which takes places and holds them; it returns process and count."""
+    """Return a function that starts a process which acquires slots and holds them; it returns process and count."""
     started = []
 
     def start(program, *arguments):
@@ -56,11 +56,11 @@ def holder(slots):
         process.stdout.close()
 
 
-def test_places_are_given_until_there_are_none(slots):
-    places = [slots.acquire("a") for _ in range(6)]
-    assert sorted(places[:5]) == list(range(5)) and places[5] is None
-    slots.release(places[2])
-    assert (slots.in_use(), slots.acquire("b"), slots.acquire("b")) == (4, places[2], None)
+def test_slots_are_acquired_until_there_are_none(slots):
+    numbers = [slots.acquire("a") for _ in range(6)]
+    assert sorted(numbers[:5]) == list(range(5)) and numbers[5] is None
+    slots.release(numbers[2])
+    assert (slots.in_use(), slots.acquire("b"), slots.acquire("b")) == (4, numbers[2], None)
 
 
 def test_a_peer_has_at_most_so_many_and_others_are_not_counted(slots):
@@ -98,17 +98,17 @@ def test_processes_that_take_and_give_at_once_never_have_too_many(slots, holder)
     assert slots.in_use() == 0
 
 
-def test_threads_never_share_a_place(slots):
+def test_threads_never_share_a_slot(slots):
     together, most = threading.Barrier(8), []
     before = len(list(Path("/proc/self/fd").iterdir()))
 
     def work(_):
         together.wait()
         for _ in range(200):
-            place = slots.acquire("me")
-            if place is not None:
+            slot = slots.acquire("me")
+            if slot is not None:
                 most.append(slots.in_use())
-                slots.release(place)
+                slots.release(slot)
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(work, range(8)))

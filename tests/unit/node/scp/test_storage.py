@@ -19,6 +19,7 @@ from node.ledger.instances import Instances
 from node.records.instances import Arrival, Header, Outcome
 from node.records.states import JobState, Reason
 from node.scp.group_commit import GroupCommit
+from node.scp.refusals import RefusalLog
 from node.scp.storage import Storage
 from node.settings.settings import load_settings
 
@@ -91,7 +92,7 @@ def test_all_who_wait_are_written_at_once_and_each_gets_its_own_outcome(ledger, 
     arrivals = [arrival(ledger, number // 2, senders[number % 8]) for number in range(40)]  # each object twice
     with ThreadPoolExecutor(40) as pool:
         waiting = [pool.submit(group_commit.record, one) for one in arrivals]
-        poll(lambda: len(group_commit._line) >= 39)
+        poll(lambda: group_commit.waiting >= 39)
         faults.gate.set()
         outcomes = [one.result(30) for one in waiting]
     assert outcomes.count(Outcome.NEW) == outcomes.count(Outcome.DUPLICATE) == 20
@@ -114,7 +115,7 @@ def test_a_failing_ledger_fails_all_who_wait_and_nobody_after(ledger, faults, fa
     faults.gate, faults.fault = threading.Event(), fault
     with ThreadPoolExecutor(12) as pool:
         waiting = [pool.submit(group_commit.record, arrival(ledger, number, sender)) for number in range(12)]
-        poll(lambda: len(group_commit._line) >= 11)
+        poll(lambda: group_commit.waiting >= 11)
         faults.gate.set()
         found = [one.exception(30) for one in waiting]
     assert all(isinstance(one, LedgerError | type(fault)) for one in found)
@@ -125,7 +126,7 @@ def test_a_failing_ledger_fails_all_who_wait_and_nobody_after(ledger, faults, fa
 
 @pytest.fixture
 def storage(settings, ledger):
-    return Storage(settings, ledger)
+    return Storage(settings, ledger, RefusalLog(ledger))
 
 
 @pytest.fixture
@@ -136,10 +137,10 @@ def slice_of(tmp_path):
 
 def take(storage, sop_uid, content, sender=None, syntax=EXPLICIT):
     request = Request(1, 1, CT, sop_uid, True)
-    reception = storage.receive(sender or association(), request, syntax)
+    operation = storage.begin(sender or association(), request, syntax)
     for at in range(0, len(content), 1000):
-        reception.write(memoryview(content)[at : at + 1000])
-    return reception.finish()
+        operation.write(memoryview(content)[at : at + 1000])
+    return operation.finish()
 
 
 def files(settings):
@@ -188,11 +189,11 @@ def test_what_is_refused_is_told_once_and_leaves_nothing(storage, ledger, settin
 
 def test_an_object_whose_association_breaks_leaves_nothing(storage, ledger, settings, slice_of):
     sop_uid, content = slice_of
-    reception = storage.receive(association(), Request(1, 1, CT, sop_uid, True), EXPLICIT)
-    reception.write(memoryview(content)[:500])
+    operation = storage.begin(association(), Request(1, 1, CT, sop_uid, True), EXPLICIT)
+    operation.write(memoryview(content)[:500])
     assert len(files(settings)) == 1
-    reception.discard()
-    reception.discard()
+    operation.discard()
+    operation.discard()
     assert files(settings) == [] and ledger.queries.jobs() == []
 
 

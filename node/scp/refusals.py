@@ -1,0 +1,31 @@
+"""Records in the ledger why associations and objects were refused; refusals of callers are limited in number."""
+
+import logging
+
+from node.errors import NodeError
+from node.ledger import Ledger
+from node.records.instances import Association
+from node.records.jobs import Refusal
+from node.records.states import Reason
+from node.scp.rate_limit import RateLimit
+
+log = logging.getLogger(__name__)
+
+ABOUT_CALLERS = frozenset({Reason.REJECTED_PEER, Reason.EMPTY_ASSOCIATION})
+
+
+class RefusalLog:
+    """Writes refusals into the ledger; one instance serves all associations of a process."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._rate_limit = RateLimit()
+
+    def record(self, association: Association, code: str, sentence: str) -> None:
+        """Record a refusal; one about a caller only as often as the rate limit allows its address."""
+        if code in ABOUT_CALLERS and not self._rate_limit.allows(association.host):
+            return
+        try:
+            self._ledger.decisions.record_refusal(Refusal(association.calling_ae, association.host, code, sentence))
+        except NodeError as error:
+            log.error("a refusal could not be recorded (%s): %s, from %s", error, sentence, association.calling_ae)
