@@ -59,7 +59,7 @@ def test_a_receiver_may_open_as_many_files_as_its_connections_need(start_serving
 
 
 def test_no_more_files_are_asked_for_than_the_administrator_allows():
-    count = "import resource; from node.scp import allow_files; allow_files({}); print(*resource.getrlimit(7))"
+    count = "import resource; from node.scp.listener import allow_files; allow_files({}); print(*resource.getrlimit(7))"
     command = ["bash", "-c", f'ulimit -Sn 200; ulimit -Hn 300; exec {sys.executable} -c "$0"']
     for wanted, expected in ((250, "250 300"), (10_000, "300 300"), (100, "200 300")):
         done = subprocess.run([*command, count.format(wanted)], capture_output=True, text=True, check=True)
