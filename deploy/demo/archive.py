@@ -1,7 +1,7 @@
-"""The demo's archive: a small, real Storage SCP that plays the PACS and keeps every object as one file.
+"""The archive of the demo: a small Storage SCP in the place of the PACS, which stores every object as one file.
 
-Run it as its own process: ``python deploy/demo/archive.py --data DIR [--port N] [--aet AE]``; it prints one
-ready line. Objects lie under ``DIR/<study UID>/<series UID>/<SOP instance UID>.dcm``. For demonstration only.
+Run it as a process of its own: ``python deploy/demo/archive.py --data DIR [--port N] [--aet AE]``; it prints one
+ready line. Objects are stored as ``DIR/<study UID>/<series UID>/<SOP instance UID>.dcm``. For demonstration only.
 """
 
 import hashlib
@@ -24,9 +24,9 @@ SUCCESS = 0x0000
 OUT_OF_RESOURCES = 0xA700  # PS3.4 B.2.3
 DATA_SET_DOES_NOT_MATCH = 0xA900  # PS3.4 B.2.3
 CANNOT_UNDERSTAND = 0xC000  # PS3.4 B.2.3
-OTHER_BYTES = 0xC001  # one of the same range; 0x0111 would say that it has the object, which it has not
+OTHER_BYTES = 0xC001  # also "cannot understand"; 0x0111 would say that this object is stored, which is not so
 
-UID_RULE = re.compile(r"(0|[1-9]\d*)(\.(0|[1-9]\d*))*", re.ASCII)  # PS3.5 9.1; no room for "..", "/" or NUL
+UID_RULE = re.compile(r"(0|[1-9]\d*)(\.(0|[1-9]\d*))*", re.ASCII)  # PS3.5 9.1; excludes "..", "/" and NUL
 UID_MAX = 64
 UID_NAMES = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
 
@@ -34,7 +34,7 @@ log = logging.getLogger("archive")
 
 
 class RefusalError(Exception):
-    """An object that is not filed; carries the C-STORE status to answer."""
+    """An object that is not stored; carries the C-STORE status to answer."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -42,9 +42,9 @@ class RefusalError(Exception):
 
 
 def path_of(root: Path, uids: tuple[str, str, str]) -> Path:
-    """Return where the object with these (study, series, instance) UIDs lies.
+    """Return the path of the object with these (study, series, instance) UIDs.
 
-    Raises RefusalError for what is not a UID.
+    Raises RefusalError if one of them is not a UID.
     """
     for uid in uids:
         if len(uid) > UID_MAX or not UID_RULE.fullmatch(uid):
@@ -53,10 +53,10 @@ def path_of(root: Path, uids: tuple[str, str, str]) -> Path:
     return root / study / series / f"{instance}.dcm"
 
 
-def keep(path: Path, content: bytes) -> bool:
-    """Write `content` durably under its final name; False when the same bytes lie there already.
+def write_object(path: Path, content: bytes) -> bool:
+    """Write `content` durably under its final name; return False if the file exists with the same bytes.
 
-    Raises RefusalError when other bytes have the name: one UID means one object, and the first copy stays.
+    Raises RefusalError if it exists with other bytes: one UID means one object, and the first copy stays.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{threading.get_ident()}")
@@ -65,20 +65,20 @@ def keep(path: Path, content: bytes) -> bool:
             stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
-        os.link(temporary, path)  # unlike a rename, never replaces what another association has just filed
+        os.link(temporary, path)  # unlike a rename, never replaces a file that another association has just written
     except FileExistsError:
         if path.read_bytes() == content:
             return False
-        raise RefusalError(OTHER_BYTES, "other bytes are archived under this SOP instance UID") from None
+        raise RefusalError(OTHER_BYTES, "an object with this SOP instance UID and other bytes is stored") from None
     finally:
         temporary.unlink(missing_ok=True)
     for folder in (path.parent, path.parent.parent, path.parent.parent.parent):
-        sync(folder)
+        sync_folder(folder)
     return True
 
 
-def sync(folder: Path) -> None:
-    """Make the names inside `folder` durable."""
+def sync_folder(folder: Path) -> None:
+    """Make the file names in `folder` durable."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -87,7 +87,7 @@ def sync(folder: Path) -> None:
 
 
 def store(event: evt.Event, root: Path) -> int:
-    """Answer one C-STORE request: file the bytes as they came, or say with a status why not."""
+    """Answer one C-STORE request: store the bytes unchanged, or return the status of the refusal."""
     content = event.encoded_dataset()
     try:
         header = dcmread(BytesIO(content), specific_tags=list(UID_NAMES), stop_before_pixels=True)
@@ -95,7 +95,7 @@ def store(event: evt.Event, root: Path) -> int:
         path = path_of(root, (study, series, instance))
         if instance != event.request.AffectedSOPInstanceUID:
             raise RefusalError(DATA_SET_DOES_NOT_MATCH, "the command and the data set name different SOP instances")
-        new = keep(path, content)
+        new = write_object(path, content)
     except RefusalError as refusal:
         log.warning("refused with 0x%04X: %s", refusal.status, refusal)
         return refusal.status
@@ -111,15 +111,15 @@ def store(event: evt.Event, root: Path) -> int:
 
 @click.command()
 @click.option(
-    "--data", type=click.Path(file_okay=False, path_type=Path), required=True, help="Where objects are filed."
+    "--data", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder of the stored objects."
 )
 @click.option("--host", default="127.0.0.1", show_default=True)
-@click.option("--port", default=0, show_default=True, help="0 = a free one, named in the ready line.")
-@click.option("--aet", default="ARCHIVE", show_default=True, help="Our AE title.")
+@click.option("--port", default=0, show_default=True, help="0 = any free port; see the ready line.")
+@click.option("--aet", default="ARCHIVE", show_default=True, help="AE title of the archive.")
 def main(data: Path, host: str, port: int, aet: str) -> None:
     """Receive DICOM objects until SIGTERM or Ctrl-C."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    logging.getLogger("pydicom").setLevel(logging.ERROR)  # its warnings quote values
+    logging.getLogger("pydicom").setLevel(logging.ERROR)  # its warnings quote values, which may be patient data
     logging.getLogger("pynetdicom").setLevel(logging.WARNING)
     data.mkdir(parents=True, exist_ok=True)
     stop = threading.Event()

@@ -1,7 +1,7 @@
-"""`make demo`: a patient goes through archive, node, queue and V-Net, and comes back to the archive as DICOM-SEG.
+"""`make demo`: send a patient to the node, segment it, and receive the DICOM-SEG in an archive.
 
-Everything is real: processes, associations, queue, network. Only the archive is small and, unless STUDY is given, the
-patient synthetic. Each run writes into a folder of its own under demo-out/ and nowhere else.
+The node, its queue, the V-Net and all associations are those of production. The archive is a small one and, unless
+STUDY is given, the patient is synthetic. Each run writes into a new folder under demo-out/ only.
 """
 
 import json
@@ -47,20 +47,26 @@ port = {port}
 [segmenter]
 calibration = {calibration}
 """
-# another node's settings
-FOREIGN = ("QCT_NODE_NODE__", "QCT_NODE_INTAKE__", "QCT_NODE_PEERS", "QCT_NODE_ROUTES", "QCT_NODE_SEGMENTER__CALIB")
-DIRECT = build_opener(ProxyHandler({}))  # what `http_proxy` names cannot reach our loopback
+# settings of another node on this machine, which must not apply here
+FOREIGN_SETTINGS = (
+    "QCT_NODE_NODE__",
+    "QCT_NODE_INTAKE__",
+    "QCT_NODE_PEERS",
+    "QCT_NODE_ROUTES",
+    "QCT_NODE_SEGMENTER__CALIB",
+)
+DIRECT = build_opener(ProxyHandler({}))  # without `http_proxy`: a proxy cannot reach the loopback
 START_S = 180.0
 STOP_S = 60.0
 
 
 class DemoError(Exception):
-    """Something did not go through; the message is one sentence for the person at the keyboard."""
+    """The demo failed; the message is one sentence for its user."""
 
 
 @dataclass(frozen=True)
 class Node:
-    """Where the running node listens."""
+    """The addresses of the running node."""
 
     dicom: str
     aet: str
@@ -69,7 +75,7 @@ class Node:
 
 @contextmanager
 def running(name: str, command: list[str], log: Path, env: dict[str, str] | None = None) -> Iterator[str]:
-    """Run a server for as long as the block runs; yields its ready line, DemoError when none comes in time."""
+    """Run a server while the block runs; yield its ready line. Raises DemoError if none appears in time."""
     with log.open("w") as stderr:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True, env=env, process_group=0)
     overdue = threading.Timer(START_S, process.kill)
@@ -92,28 +98,28 @@ def running(name: str, command: list[str], log: Path, env: dict[str, str] | None
 
 
 def last_line(log: Path) -> str:
-    """Return the last line of a log that says something."""
+    """Return the last line of a log that is not empty."""
     lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    return lines[-1] if lines else "it said nothing"
+    return lines[-1] if lines else "its log is empty"
 
 
 def matched(pattern: str, line: str) -> tuple[str, ...]:
-    """Return the groups of a ready line; DemoError when it is not one."""
+    """Return the groups of a ready line. Raises DemoError if it does not match."""
     match = re.fullmatch(pattern, line)
     if match is None:
-        raise DemoError(f"Not the ready line that was expected: {line}")
+        raise DemoError(f"The ready line is not as expected: {line}")
     return match.groups()
 
 
 def command(*arguments: str | Path) -> None:
-    """Run one `qct-node` command to its end, its progress visible; when it fails, it has said why and the demo ends."""
+    """Run one `qct-node` command with its output visible; if it fails, it has printed the reason and the demo ends."""
     code = subprocess.run([QCT_NODE, *arguments], check=False).returncode
     if code:
         sys.exit(1)
 
 
-def ask(node: Node, path: str) -> Any:
-    """Return what the node's JSON interface says."""
+def get_json(node: Node, path: str) -> Any:
+    """Return a document of the node's JSON API."""
     try:
         with DIRECT.open(f"{node.web}{path}", timeout=10) as answer:
             return json.load(answer)
@@ -122,7 +128,7 @@ def ask(node: Node, path: str) -> Any:
 
 
 def segmentations(archive: Path) -> list[Path]:
-    """Return the DICOM-SEG objects that lie in the archive."""
+    """Return the DICOM-SEG objects in the archive."""
     return [
         path
         for path in sorted(archive.rglob("*.dcm"))
@@ -130,32 +136,33 @@ def segmentations(archive: Path) -> list[Path]:
     ]
 
 
-def truth_of(study: Path | None, patient: Path) -> dict[str, Path]:
-    """Return the truth masks: side -> file; side "" holds both femora; empty when there is no truth."""
+def truth_masks(study: Path | None, patient: Path) -> dict[str, Path]:
+    """Return the truth masks: side -> file; side "" holds both femurs; empty if there is no truth."""
     if study is None:
         return {side: patient / "truth" / f"{side}.nii.gz" for side in ("left", "right")}
     beside = (study / "femur_mask.nii.gz", study.parent / "femur_mask.nii.gz")
     return next(({"": path} for path in beside if path.is_file()), {})
 
 
-def verdict(jobs: list[Job], found: list[Path]) -> None:
-    """Raise DemoError with the reason when a study failed, waits for a person, or nothing was segmented."""
+def check_outcome(jobs: list[Job], found: list[Path]) -> None:
+    """Raise DemoError with the reason if a study failed or was held, or if nothing was segmented."""
     order = ("failed", "held", "declined", "cancelled")
     stopped = sorted((job for job in jobs if job["state"] in order), key=lambda job: order.index(job["state"]))
     delivered = len(jobs) > len(stopped)
     if stopped and (not delivered or stopped[0]["state"] in ("failed", "held")):
-        raise DemoError(f"The study was {stopped[0]['state']}: {stopped[0]['reason']}")
+        state = stopped[0]["state"]
+        raise DemoError(f"The study {state if state == 'failed' else f'was {state}'}: {stopped[0]['reason']}")
     nothing = [job["reason"] for job in jobs if job["reason_code"] == "no-femur"]
     if not found:
         raise DemoError(
-            f"Nothing was outlined: {nothing[0]}; the archive holds the report that says so."
+            f"No femur was segmented: {nothing[0]}; the report in the archive states this."
             if nothing
-            else "The node says it has delivered, but the archive holds no segmentation."
+            else "The node reports the delivery, but the archive contains no segmentation."
         )
 
 
 def run(study: Path | None, out: Path, timeout_s: float, console: Console) -> None:
-    """Take one patient the whole way and print what came back."""
+    """Send one patient through the node and print the results."""
     patient, archive, data = out / "patient", out / "archive", out / "node"
     dicom = study or patient / "dicom"
     if study is None:
@@ -168,29 +175,29 @@ def run(study: Path | None, out: Path, timeout_s: float, console: Console) -> No
         settings = out / "qct-node.toml"
         calibration = "" if study else str(patient / "calibration.toml")
         settings.write_text(SETTINGS.format(data=json.dumps(str(data)), port=port, calibration=json.dumps(calibration)))
-        env = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
+        env = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN_SETTINGS)}
         env["QCT_NODE_CONFIG"] = str(settings)
         line = stack.enter_context(running("node", [str(QCT_NODE), "up"], out / "node.log", env))
         node = Node(*matched(r"ready: dicom ([^ ]+:\d+) aet (\w+), web (http://[^ ]+:\d+)", line))
-        console.print(f"the queue page: {node.web}", highlight=False)
+        console.print(f"web page of the node: {node.web}", highlight=False)
         command("send", dicom, "--to", node.dicom, "--aet", node.aet)
         try:
-            jobs = follow(lambda: ask(node, "/api/jobs"), console, timeout_s)
+            jobs = follow(lambda: get_json(node, "/api/jobs"), console, timeout_s)
         except TimeoutError as error:
-            raise DemoError(f"The study was {error}; see {out / 'node.log'}") from None
-        jobs = [ask(node, f"/api/jobs/{job['id']}") for job in jobs]
+            raise DemoError(f"The study {error}; see {out / 'node.log'}") from None
+        jobs = [get_json(node, f"/api/jobs/{job['id']}") for job in jobs]
     found = segmentations(archive)
-    verdict(jobs, found)
-    show(console, jobs, found, truth_of(study, patient), None if study else patient / "truth" / "truth.json")
+    check_outcome(jobs, found)
+    show(console, jobs, found, truth_masks(study, patient), None if study else patient / "truth" / "truth.json")
 
 
 @click.command()
 @click.option("--study", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Your DICOM folder.")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), default=Path("demo-out"), show_default=True)
-@click.option("--timeout", default=1500.0, show_default=True, help="Seconds until a study counts as stuck.")
+@click.option("--timeout", default=1500.0, show_default=True, help="Seconds until the demo gives up.")
 def main(study: Path | None, out: Path, timeout: float) -> None:
-    """Show the whole way of a study."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the servers are stopped
+    """Send a study through the node and print its results."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the servers are stopped, too
     folder = out.resolve() / datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
     folder.mkdir(parents=True)
     try:

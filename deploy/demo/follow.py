@@ -1,4 +1,4 @@
-"""Follow the node's jobs to their end: a progress display on a terminal, plain lines elsewhere."""
+"""Follow the jobs of the node to their end: progress bars on a terminal, else plain lines."""
 
 import time
 from collections.abc import Callable
@@ -10,17 +10,17 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 
 Job = dict[str, Any]
 
-WAY = ("received", "complete", "queued", "running", "delivering", "delivered")
+STEPS = ("received", "complete", "queued", "running", "delivering", "delivered")
 FINAL = {"delivered", "committed", "declined", "held", "failed", "cancelled"}
 PERIOD_S = 0.5
 
 
 class Lines:
-    """One line whenever a job's state or stage changes."""
+    """Prints a line whenever the state or stage of a job changes."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._told: dict[str, str] = {}
+        self._printed: dict[str, str] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -29,19 +29,19 @@ class Lines:
         return None
 
     def show(self, job: Job) -> None:
-        """Tell what is new about the job."""
+        """Print the job if it has changed."""
         text = describe(job)
-        if self._told.get(job["id"]) != text:
-            self._told[job["id"]] = text
+        if self._printed.get(job["id"]) != text:
+            self._printed[job["id"]] = text
             self._console.print(f"{time.strftime('%H:%M:%S')} {text}", highlight=False, markup=False, soft_wrap=True)
 
 
 class Bars:
-    """One bar per job, a step per state."""
+    """Shows one bar per job, with one step per state."""
 
     def __init__(self, console: Console) -> None:
         self._progress = Progress(
-            SpinnerColumn(), BarColumn(len(WAY) * 4), TextColumn("{task.description}"), TimeElapsedColumn(),
+            SpinnerColumn(), BarColumn(len(STEPS) * 4), TextColumn("{task.description}"), TimeElapsedColumn(),
             console=console,
         )  # fmt: skip
         self._tasks: dict[str, TaskID] = {}
@@ -58,20 +58,20 @@ class Bars:
     def show(self, job: Job) -> None:
         """Move the job's bar to its state."""
         if job["id"] not in self._tasks:
-            self._tasks[job["id"]] = self._progress.add_task("", total=len(WAY))
-        done = WAY.index(job["state"]) + 1 if job["state"] in WAY else len(WAY)
+            self._tasks[job["id"]] = self._progress.add_task("", total=len(STEPS))
+        done = STEPS.index(job["state"]) + 1 if job["state"] in STEPS else len(STEPS)
         self._progress.update(self._tasks[job["id"]], completed=done, description=describe(job))
 
 
 def describe(job: Job) -> str:
-    """Return one line about a job, without anything that could name a patient."""
+    """Return one line about a job, without patient data."""
     doing = f" ({job['stage']})" if job["state"] == "running" and job.get("stage") else ""
     why = f": {job['reason']}" if job.get("reason") and job["state"] in FINAL else ""
     return f"job {job['id']}, {job['instances']} objects: {job['state']}{doing}{why}"
 
 
 def follow(jobs: Callable[[], list[Job]], console: Console, timeout_s: float) -> list[Job]:
-    """Return the jobs once there are some and each is in a final state; TimeoutError after `timeout_s` seconds."""
+    """Return the jobs as soon as there are some and all are final. Raises TimeoutError after `timeout_s` seconds."""
     deadline = time.monotonic() + timeout_s
     with Bars(console) if console.is_terminal else Lines(console) as display:
         while time.monotonic() < deadline:
@@ -81,4 +81,4 @@ def follow(jobs: Callable[[], list[Job]], console: Console, timeout_s: float) ->
             if rows and all(row["state"] in FINAL for row in rows):
                 return rows
             time.sleep(PERIOD_S)
-    raise TimeoutError(f"not finished within {timeout_s:.0f} s")
+    raise TimeoutError(f"has not finished within {timeout_s:.0f} s")

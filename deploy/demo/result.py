@@ -1,4 +1,4 @@
-"""What came back, as two short tables: the way with its seconds, and each femur with its Dice."""
+"""The results of the demo as tables: the steps with their times, and each femur with its Dice and density."""
 
 import json
 from collections.abc import Mapping
@@ -15,18 +15,18 @@ from score import Segment, dice, read_segments
 def show(
     console: Console, jobs: list[Job], found: list[Path], truth: Mapping[str, Path], densities: Path | None = None
 ) -> None:
-    """Print the way of every job, the femora of every segmentation in the archive, and where the files lie.
+    """Print the steps of every job, the femurs of every segmentation in the archive, and the paths of the files.
 
-    jobs: with their events. found: the segmentations in the archive. truth: side -> mask; side "" holds all femora.
-    densities: the phantom's `truth.json`.
+    jobs: with their events. found: the segmentations in the archive. truth: side -> mask; side "" holds all femurs.
+    densities: `truth.json` of the synthetic patient.
     """
     for job in jobs:
-        console.print(_way(job))
+        console.print(_steps(job))
     reports = [json.loads(Path(path).read_text()) for job in jobs for path in outputs(job, "report.json")]
     measured = {femur["side"]: femur for report in reports for femur in report["femurs"]}
     for path in found:
         segments = read_segments(path)
-        console.print(_femora(segments, measured, truth))
+        console.print(_femurs(segments, measured, truth))
         console.print(f"DICOM-SEG in the archive: {path}", soft_wrap=True, highlight=False)
     known = json.loads(densities.read_text())["femora"] if densities else {}
     for report in reports:
@@ -40,13 +40,13 @@ def outputs(job: Job, ending: str) -> list[str]:
     return [path for path in job["outputs"] if path.endswith(ending)]
 
 
-def _way(job: Job) -> Table:
-    """Return the steps of a job with their seconds, from its history in the ledger."""
+def _steps(job: Job) -> Table:
+    """Return the steps of a job with their durations, from its history in the ledger."""
     table = Table("step", "seconds", title=f"Job {job['id']}: {job['state']}", title_justify="left")
     table.columns[1].justify = "right"
     times = {event["state"]: datetime.fromisoformat(event["at"]) for event in job["events"]}
     steps = {
-        "complete": f"received {job['instances']} objects (and waited for more)",
+        "complete": f"received {job['instances']} objects and waited for more",
         "queued": "accepted by a route",
         "running": "waited for a worker",
         "delivering": "segmented",
@@ -65,13 +65,13 @@ def _way(job: Job) -> Table:
     return table
 
 
-def _femora(segments: list[Segment], measured: Mapping[str, Any], truth: Mapping[str, Path]) -> Table:
+def _femurs(segments: list[Segment], measured: Mapping[str, Any], truth: Mapping[str, Path]) -> Table:
     table = Table("femur", "volume mL", "complete", "Dice", title="Read back from the archive", title_justify="left")
     for column in (table.columns[1], table.columns[3]):
         column.justify = "right"
     for segment in segments:
         score = f"{dice([segment], truth[segment.side]):.3f}" if segment.side in truth else ""
-        table.add_row(segment.label, f"{segment.volume_ml:.1f}", _complete(measured.get(segment.side)), score)
+        table.add_row(segment.label, f"{segment.volume_ml:.1f}", _completeness(measured.get(segment.side)), score)
     if "" in truth:
         volume = sum(segment.volume_ml for segment in segments)
         table.add_row("all, against femur_mask.nii.gz", f"{volume:.1f}", "", f"{dice(segments, truth['']):.3f}")
@@ -81,7 +81,7 @@ def _femora(segments: list[Segment], measured: Mapping[str, Any], truth: Mapping
 
 
 def _density(report: Mapping[str, Any], known: Mapping[str, Any]) -> Table | str:
-    """Return the integral densities beside what is known of the patient, or the sentence that there are none."""
+    """Return the integral densities beside the known ones, or a sentence if the scan was not calibrated."""
     calibration = report["calibration"]
     if calibration["mode"] == "none":
         return "density: not calibrated, HU only"
@@ -96,7 +96,7 @@ def _density(report: Mapping[str, Any], known: Mapping[str, Any]) -> Table | str
     return table
 
 
-def _complete(femur: Mapping[str, Any] | None) -> str:
+def _completeness(femur: Mapping[str, Any] | None) -> str:
     if femur is None:
         return "unknown"
     return "yes" if femur["complete"] else "no: " + "; ".join(femur["incomplete_reasons"])

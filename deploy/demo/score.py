@@ -1,4 +1,4 @@
-"""Compare a DICOM-SEG with a truth mask in patient space, without any of the code that wrote it."""
+"""Compare a DICOM-SEG with a truth mask in patient space, independent of the code that wrote it."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ SIDES = {"7771000": "left", "24028007": "right"}  # SNOMED CT laterality modifie
 
 @dataclass(frozen=True, eq=False)
 class Segment:
-    """One segment: label, side (empty when it names none), voxel centres `(n, 3)` in LPS mm, mL per voxel."""
+    """One segment: label, side (may be empty), voxel centres `(n, 3)` in LPS mm, mL per voxel."""
 
     label: str
     side: str
@@ -27,7 +27,7 @@ class Segment:
 
 
 def read_segments(path: Path) -> list[Segment]:
-    """Return the segments of a BINARY segmentation (PS3.3 A.51), placed by their own frames' positions."""
+    """Return the segments of a BINARY segmentation (PS3.3 A.51), placed by the positions of their frames."""
     ds = dcmread(path)
     frames = np.reshape(ds.pixel_array, (ds.NumberOfFrames, ds.Rows, ds.Columns))
     shared = ds.SharedFunctionalGroupsSequence[0]
@@ -51,16 +51,16 @@ def read_segments(path: Path) -> list[Segment]:
 
 
 def _side(item: Dataset) -> str:
-    """Return the side a SegmentSequence item names by its type modifier, or an empty string."""
+    """Return the side from the type modifier of a SegmentSequence item, or an empty string."""
     kinds = item.get("SegmentedPropertyTypeCodeSequence") or [Dataset()]
     modifiers = kinds[0].get("SegmentedPropertyTypeModifierCodeSequence") or []
     return next((SIDES[code.CodeValue] for code in modifiers if code.CodeValue in SIDES), "")
 
 
 def dice(segments: list[Segment], truth: Path) -> float:
-    """Return the Dice coefficient of the segments' union with a mask file (NIfTI; whatever is not 0 is mask).
+    """Return the Dice coefficient of the union of the segments and a mask file (NIfTI; every voxel that is not 0).
 
-    Each voxel centre is looked up in the mask at its place in the patient: the grids need not be the same.
+    Each voxel centre is looked up in the mask at its patient position: the grids may differ.
     """
     image = sitk.ReadImage(str(truth))
     mask = sitk.GetArrayViewFromImage(image) != 0

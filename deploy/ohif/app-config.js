@@ -1,4 +1,4 @@
-// OHIF 3 with Orthanc behind the same address (nginx.conf); no list of outside servers, no tour.
+// OHIF 3 with Orthanc under the same address (nginx.conf), without other servers and without the tour.
 window.config = {
   routerBasename: null,
   showStudyList: true,

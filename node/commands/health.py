@@ -65,7 +65,7 @@ def status(ctx: click.Context, as_json: bool) -> None:
 @as_json
 @click.pass_context
 def check(ctx: click.Context, as_json: bool) -> None:
-    """Check the configuration: settings, ledger, peers (C-ECHO), model, disk, GPU. Exit 1 if a check fails."""
+    """Check settings, ledger, peers, model, disk. Asks each peer by C-ECHO. Exit 1 if a check fails."""
     findings = []
     for finding in _findings(ctx):
         findings.append(finding)

@@ -63,7 +63,7 @@ def show(ctx: click.Context, job_id: str, as_json: bool) -> None:
 @click.argument("job_id", metavar="ID")
 @click.pass_context
 def retry(ctx: click.Context, job_id: str) -> None:
-    """Repeat what failed: the delivery or the segmentation; for a declined or cancelled job, the decision."""
+    """Repeat what failed. Repeats the delivery or segmentation; for a declined or cancelled job, the decision."""
     with opened_ledger(settings_of(ctx)) as ledger:
         click.echo(f"job {job_id} is {ledger.operator.retry(job_id, _user())} again")
 
@@ -72,7 +72,7 @@ def retry(ctx: click.Context, job_id: str) -> None:
 @click.argument("job_id", metavar="ID")
 @click.pass_context
 def hold(ctx: click.Context, job_id: str) -> None:
-    """Stop a job that has no result yet until it is released."""
+    """Hold a job that has no result yet. It stops until it is released."""
     with opened_ledger(settings_of(ctx)) as ledger:
         ledger.operator.hold(job_id, _user())
     click.echo(f"job {job_id} is held")
@@ -82,7 +82,7 @@ def hold(ctx: click.Context, job_id: str) -> None:
 @click.argument("job_id", metavar="ID")
 @click.pass_context
 def release(ctx: click.Context, job_id: str) -> None:
-    """Continue a held job where it stopped, or start a receiving one with the slices that have arrived."""
+    """Release a held or receiving job. A held job continues where it stopped; a receiving one starts."""
     with opened_ledger(settings_of(ctx)) as ledger:
         click.echo(f"job {job_id} is {ledger.operator.release(job_id, _user())}")
 

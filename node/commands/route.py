@@ -29,7 +29,9 @@ BUILT_IN = "the built-in rule"
 def route(
     ctx: click.Context, folder: Path, explain: bool, called_ae: str | None, calling_ae: str, as_json: bool
 ) -> None:
-    """Show what the node would do with the series in DIR: complete or not, deciding route, best series.
+    """Show what the node would do with series.
+
+    For each series in DIR: whether it is complete, which route decides, and the order of the series of a study.
 
     Nothing is sent, stored or segmented.
     """

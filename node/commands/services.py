@@ -26,7 +26,7 @@ WEB_STOP_SECONDS = 3
 @click.option("--http-port", type=click.IntRange(0, 65535), help="0 = any free port.")
 @click.pass_context
 def up(ctx: click.Context, /, **given: Any) -> None:
-    """Run all parts of the node on this machine; print one line when all are ready; stop on SIGTERM."""
+    """Run the whole node on this machine. Prints one line when all parts are ready; stops on SIGTERM."""
     keep_private()
     configure_logging()
     from node.run.up import run_up
@@ -39,7 +39,7 @@ def up(ctx: click.Context, /, **given: Any) -> None:
 @click.command()
 @click.pass_context
 def serve(ctx: click.Context) -> None:
-    """Run the receiver: the Storage SCP, in several processes on one port."""
+    """Run the receiver. It is the Storage SCP, in several processes on one port."""
     with _part(ctx, "receivers") as (settings, ledger, stop):
         from node.run.receivers import run_receivers
 
@@ -63,7 +63,7 @@ def receive(ctx: click.Context, listener: int, slots: int) -> None:
 @click.command()
 @click.pass_context
 def supervise(ctx: click.Context) -> None:
-    """Run the supervisor: decide on series, queue jobs, wake workers."""
+    """Run the supervisor. It decides on series, queues jobs and wakes workers."""
     with _part(ctx, "supervisor") as (settings, ledger, stop):
         from node.dispatch.celery_app import make_app
         from node.dispatch.dispatcher import Dispatcher

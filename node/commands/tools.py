@@ -26,7 +26,7 @@ PREAMBLE = 128
 @click.option("--from", "calling", metavar="AE", help="Calling AE title; default: the node's own.")
 @click.pass_context
 def send(ctx: click.Context, folder: Path, address: str, aet: str, calling: str | None) -> None:
-    """Send every DICOM file under DIR (or one file) to HOST:PORT by C-STORE, each in its own transfer syntax."""
+    """Send DICOM files to a peer. Sends every file under DIR (or one file) by C-STORE in its own transfer syntax."""
     settings = settings_of(ctx)
     peer = _peer(address, aet)
     files = [path for path in sorted(folder.rglob("*")) if is_dicom(path)] if folder.is_dir() else [folder]
@@ -45,7 +45,7 @@ def send(ctx: click.Context, folder: Path, address: str, aet: str, calling: str 
 @click.option("--aet", metavar="AE", help="Called AE title if PEER is HOST:PORT.")
 @click.pass_context
 def echo(ctx: click.Context, peer: str, aet: str | None) -> None:
-    """Verify that PEER (a name in the settings, or HOST:PORT with --aet) answers C-ECHO."""
+    """Verify that a peer answers C-ECHO. PEER is a name in the settings, or HOST:PORT with --aet."""
     settings = settings_of(ctx)
     target = _peer(peer, aet) if aet else _named(settings, peer)
     started = time.monotonic()

@@ -1,4 +1,4 @@
-"""`make demo` as processes: archive, node and judgement, with a synthetic patient or somebody's folder."""
+"""`make demo` as processes: archive, node and comparison, with a synthetic patient or the user's folder."""
 
 import os
 import re
@@ -37,7 +37,7 @@ def demo(tmp_path):
 
 @pytest.fixture
 def study(tmp_path):
-    """A short synthetic series of coarse pixels in somebody's folder."""
+    """A short synthetic series of coarse pixels in a folder of the user."""
     options = ("--slices", "12", "--size", "64", "--out", str(tmp_path / "own"))
     subprocess.run([QCT_NODE, "phantom", *options], check=True, capture_output=True, timeout=300)
     return tmp_path / "own/dicom"
@@ -45,14 +45,14 @@ def study(tmp_path):
 
 @pytest.fixture
 def model():
-    """The shipped weights; without them there is nothing to demonstrate."""
+    """The shipped weights, which the demo needs."""
     manifest = resources.files("segmenter") / "data/model/model.json"
     if not manifest.is_file():
         (pytest.fail if os.environ.get("CI") else pytest.skip)("the weights are not in segmenter/data/model")
 
 
 def nothing_left(folder):
-    """Tell whether no process works for this folder any more."""
+    """Tell whether no process of this folder is running."""
     lines = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
     return str(folder) not in lines.replace(str(Path(__file__)), "")
 
@@ -74,7 +74,7 @@ def test_a_synthetic_patient_comes_back_as_seg(demo, model, tmp_path):
     assert nothing_left(tmp_path)
 
 
-def test_a_study_with_a_missing_slice_is_told_with_its_reason(demo, study, tmp_path):
+def test_a_study_with_a_missing_slice_is_reported_with_the_reason(demo, study, tmp_path):
     sorted(study.glob("*.dcm"))[5].unlink()
     code, out, err = demo("--study", study)
     assert code == 1

@@ -1,4 +1,4 @@
-"""The demo's way: following jobs, judging how they ended, finding the truth, and printing what came back."""
+"""The demo: following jobs, checking their end, finding the truth masks, and printing the results."""
 
 import importlib
 import io
@@ -16,7 +16,7 @@ DEMO = Path(__file__).parents[3] / "deploy/demo"
 
 @pytest.fixture
 def module(monkeypatch):
-    """Import a module of the demo by name, as the demo itself does: as a neighbour of the script."""
+    """Import a module of the demo from the folder of its script, as the demo does."""
     monkeypatch.syspath_prepend(str(DEMO))
     yield importlib.import_module
     for name in ("demo", "follow", "result", "score"):
@@ -25,7 +25,7 @@ def module(monkeypatch):
 
 @pytest.fixture
 def paper():
-    """A console that is no terminal."""
+    """A console that is not a terminal."""
     return Console(file=io.StringIO(), width=120)
 
 
@@ -78,36 +78,36 @@ def test_a_terminal_gets_bars(module, monkeypatch):
 def test_all_jobs_must_end(module, paper, monkeypatch):
     follow = module("follow")
     monkeypatch.setattr(follow, "PERIOD_S", 0.0)
-    with pytest.raises(TimeoutError, match="not finished within 0 s"):
+    with pytest.raises(TimeoutError, match="has not finished within 0 s"):
         follow.follow(lambda: [job("delivered"), job("queued", id="j2")], paper, 0.05)
 
 
 @pytest.mark.parametrize(
     ("jobs", "sentence"),
     [
-        ([job("failed", "its worker died 3 times")], "The study was failed: its worker died 3 times"),
+        ([job("failed", "its worker died 3 times")], "The study failed: its worker died 3 times"),
         ([job("declined", "it is an MR series")], "The study was declined: it is an MR series"),
         ([job("held", "a slice is missing")], "The study was held: a slice is missing"),
         ([job("delivered"), job("held", "a slice is missing")], "The study was held: a slice is missing"),
-        ([job("declined", "a localiser"), job("failed", "no model")], "The study was failed: no model"),
+        ([job("declined", "a localiser"), job("failed", "no model")], "The study failed: no model"),
     ],
 )
-def test_what_did_not_go_through_is_one_sentence(module, jobs, sentence):
+def test_a_study_without_a_result_is_one_sentence(module, jobs, sentence):
     demo = module("demo")
     with pytest.raises(demo.DemoError) as caught:
-        demo.verdict(jobs, [Path("seg.dcm")])
+        demo.check_outcome(jobs, [Path("seg.dcm")])
     assert str(caught.value) == sentence
 
 
-def test_a_localiser_beside_the_scan_is_no_fault_but_a_missing_segmentation_is(module):
+def test_a_localiser_beside_the_scan_is_allowed_but_a_missing_segmentation_is_not(module):
     demo = module("demo")
     jobs = [job("declined", "a localiser"), job("delivered")]
-    demo.verdict(jobs, [Path("seg.dcm")])
-    with pytest.raises(demo.DemoError, match="the archive holds no segmentation"):
-        demo.verdict(jobs, [])
+    demo.check_outcome(jobs, [Path("seg.dcm")])
+    with pytest.raises(demo.DemoError, match="the archive contains no segmentation"):
+        demo.check_outcome(jobs, [])
     nothing = job("delivered", "there is no proximal femur in the scan", reason_code="no-femur")
-    with pytest.raises(demo.DemoError, match="Nothing was outlined: there is no proximal femur in the scan"):
-        demo.verdict([nothing], [])
+    with pytest.raises(demo.DemoError, match="No femur was segmented: there is no proximal femur in the scan"):
+        demo.check_outcome([nothing], [])
 
 
 @pytest.mark.parametrize("where", ["case", "case/dicom"])
@@ -115,13 +115,13 @@ def test_a_mask_in_or_beside_the_folder_is_the_truth(module, tmp_path, where):
     demo = module("demo")
     folder = tmp_path / "case/dicom"
     folder.mkdir(parents=True)
-    assert demo.truth_of(folder, tmp_path) == {}
+    assert demo.truth_masks(folder, tmp_path) == {}
     mask = tmp_path / where / "femur_mask.nii.gz"
     mask.touch()
-    assert demo.truth_of(folder, tmp_path) == {"": mask}
+    assert demo.truth_masks(folder, tmp_path) == {"": mask}
 
 
-def test_a_web_proxy_in_the_environment_is_not_asked(module, monkeypatch):
+def test_a_web_proxy_in_the_environment_is_not_used(module, monkeypatch):
     class Page(BaseHTTPRequestHandler):
         def do_GET(self):
             self.send_response(200)
@@ -136,12 +136,12 @@ def test_a_web_proxy_in_the_environment_is_not_asked(module, monkeypatch):
         threading.Thread(target=server.serve_forever, daemon=True).start()
         address = f"http://127.0.0.1:{server.server_port}"
         try:
-            assert demo.ask(demo.Node("127.0.0.1:1", "AET", address), "/api/jobs") == ["here"]
+            assert demo.get_json(demo.Node("127.0.0.1:1", "AET", address), "/api/jobs") == ["here"]
         finally:
             server.shutdown()
 
 
-def test_a_server_that_does_not_start_says_why(module, tmp_path):
+def test_a_server_that_does_not_start_is_reported_with_the_reason(module, tmp_path):
     demo = module("demo")
     log = tmp_path / "log"
     script = "import sys; sys.stderr.write('first\\nthe port is taken\\n')"
@@ -149,10 +149,10 @@ def test_a_server_that_does_not_start_says_why(module, tmp_path):
         pytest.raises(demo.DemoError, match=r"The archive did not start: the port is taken \(log: "),
         demo.running("archive", [sys.executable, "-c", script], log),
     ):
-        pytest.fail("it did not start")
+        pytest.fail("it started")
 
 
-def test_the_way_is_told_with_its_seconds(module, paper, tmp_path):
+def test_the_steps_are_printed_with_their_times(module, paper, tmp_path):
     result = module("result")
     report = tmp_path / "report.json"
     report.write_text(json.dumps({"femurs": [], "calibration": {"mode": "none"}}))
@@ -167,7 +167,7 @@ def test_the_way_is_told_with_its_seconds(module, paper, tmp_path):
     result.show(paper, [done], [], {})
     text = paper.file.getvalue()
     for step, seconds in (
-        ("received 72 objects (and waited for more)", "4.0"),
+        ("received 72 objects and waited for more", "4.0"),
         ("waited for a worker", "1.0"),
         ("segmented", "16.0"),
         ("segment", "14.0"),
@@ -179,7 +179,7 @@ def test_the_way_is_told_with_its_seconds(module, paper, tmp_path):
     assert text.count("demo-archive") == 1
 
 
-def test_densities_stand_beside_what_is_known(module, paper, tmp_path):
+def test_densities_are_printed_beside_the_known_ones(module, paper, tmp_path):
     report, known = tmp_path / "report.json", tmp_path / "truth.json"
     femurs = [{"side": side, "vbmd_mg_cm3": vbmd} for side, vbmd in (("left", 301.26), ("right", 299.0))]
     calibration = {"mode": "phantom", "equivalent_material": "HA", "phantom": "slab", "r2": 0.99991}

@@ -1,4 +1,4 @@
-"""The demo's judgement: Dice between a DICOM-SEG and a mask file, in patient space."""
+"""The score of the demo: Dice between a DICOM-SEG and a mask file, in patient space."""
 
 import importlib.util
 from pathlib import Path
