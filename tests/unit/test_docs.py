@@ -15,6 +15,7 @@ from segmenter.errors import Reason as SegmenterReason
 
 ROOT = Path(__file__).parents[2]
 LINK = re.compile(r"\]\((?!https?://|#)([^)\s#]+)(?:#[^)]*)?\)")
+CODE_PATH = re.compile(r"`((?:node|segmenter|worker|tests|deploy)/[\w./-]+|[\w/-]+\.py)`")
 DOCS_PATH = re.compile(r"(?<![\w/.-])docs/[\w./-]*\w")
 
 
@@ -39,6 +40,13 @@ def test_relative_links_lead_to_files(page):
     folder = (ROOT / page).parent
     text = (ROOT / page).read_text()
     assert [link for link in LINK.findall(text) if not (folder / link).exists()] == []
+
+
+@pytest.mark.parametrize("page", tracked("*.md"))
+def test_modules_named_in_pages_exist(page):
+    known = tracked()
+    named = CODE_PATH.findall((ROOT / page).read_text())
+    assert [p for p in named if not (ROOT / p).exists() and not any(f.endswith(f"/{p}") for f in known)] == []
 
 
 @pytest.mark.parametrize("source", tracked("*.py", "*.toml", "Makefile", "*.yml"))
