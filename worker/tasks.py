@@ -12,6 +12,7 @@ from functools import cached_property
 from billiard.exceptions import SoftTimeLimitExceeded
 from celery import Task
 
+from node.decide.recipients import recipients
 from node.dispatch.celery_app import DELIVER_TASK, SEGMENT_TASK
 from node.errors import LedgerError
 from node.files.results import ResultFolder
@@ -105,14 +106,15 @@ class SegmentTask(LedgerTask):
 
     def _segment(self, job: Job, worker: str, folder: ResultFolder, heartbeat: Heartbeat) -> None:
         files = self.ledger.instances.files_of(job.id)
-        wishes = self.settings.wishes
-        labelmap = any("labelmap" in wishes.get(peer, ()) for peer in job.destinations or ())
+        wanted, peers = self.settings.wanted_kinds, job.destinations or ()
+        labelmap = any("labelmap" in wanted.get(peer, ()) for peer in peers)
         produced = self.segmenter.segment(
             files, folder.unfinished, job.created, heartbeat.stage, job.model, labelmap=labelmap
         )
         heartbeat.stage("keep")
         results = folder.keep(produced.files)
-        if not self.ledger.queue.finish(job.id, worker, results, produced.report, wishes):
+        sent_to = {result: recipients(result, results, peers, wanted) for result in results}
+        if not self.ledger.queue.finish(job.id, worker, sent_to, produced.report):
             raise ClaimLostError
         log.info("job %s: %d files made", job.id, len(produced.files))
 

@@ -3,11 +3,9 @@
 import json
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from pathlib import Path
 from typing import Any
 
 import click
-from sqlalchemy.engine import make_url
 
 from node.errors import NodeError
 from node.ledger import Ledger
@@ -21,18 +19,11 @@ def settings_of(ctx: click.Context) -> Settings:
     return load_settings(ctx.obj["config"])
 
 
-def absent_ledger(settings: Settings) -> str:
-    """Return the path of the ledger file if it does not exist yet, else (or for a database server) an empty string."""
-    url = make_url(settings.database_url)
-    absent = url.get_backend_name() == "sqlite" and not Path(url.database or "").is_file()
-    return url.database or "memory" if absent else ""
-
-
 @contextmanager
 def opened_ledger(settings: Settings) -> Iterator[Ledger]:
     """Open the ledger of a node that has run before; a command that only reads must not create a data folder."""
-    absent = absent_ledger(settings)
-    if absent:
+    absent = Ledger.absent_file(settings)
+    if absent is not None:
         raise NodeError(
             f"there is no ledger at {absent}: start the node with `qct-node up`, or give its settings with --config"
         )

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 
-from node.commands import absent_ledger, as_json, opened_ledger, print_json, settings_of
+from node.commands import as_json, opened_ledger, print_json, settings_of
 from node.errors import NodeError
 from node.files.disk_space import DiskSpaceStatus, Level, assess_disk_space, free_space
 from node.ledger import Ledger
@@ -103,7 +103,7 @@ def _try(name: str, look: Callable[[], str]) -> Finding:
 
 
 def _ledger(settings: Settings) -> str:
-    if absent_ledger(settings):
+    if Ledger.absent_file(settings) is not None:
         return "does not exist yet; the node creates it when it starts"
     Ledger.of(settings).close()
     return "can be opened"

@@ -7,24 +7,24 @@ from node.records.results import Result
 SEGMENTATIONS = frozenset({"seg", "labelmap"})
 KINDS = SEGMENTATIONS | {"sr", "sc"}
 
-Wishes = Mapping[str, Collection[str]]
-"""Peer -> kinds of results it wants, of KINDS; a peer that is not in it wants all."""
+WantedKinds = Mapping[str, Collection[str]]
+"""Peer -> the kinds of results it wants, among KINDS; a peer that is not in it wants all."""
 
 
-def takers(result: Result, made: Sequence[Result], peers: Sequence[str], wishes: Wishes) -> tuple[str, ...]:
-    """Return those of the job's peers that get this one of the results made; what is no DICOM object stays here.
+def recipients(result: Result, made: Sequence[Result], peers: Sequence[str], wanted: WantedKinds) -> tuple[str, ...]:
+    """Return those of the job's peers that get one of the results made; a file that is not a DICOM object stays here.
 
-    Where a job made only one kind of segmentation, who wants the other gets that one: it is better than none.
+    Where a job made only one kind of segmentation, a peer that wants the other kind gets this one.
     """
     if not result.sop_uid:
         return ()
     kinds = {one.kind for one in made}
-    return tuple(peer for peer in peers if peer not in wishes or _wants(wishes[peer], result.kind, kinds))
+    return tuple(peer for peer in peers if peer not in wanted or _wants(wanted[peer], result.kind, kinds))
 
 
-def _wants(wished: Collection[str], kind: str, made: Collection[str]) -> bool:
+def _wants(wanted: Collection[str], kind: str, made: Collection[str]) -> bool:
     if kind not in KINDS:
         return True
     if kind in SEGMENTATIONS and not SEGMENTATIONS.issubset(made):
-        return not SEGMENTATIONS.isdisjoint(wished)
-    return kind in wished
+        return not SEGMENTATIONS.isdisjoint(wanted)
+    return kind in wanted

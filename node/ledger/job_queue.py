@@ -2,12 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, delete, insert, or_, select, update
 
-from node.decide.recipients import Wishes, takers
 from node.ledger.database import Database
 from node.ledger.queries import Queries, newest_of_study
 from node.ledger.tables import deliveries, jobs, results, series
@@ -85,14 +83,13 @@ class JobQueue:
         self,
         job_id: str,
         worker: str,
-        made: Sequence[Result],
+        recipients: Mapping[Result, Sequence[str]],
         report: dict[str, Any],
-        wishes: Wishes = MappingProxyType({}),
     ) -> bool:
         """Record the results, their deliveries and the new state in one transaction; False if the claim is lost.
 
-        report: the segmenter's; its `timings` (stage -> seconds) are shown with the job, and so is its `finding`,
-        the sentence that nothing was found. wishes: the kinds of results that peers want.
+        recipients: every result made, in order, with the peers it is sent to. report: the segmenter's; its `timings`
+        (stage -> seconds) are shown with the job, and so is its `finding`, the sentence that nothing was found.
         """
         now = self._db.now()
         with self._db.write() as connection:
@@ -102,14 +99,12 @@ class JobQueue:
             # An earlier run of the same job left the same results; its rows make place for this one's.
             connection.execute(delete(deliveries).where(deliveries.c.job_id == job_id))
             connection.execute(delete(results).where(results.c.job_id == job_id))
-            peers = job.destinations or ()
-            sent_to = {result: takers(result, made, peers, wishes) for result in made}
-            for result, names in sent_to.items():
-                self._add_result(connection, job_id, result, names)
-            sending = any(sent_to.values())
+            for result, peers in recipients.items():
+                self._add_result(connection, job_id, result, peers)
+            sending = any(recipients.values())
             values = free(**outcome(report)) | {"report": report}
             if not sending:
-                lack = "no destination wants them" if peers else "no destination is set"
+                lack = "no destination wants them" if job.destinations else "no destination is set"
                 told = filter(None, (values["reason"], f"{lack}: the results stay here"))
                 values |= {"reason": "; ".join(told), "code": Reason.NO_DESTINATION, "finished_at": now}
             self._db.move(connection, job_id, JobState.DELIVERING if sending else JobState.DELIVERED, **values)

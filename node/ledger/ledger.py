@@ -5,6 +5,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Self
 
+from sqlalchemy.engine import make_url
+
 from node.ledger.associations import Associations
 from node.ledger.database import Clock, Database, utc_now
 from node.ledger.decisions import Decisions
@@ -47,6 +49,12 @@ class Ledger:
         Raises LedgerError when the database cannot be reached or was written by a newer version.
         """
         return cls.over(Database.open(url, data, clock))
+
+    @staticmethod
+    def absent_file(settings: Settings) -> Path | None:
+        """Return the path of the ledger's file if it does not exist yet, else None."""
+        file = Path(make_url(settings.database_url).database or "")
+        return None if file.is_file() else file
 
     @classmethod
     def over(cls, database: Database) -> Self:

@@ -121,7 +121,7 @@ class Settings(BaseSettings):
         return tuple(p.name for p in self.peers)
 
     @property
-    def wishes(self) -> dict[str, frozenset[str]]:
+    def wanted_kinds(self) -> dict[str, frozenset[str]]:
         """The kinds of results that each peer is sent."""
         return {p.name: p.kinds for p in self.peers}
 

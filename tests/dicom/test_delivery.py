@@ -4,6 +4,7 @@ import hashlib
 from datetime import timedelta
 
 import pytest
+from ledger_steps import finish_job
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, RawDataStorage, generate_uid
 from senders import association
@@ -68,7 +69,7 @@ def job(ledger, settings):
     assert ledger.queue.claim(found.id, "worker", 30)
     folder = settings.data / "results" / found.id
     made = [write_result(folder / "seg.dcm"), write_result(folder / "sr.dcm")]
-    assert ledger.queue.finish(found.id, "worker", made, {})
+    assert finish_job(ledger, found.id, "worker", made, {})
     return found.id
 
 

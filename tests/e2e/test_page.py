@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 import uvicorn
 from browser import running_browser
+from ledger_steps import finish_job
 from PIL import Image
 from senders import association
 
@@ -128,7 +129,7 @@ def every_state(ledger, settings, arrive):
             Result("report", folder / "report.json", "77" * 32, 2_100),
         ]
         timings = {"read": 1.21, "locate": 2.4, "segment": 11.73, "write": 0.9, "check": 0.66}
-        ledger.queue.finish(job_id, worker, made, {"timings": timings})
+        finish_job(ledger, job_id, worker, made, {"timings": timings})
     for row in ledger.queries.job(delivered).deliveries:
         assert ledger.outbox.claim(row.id, "deliver@gpu1:12", 60)
         ledger.outbox.delivered(row.id, "deliver@gpu1:12")

@@ -3,6 +3,7 @@ import json
 from contextlib import closing
 
 import pytest
+from ledger_steps import finish_job
 from senders import association
 
 from node.cli import main
@@ -60,7 +61,7 @@ def failed(ledger):
     path.parent.mkdir()
     path.write_bytes(b"a mask")
     made = [Result("seg", path, hashlib.sha256(b"a mask").hexdigest(), 6, "1.66.4", "2.25.1")]
-    ledger.queue.finish(job_id, "w", made, {"timings": {"segment": 1.5}})
+    finish_job(ledger, job_id, "w", made, {"timings": {"segment": 1.5}})
     [delivery] = ledger.outbox.due(0)
     ledger.outbox.claim(delivery, "s", 30)
     ledger.outbox.failed(delivery, "s", "it does not know our AE title", next_at=None)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from node.decide.recipients import takers
+from node.decide.recipients import recipients
 from node.errors import SettingsError
 from node.records.results import Result
 from node.settings.settings import load_settings
@@ -23,7 +23,7 @@ REPORT, OTHER = result("report", ""), result("mesh")
 
 
 @pytest.mark.parametrize(
-    ("one", "made", "wishes", "expected"),
+    ("one", "made", "wanted", "expected"),
     [
         (SEG, (SEG, SR), {}, PEERS),
         (SEG, (SEG, MAP, SR), MAP_FOR_VIEWER | {"archive": ALL}, ("pacs", "archive")),
@@ -40,12 +40,12 @@ REPORT, OTHER = result("report", ""), result("mesh")
         (REPORT, (SEG, MAP, REPORT), MAP_FOR_VIEWER, ()),
     ],
 )
-def test_who_gets_what(one, made, wishes, expected):
-    assert takers(one, made, PEERS, wishes) == expected
+def test_who_gets_what(one, made, wanted, expected):
+    assert recipients(one, made, PEERS, wanted) == expected
 
 
 def test_without_peers_nothing_goes_anywhere():
-    assert takers(SEG, (SEG, MAP), (), MAP_FOR_VIEWER) == ()
+    assert recipients(SEG, (SEG, MAP), (), MAP_FOR_VIEWER) == ()
 
 
 def test_peers_choose_in_the_settings():
@@ -55,6 +55,6 @@ def test_peers_choose_in_the_settings():
     settings = load_settings(
         peers=[peer("pacs"), peer("b", results=["seg"]), peer("c", segmentation="labelmap"), peer("d", results=[])]
     )
-    assert settings.wishes == {"pacs": ALL, "b": {"seg"}, "c": {"labelmap", "sr", "sc"}, "d": set()}
+    assert settings.wanted_kinds == {"pacs": ALL, "b": {"seg"}, "c": {"labelmap", "sr", "sc"}, "d": set()}
     with pytest.raises(SettingsError, match=r"peers.0.results.0 = 'pdf'"):
         load_settings(peers=[peer("pacs", results=["pdf"])])

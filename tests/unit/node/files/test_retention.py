@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from ledger_steps import finish_job
 from senders import association
 
 from node.errors import NotAllowedError
@@ -178,7 +179,7 @@ def deliver(ledger, series="1.2.3", peers=("pacs",)):
         (folder / name).write_bytes(b"made")
         digest = hashlib.sha256(b"made").hexdigest()
         made.append(Result(name[:-4], folder / name, digest, 4, "1.9" if uid else "", uid))
-    assert ledger.queue.finish(job.id, "w", made, {})
+    assert finish_job(ledger, job.id, "w", made, {})
     for delivery_id in ledger.outbox.due(0):
         assert ledger.outbox.claim(delivery_id, "sender", 60)
         assert ledger.outbox.delivered(delivery_id, "sender")

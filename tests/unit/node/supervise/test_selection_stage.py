@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from ledger_steps import finish_job
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from senders import association
 from sqlalchemy import update
@@ -88,9 +89,9 @@ class Study:
     def run(self, job_id: str) -> None:
         assert self.ledger.queue.claim(job_id, "worker", 1000)
 
-    def finish(self, job_id: str, finding: str = "") -> None:
+    def finish_job(self, job_id: str, finding: str = "") -> None:
         made = [Result("seg", self.settings.data / "seg.dcm", "0", 1, "1.66.4", "2.25.1")]
-        assert self.ledger.queue.finish(job_id, "worker", made, {"finding": finding})
+        assert finish_job(self.ledger, job_id, "worker", made, {"finding": finding})
 
 
 @pytest.fixture
@@ -237,7 +238,7 @@ def test_a_better_late_comer_is_segmented_beside_what_has_started(study, stage):
     site.tick(QUIET + 1)
     site.run(thick)
     if stage == "delivered":
-        site.finish(thick)
+        site.finish_job(thick)
     thin = site.send("thin")
     site.tick(QUIET + 1)
     assert site.states(thick, thin) == [stage, "queued"]
@@ -257,7 +258,7 @@ def test_a_worse_late_comer_is_declined(study, stage):
     if stage != "queued":
         site.run(thin)
     if stage == "delivered":
-        site.finish(thin)
+        site.finish_job(thin)
     thick = site.send("thick", 3.0)
     site.tick(QUIET + 1)
     assert site.states(thin, thick) == [stage, "declined"]
@@ -301,7 +302,7 @@ def test_a_late_revision_is_not_a_rival_of_its_own_series(study):
     first = site.send("hip", uid="1.2.9")
     site.tick(QUIET + 1)
     site.run(first)
-    site.finish(first)
+    site.finish_job(first)
     second = site.send("hip", count=1, start=200.0, uid="1.2.9")
     assert second != first
     site.tick(QUIET + 1)
@@ -375,7 +376,7 @@ def test_when_the_best_shows_no_femur_the_next_best_takes_its_turn(study):
     site.tick()
     assert site.states(chest, hip, thick) == ["queued", "declined", "declined"]
     site.run(chest)
-    site.finish(chest, NOTHING)
+    site.finish_job(chest, NOTHING)
     assert site.states(chest, hip, thick) == ["delivered", "complete", "complete"]
     assert site.job(hip).reason == 'series "chest" of the study was taken before this one and gave no segmentation'
     site.tick()
@@ -383,11 +384,11 @@ def test_when_the_best_shows_no_femur_the_next_best_takes_its_turn(study):
     assert site.states(chest, hip, thick) == ["delivered", "queued", "declined"]
     assert site.job(thick).reason.startswith('series "hip" of the study is better')
     site.run(hip)
-    site.finish(hip, NOTHING)
+    site.finish_job(hip, NOTHING)
     site.tick()
     assert site.states(thick) == ["queued"]
     site.run(thick)
-    site.finish(thick)
+    site.finish_job(thick)
     site.tick()
     assert site.states(chest, hip, thick) == ["delivered"] * 3
 
@@ -408,7 +409,7 @@ def test_a_worse_late_comer_is_segmented_when_the_best_shows_no_femur(study):
     best = site.send("best")
     site.tick(QUIET + 1)
     site.run(best)
-    site.finish(best, NOTHING)
+    site.finish_job(best, NOTHING)
     worse = site.send("worse", 5.0)
     site.tick(QUIET + 1)
     assert site.states(worse) == ["queued"]
@@ -425,7 +426,7 @@ def test_what_was_declined_for_another_reason_or_superseded_or_removed_does_not_
     with site.ledger.database.write() as connection:
         connection.execute(update(jobs).where(jobs.c.id == removed).values(removed_at=site.clock()))
     site.run(best)
-    site.finish(best, NOTHING)
+    site.finish_job(best, NOTHING)
     assert site.states(best, chest, superseded, removed) == ["delivered", "declined", "declined", "declined"]
     site.tick(QUIET + 1)
     assert site.states(newest) == ["queued"]

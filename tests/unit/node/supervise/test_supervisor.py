@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from ledger_steps import finish_job
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, MRImageStorage
 from senders import association
 
@@ -257,7 +258,7 @@ def test_due_deliveries_are_announced_and_later_ones_are_not(ledger, supervisor,
     clock.pass_seconds(11)
     supervisor.tick()
     assert ledger.queue.claim(job_id, "worker", 30)
-    ledger.queue.finish(job_id, "worker", [Result("seg", tmp_path / "seg.dcm", "0", 1, "1.2", "1.2.9")], {})
+    finish_job(ledger, job_id, "worker", [Result("seg", tmp_path / "seg.dcm", "0", 1, "1.2", "1.2.9")], {})
     supervisor.tick()
     (delivery,) = ledger.queries.job(job_id).deliveries
     assert broker.deliveries == [delivery.id]
@@ -280,7 +281,7 @@ def test_waiting_delivery_is_announced_again_only_while_somebody_could_take_it(
     supervisor.tick()
     assert ledger.queue.claim(job_id, "worker", 30)
     made = [Result("seg", tmp_path / f"{n}.dcm", "0", 1, "1.2", f"1.2.9.{n}") for n in range(DELIVERY_THREADS + 1)]
-    ledger.queue.finish(job_id, "worker", made, {})
+    finish_job(ledger, job_id, "worker", made, {})
     supervisor.tick()
     *taken, waiting = broker.deliveries
     for delivery_id in taken:

@@ -6,6 +6,7 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from ledger_steps import finish_job
 from senders import association
 from starlette.testclient import TestClient
 
@@ -100,7 +101,7 @@ def finish(ledger, settings):
         ):
             (folder / name).write_bytes(b"content of " + name.encode())
             made.append(Result(kind, folder / name, "ab" * 32, 12345, "1.2.840.1" if sop else "", sop))
-        assert ledger.queue.finish(job_id, "worker@host", made, {"timings": {"read": 0.5, "segment": 7.25}})
+        assert finish_job(ledger, job_id, "worker@host", made, {"timings": {"read": 0.5, "segment": 7.25}})
         return folder
 
     return whole
