@@ -1,1 +1,1 @@
-"""DICOM files in, DICOM objects out: geometry, V-Net, femora, SEG; training and synthetic patients."""
+"""DICOM files in, DICOM objects out: geometry, V-Net, femurs, SEG; training and synthetic patients."""

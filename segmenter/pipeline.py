@@ -14,11 +14,18 @@ from numpy.typing import NDArray
 from segmenter.density.calibrate import calibrate
 from segmenter.density.settings import DensitySettings, read_density_settings
 from segmenter.measure.distal import shorten
-from segmenter.measure.femora import measure_femora
+from segmenter.measure.femurs import measure_femurs
 from segmenter.measure.findings import Findings
 from segmenter.measure.options import MeasureOptions
 from segmenter.objects.common import ResultIdentity, source_time
-from segmenter.output.outputs import Run, Wanted, Written, check_segmentations, write_reports, write_segmentations
+from segmenter.output.outputs import (
+    OutputOptions,
+    SegmentedSeries,
+    WrittenFiles,
+    check_segmentations,
+    write_reports,
+    write_segmentations,
+)
 from segmenter.output.report_json import (
     NOTHING_FOUND,
     REPORT,
@@ -41,8 +48,8 @@ OnStage = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Method:
-    """What finds the femora: `find(volume_hu, geometry, on_stage)`, and its name, version and digest.
+class SegmentationMethod:
+    """What finds the femurs: `find(volume_hu, geometry, on_stage)`, and its name, version and digest.
 
     find calls on_stage("segment") once it has located the hips.
     """
@@ -71,25 +78,27 @@ class SegmentRequest:
     distal_mm: float = 0.0
     calibration: Path | None = None
     measure: MeasureOptions = field(default_factory=MeasureOptions)
-    wanted: Wanted = field(default_factory=Wanted)
+    outputs: OutputOptions = field(default_factory=OutputOptions)
     settings: Mapping[str, str] = field(default_factory=dict)
 
 
-def network(model: Path | None = None, device: str = "auto") -> Method:
+def vnet_method(model: Path | None = None, device: str = "auto") -> SegmentationMethod:
     """Return the V-Net as a method; loading checks the weights' digest."""
-    from segmenter.vnet.fine import segment_femora
+    from segmenter.vnet.fine import segment_femurs
     from segmenter.vnet.weights import load_models
 
     models = load_models(model, device)
 
     def find(volume: NDArray[Any], geometry: Geometry, on_stage: OnStage) -> list[Femur]:
-        femurs: list[Femur] = segment_femora(volume, geometry, models, on_stage=on_stage)
+        femurs: list[Femur] = segment_femurs(volume, geometry, models, on_stage=on_stage)
         return femurs
 
-    return Method(models.name, models.version, models.digest, find)
+    return SegmentationMethod(models.name, models.version, models.digest, find)
 
 
-def segment(request: SegmentRequest, on_stage: OnStage = lambda stage: None, method: Method | None = None) -> Report:
+def segment(
+    request: SegmentRequest, on_stage: OnStage = lambda stage: None, method: SegmentationMethod | None = None
+) -> Report:
     """Segment and measure one series; write the files of `output.outputs` and `report.json`; return the report.
 
     on_stage: called with each of STAGES as it begins. method: None loads the network that the request names. A scan
@@ -97,7 +106,7 @@ def segment(request: SegmentRequest, on_stage: OnStage = lambda stage: None, met
     are deleted.
     """
     density = read_density_settings(request.calibration)
-    method = method or network(request.model, request.device)
+    method = method or vnet_method(request.model, request.device)
     clock = _Clock(on_stage)
     clock("read")
     series = read_series(request.files)
@@ -108,36 +117,40 @@ def segment(request: SegmentRequest, on_stage: OnStage = lambda stage: None, met
     femurs, cut_warnings = _shortened(femurs, series, request.distal_mm)
     calibration = calibrate(volume, series, [femur.mask for femur in femurs], density)
     agent = bool(series.header.get("ContrastBolusAgent"))
-    measured = measure_femora(femurs, volume, series.geometry, calibration, request.measure, agent)
-    run = Run(series, volume, tuple(femurs), _identity(request, method, series, density))
+    measured = measure_femurs(femurs, volume, series.geometry, calibration, request.measure, agent)
+    segmented = SegmentedSeries(series, volume, tuple(femurs), _identity(request, method, series, density))
     clock("write")
     request.out.mkdir(parents=True, exist_ok=True)
-    segs = write_segmentations(run, request.wanted, request.out)
+    segs = write_segmentations(segmented, request.outputs, request.out)
     clock("check")
-    warnings = (*series.warnings, *cut_warnings, *measured.warnings, *check_segmentations(run, segs))
+    warnings = (*series.warnings, *cut_warnings, *measured.warnings, *check_segmentations(segmented, segs))
     clock("report")
     findings = Findings(measured, calibration, warnings)
-    written = write_reports(run, findings, segs, request.wanted, request.out)
+    written = write_reports(segmented, findings, segs, request.outputs, request.out)
     clock.stop()
-    report = _report(run, findings, written, clock.timings)
+    report = _report(segmented, findings, written, clock.timings)
     (request.out / REPORT).write_text(report.to_json())
     return report
 
 
 def _shortened(femurs: list[Femur], series: Series, length_mm: float) -> tuple[list[Femur], list[str]]:
-    """Return the femora cut to the length asked for, and warnings of those that are shorter; 0 leaves them."""
+    """Return the femurs cut to the length asked for, and warnings of those that are shorter; 0 leaves them."""
     if not length_mm:
         return femurs, []
     cut = [shorten(femur, series.geometry, length_mm) for femur in femurs]
     return [femur for femur, _ in cut], [warning for _, warning in cut if warning]
 
 
-def _report(run: Run, findings: Findings, written: Written, timings: Mapping[str, float]) -> Report:
+def _report(
+    segmented: SegmentedSeries, findings: Findings, written: WrittenFiles, timings: Mapping[str, float]
+) -> Report:
     femurs, asymmetry = describe_measurements(findings.measurements)
-    model = ModelReport(run.identity.model_name, run.identity.model_version, run.identity.model_digest)
+    model = ModelReport(
+        segmented.identity.model_name, segmented.identity.model_version, segmented.identity.model_digest
+    )
     return Report(
         schema_version=SCHEMA_VERSION,
-        finding="" if run.femurs else NOTHING_FOUND,
+        finding="" if segmented.femurs else NOTHING_FOUND,
         femurs=femurs,
         asymmetry=asymmetry,
         calibration=describe_calibration(findings.calibration),
@@ -147,11 +160,13 @@ def _report(run: Run, findings: Findings, written: Written, timings: Mapping[str
         model=model,
         settings=dict(findings.measurements.settings),
         warnings=findings.warnings,
-        series=describe_series(run.series),
+        series=describe_series(segmented.series),
     )
 
 
-def _identity(request: SegmentRequest, method: Method, series: Series, density: DensitySettings) -> ResultIdentity:
+def _identity(
+    request: SegmentRequest, method: SegmentationMethod, series: Series, density: DensitySettings
+) -> ResultIdentity:
     """Return what the results are made by; every setting that can change a number changes the digest."""
     values: dict[str, Any] = {**request.settings, **dict(request.measure.described()), "calibration": density.digest}
     values |= {"distal_mm": request.distal_mm}

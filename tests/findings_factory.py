@@ -59,7 +59,7 @@ def femur(side: str, calibration: Calibration, size: float = 1.0) -> FemurMeasur
 
 
 def findings(calibration: Calibration, *sides: str) -> Findings:
-    """Femora of the sides; two are compared."""
+    """Femurs of the sides; two are compared."""
     femurs = tuple(femur(side, calibration) for side in sides)
     compared = Asymmetry("total", 1.25, -12.5, *((-2.5, 0.75) if calibration.usable else ()))
     return Findings(Measurements(femurs, (compared,) if len(sides) == 2 else ()), calibration)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from segmenter.pipeline import Method
+    from segmenter.pipeline import SegmentationMethod
 
 MODELS_KEPT = 2  # in memory at a time: the usual one and the one of a route
 
@@ -79,20 +79,24 @@ class VNetSegmenter:
         labelmap: bool = False,
     ) -> Produced:
         """Run the whole pipeline on one series."""
-        from segmenter.output.outputs import Wanted
+        from segmenter.output.outputs import OutputOptions
         from segmenter.pipeline import SegmentRequest, segment
 
-        wanted = Wanted(labelmap=labelmap)
         request = SegmentRequest(
-            files, out, created, distal_mm=self.distal_mm, calibration=self._calibration, wanted=wanted
+            files,
+            out,
+            created,
+            distal_mm=self.distal_mm,
+            calibration=self._calibration,
+            outputs=OutputOptions(labelmap),
         )
         report = segment(request, on_stage, _method(model or self.model, self.device))
         return Produced(tuple(out / name for name in report.outputs), json.loads(report.to_json()))
 
 
 @lru_cache(maxsize=MODELS_KEPT)
-def _method(model: str, device: str) -> "Method":
+def _method(model: str, device: str) -> "SegmentationMethod":
     """Return the network, loaded once per process: that process owns the GPU's memory."""
-    from segmenter.pipeline import network
+    from segmenter.pipeline import vnet_method
 
-    return network(Path(model) if model else None, device)
+    return vnet_method(Path(model) if model else None, device)

@@ -17,18 +17,18 @@ from segmenter.commands.train import DISTAL, FOLDER, OUT, PLAIN_ERRORS, _read
 @click.option("--json", "as_json", is_flag=True, help="Print the evaluation as one JSON document.")
 def evaluate(cases: Path, model: Path | None, out: Path, distal: float, device: str, as_json: bool) -> None:
     """Measure one model on a folder of cases, next to the paper's figures. For investigational use."""
-    from segmenter.evaluation.judge import judge
+    from segmenter.evaluation.evaluate import evaluate_cases
     from segmenter.evaluation.plots import require_matplotlib
     from segmenter.evaluation.report import EVALUATION, TABLE, describe_model, write_evaluation
-    from segmenter.pipeline import network
+    from segmenter.pipeline import vnet_method
 
     try:
         require_matplotlib()
         found = _read(cases)
-        method = network(model, device)
+        method = vnet_method(model, device)
         with bars(scans=len(found)) as show:
-            judged = judge(found, method, show["scans"], distal)
-        write_evaluation(judged, describe_model(method, distal), "Evaluation", out)
+            results = evaluate_cases(found, method, show["scans"], distal)
+        write_evaluation(results, describe_model(method, distal), "Evaluation", out)
     except PLAIN_ERRORS as error:
         raise click.ClickException(str(error)) from error
     click.echo((out / (EVALUATION if as_json else TABLE)).read_text(), nl=False)

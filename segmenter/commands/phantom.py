@@ -57,7 +57,7 @@ def phantom(ctx: click.Context, /, cohort: int | None, workers: int, **given: An
 
 
 def _patient(*, out: Path, slices: int, **given: Any) -> Path:
-    from segmenter.synth.series import PhantomOptions, write_phantom
+    from segmenter.synth.series import SyntheticSeriesOptions, write_synthetic_series
     from segmenter.synth.series.options import Crop, Kernel, Position
     from segmenter.volume.femur import Side
 
@@ -71,7 +71,7 @@ def _patient(*, out: Path, slices: int, **given: Any) -> Path:
     names = {"step": "slice_step_mm", "noise": "noise_hu", "fov": "field_of_view_mm", "drift": "drift_percent"}
     wanted: dict[str, Any] = {names.get(k, k): kinds.get(k, lambda v: v)(v) for k, v in given.items() if v is not None}
     with bars(slices=slices) as show:
-        return write_phantom(PhantomOptions(slices=slices, **wanted), out, show["slices"])
+        return write_synthetic_series(SyntheticSeriesOptions(slices=slices, **wanted), out, show["slices"])
 
 
 def _cohort(count: int, workers: int, *, out: Path, seed: int, size: int, **_: Any) -> Path:

@@ -7,7 +7,7 @@ import click
 
 from segmenter.commands.progress import stages
 from segmenter.errors import SegmenterError
-from segmenter.output.outputs import Wanted
+from segmenter.output.outputs import OutputOptions
 from segmenter.output.report_json import Report
 from segmenter.pipeline import SegmentRequest
 from segmenter.pipeline import segment as run
@@ -38,7 +38,7 @@ def segment(dicom_dir: Path, *, as_json: bool, labelmap: bool, mesh: bool, **giv
     from segmenter.read.folder import find_series
 
     try:
-        request = SegmentRequest(find_series(dicom_dir), wanted=Wanted(labelmap, mesh), **given)
+        request = SegmentRequest(find_series(dicom_dir), outputs=OutputOptions(labelmap, mesh), **given)
         with stages() as on_stage:
             report = run(request, on_stage)
     except (SegmenterError, OSError) as error:

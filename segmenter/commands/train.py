@@ -16,7 +16,7 @@ OUT = click.Path(file_okay=False, path_type=Path)
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 OF_SYNTHESIS = {"config", "patients", "coarse_steps", "fine_steps"}
 OF_CASES = {"protocol", "start", "fine_tune", "steps", "folds", "distal"}
-DISTAL = "Cut found and true femora so many mm below the top of the head before they are compared; 0: nowhere."
+DISTAL = "Cut found and true femurs so many mm below the top of the head before they are compared; 0: nowhere."
 PLAIN_ERRORS = (SegmenterError, OSError, ModuleNotFoundError)  # one sentence says all that helps
 
 
@@ -79,21 +79,21 @@ def _on_synthesis(given: dict[str, Any], chosen: set[str]) -> Path:
 def _on_cases(folder: Path, *, out: Path, protocol: str | None, folds: int, distal: float, **given: Any) -> Path:
     from segmenter.evaluation.fitting import Fit
     from segmenter.evaluation.plots import require_matplotlib
+    from segmenter.evaluation.progress import ProtocolProgress
     from segmenter.evaluation.protocol import Protocol, train_on_all
     from segmenter.evaluation.splits import split_cohorts
-    from segmenter.evaluation.watch import Watch
 
     chosen = {name: given[name] for name in ("start", "fine_tune", "steps", "seed", "device")}
     settings = Fit(**chosen, loaders=given["workers"])
     cases = _read(folder)
     if protocol is None:
         with bars(prepare=len(cases), steps=settings.steps) as show:
-            return train_on_all(cases, settings, out, Watch(show["prepare"], show["steps"]))
+            return train_on_all(cases, settings, out, ProtocolProgress(show["prepare"], show["steps"]))
     require_matplotlib()
     splits = split_cohorts(cases, folds, settings.seed)
     totals = {"prepare": len(cases), "steps": settings.steps * folds * len(splits)}
     with bars(**totals, measure=sum(len(split.cases) for split in splits.values())) as show:
-        Protocol(splits, settings, out, Watch(show["prepare"], show["steps"], show["measure"]), distal).run()
+        Protocol(splits, settings, out, ProtocolProgress(show["prepare"], show["steps"], show["measure"]), distal).run()
     return out
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from segmenter.density.asynchronous import by_certificate
 from segmenter.density.calibration import UNCALIBRATED, Calibration, CalibrationMode
 from segmenter.density.find_phantom import Found, find_phantom
-from segmenter.density.quality_gates import WARN_R2, judge
+from segmenter.density.quality_gates import WARN_R2, calibration_of
 from segmenter.density.scanner import Scanner, read_scanner, same
 from segmenter.density.settings import DensitySettings, PhantomSettings
 from segmenter.density.thick_slabs import make_blocks
@@ -68,7 +68,7 @@ def by_phantom(
         return _refused("no calibration phantom of the settings belongs to this scanner")
     blocks = make_blocks(volume, geometry, masks)
     seen = [(phantom, find_phantom(volume, geometry, blocks, phantom)) for phantom in phantoms]
-    judged = [(found.form.count, judge(found)) for _, found in seen if isinstance(found, Found)]
+    judged = [(found.form.count, calibration_of(found)) for _, found in seen if isinstance(found, Found)]
     if not judged:
         reasons = "; ".join(f"{phantom.title}: {why}" for phantom, why in seen)
         return _refused(f"no calibration phantom was found ({reasons})")

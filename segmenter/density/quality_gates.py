@@ -42,7 +42,7 @@ class Fit:
         return float(np.nanmax(np.abs(self.hu - self.expected))) / self.line.slope
 
 
-def judge(found: Found) -> Calibration:
+def calibration_of(found: Found) -> Calibration:
     """Return the calibration by a phantom with its warnings; mode NONE and the one reason when a gate refuses it."""
     used = _undisturbed(found.rods)
     name = found.template.settings.title

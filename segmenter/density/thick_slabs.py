@@ -19,7 +19,7 @@ BESIDE_FEMUR_MM = 5.0
 class Blocks:
     """Means over 15 mm along the table. images: HU `(b, y, x)` on `grid`, an axial grid of the patient's axes.
 
-    allowed: rows `(b, y)` that lie behind the femora in that block, or before them.
+    allowed: rows `(b, y)` that lie behind the femurs in that block, or before them.
     """
 
     images: FloatVolume
@@ -40,7 +40,7 @@ class Blocks:
 
 
 def make_blocks(volume: NDArray[Any], geometry: Geometry, masks: Iterable[NDArray[np.bool_]]) -> Blocks:
-    """Return the blocks of a scan, `volume` HU `(z, y, x)` on `geometry`, however its slices lie; masks: femora."""
+    """Return the blocks of a scan, `volume` HU `(z, y, x)` on `geometry`, however its slices lie; masks: femurs."""
     corners = geometry.corners()
     low, high = corners.min(axis=0), corners.max(axis=0)
     fine = box_geometry(low, high, PIXEL_MM)

@@ -1,4 +1,4 @@
-"""A folder of cases: scans with the true outline of one or both proximal femora, and `cases.csv` that describes them.
+"""A folder of cases: scans with the true outline of one or both proximal femurs, and `cases.csv` that describes them.
 
 One sub-folder per case holds the scan, `dicom/` (one CT series) or `ct.nii.gz` (HU), and its truth on the same grid:
 `truth/left.nii.gz` and `truth/right.nii.gz`, or one of them, or one `truth.nii.gz` with 1 = left and 2 = right.

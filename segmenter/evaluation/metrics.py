@@ -37,22 +37,22 @@ class FemurScore:
 class CaseScore:
     """All that is known of a case.
 
-    side_errors: femora drawn on the other side's truth. unjudged: femora that meet no truth at all.
+    side_errors: femurs drawn on the other side's truth. unjudged: femurs that meet no truth at all.
     """
 
-    femora: tuple[FemurScore, ...]
+    femurs: tuple[FemurScore, ...]
     side_errors: int
     unjudged: int
 
 
 def score_case(found: Sequence[Femur], truth: Mapping[Side, Mask], geometry: Geometry) -> CaseScore:
-    """Compare the femora found in a scan with the true ones; every true femur gets a score, found or not."""
+    """Compare the femurs found in a scan with the true ones; every true femur gets a score, found or not."""
     masks = {femur.side: femur.mask for femur in found}
     nothing = np.zeros(geometry.shape, bool)
-    femora = tuple(score_femur(side, masks.get(side, nothing), mask, geometry) for side, mask in truth.items())
+    femurs = tuple(score_femur(side, masks.get(side, nothing), mask, geometry) for side, mask in truth.items())
     places = [_place(femur, truth) for femur in found]
     wrong = sum(place not in (None, femur.side) for place, femur in zip(places, found, strict=True))
-    return CaseScore(femora, wrong, places.count(None))
+    return CaseScore(femurs, wrong, places.count(None))
 
 
 def _place(femur: Femur, truth: Mapping[Side, Mask]) -> Side | None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from segmenter.evaluation.listing import Sex
 from segmenter.evaluation.metrics import FemurScore
-from segmenter.evaluation.statistics import Judged, Volumes, volumes
+from segmenter.evaluation.statistics import CaseResult, Volumes, volumes
 from segmenter.volume.femur import Side
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ REGRESSION, AGREEMENT, STRIP = "regression.png", "bland-altman.png", "cases.png"
 # Okabe and Ito's colours, told apart by everybody; the side has the form of the mark.
 COLOURS = {Sex.FEMALE: "#d55e00", Sex.MALE: "#0072b2"}
 MARKS = {Side.LEFT: "o", Side.RIGHT: "^"}
-PAPER_DICE = 0.9815
+PUBLISHED_DICE = 0.9815
 
 
 def require_matplotlib() -> None:
@@ -28,22 +28,22 @@ def require_matplotlib() -> None:
         raise ModuleNotFoundError("the plots need matplotlib: install qct-node[train]") from error
 
 
-def draw_plots(judged: Sequence[Judged], heading: str, out: Path) -> None:
+def draw_plots(results: Sequence[CaseResult], heading: str, out: Path) -> None:
     """Write the three plots below `out`; each carries the heading."""
-    femora = [(case, femur) for case in judged for femur in case.score.femora]
-    line = volumes([femur.volume_ml for _, femur in femora], [femur.truth_ml for _, femur in femora])
+    femurs = [(case, femur) for case in results for femur in case.score.femurs]
+    line = volumes([femur.volume_ml for _, femur in femurs], [femur.truth_ml for _, femur in femurs])
     for name, draw in ((REGRESSION, _regression), (AGREEMENT, _agreement)):
         figure, axes = _figure(heading)
-        draw(axes, femora, line)
+        draw(axes, femurs, line)
         _save(figure, out / name)
-    figure, axes = _figure(heading, width=max(6.0, 0.16 * len(judged) + 2))
-    _strip(axes, judged)
+    figure, axes = _figure(heading, width=max(6.0, 0.16 * len(results) + 2))
+    _strip(axes, results)
     _save(figure, out / STRIP)
 
 
-def _regression(axes: "Axes", femora: Sequence[tuple[Judged, FemurScore]], line: Volumes) -> None:
-    _scatter(axes, [(case, femur, femur.truth_ml, femur.volume_ml) for case, femur in femora])
-    ends = [min(f.truth_ml for _, f in femora), max(f.truth_ml for _, f in femora)]
+def _regression(axes: "Axes", femurs: Sequence[tuple[CaseResult, FemurScore]], line: Volumes) -> None:
+    _scatter(axes, [(case, femur, femur.truth_ml, femur.volume_ml) for case, femur in femurs])
+    ends = [min(f.truth_ml for _, f in femurs), max(f.truth_ml for _, f in femurs)]
     axes.plot(ends, ends, color="grey", linestyle=":", label="identity")
     if line.slope is not None and line.intercept_ml is not None:
         fit = [line.intercept_ml + line.slope * end for end in ends]
@@ -51,8 +51,8 @@ def _regression(axes: "Axes", femora: Sequence[tuple[Judged, FemurScore]], line:
     axes.set(xlabel="true volume, mL", ylabel="found volume, mL")
 
 
-def _agreement(axes: "Axes", femora: Sequence[tuple[Judged, FemurScore]], line: Volumes) -> None:
-    points = [(case, f, (f.volume_ml + f.truth_ml) / 2, f.volume_ml - f.truth_ml) for case, f in femora]
+def _agreement(axes: "Axes", femurs: Sequence[tuple[CaseResult, FemurScore]], line: Volumes) -> None:
+    points = [(case, f, (f.volume_ml + f.truth_ml) / 2, f.volume_ml - f.truth_ml) for case, f in femurs]
     _scatter(axes, points)
     axes.axhline(line.bias_ml, color="black", label=f"bias {line.bias_ml:+.2f} mL")
     for limit in (line.lower_ml, line.upper_ml):
@@ -61,15 +61,15 @@ def _agreement(axes: "Axes", femora: Sequence[tuple[Judged, FemurScore]], line: 
     axes.set(xlabel="mean of found and true volume, mL", ylabel="found - true volume, mL")
 
 
-def _strip(axes: "Axes", judged: Sequence[Judged]) -> None:
-    places = {case.name: place for place, case in enumerate(judged)}
-    _scatter(axes, [(case, f, places[case.name], f.dice) for case in judged for f in case.score.femora])
-    axes.axhline(PAPER_DICE, color="grey", linestyle=":", label=f"the paper's mean, {PAPER_DICE}")
+def _strip(axes: "Axes", results: Sequence[CaseResult]) -> None:
+    places = {case.name: place for place, case in enumerate(results)}
+    _scatter(axes, [(case, f, places[case.name], f.dice) for case in results for f in case.score.femurs])
+    axes.axhline(PUBLISHED_DICE, color="grey", linestyle=":", label=f"the paper's mean, {PUBLISHED_DICE}")
     axes.set_xticks(list(places.values()), list(places), rotation=90, fontsize=6)
     axes.set(xlabel="case", ylabel="Dice")
 
 
-def _scatter(axes: "Axes", points: Sequence[tuple[Judged, FemurScore, float, float]]) -> None:
+def _scatter(axes: "Axes", points: Sequence[tuple[CaseResult, FemurScore, float, float]]) -> None:
     for sex, colour in COLOURS.items():
         for side, mark in MARKS.items():
             chosen = [(x, y) for case, femur, x, y in points if case.listed.sex is sex and femur.side is side]

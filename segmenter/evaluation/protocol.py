@@ -14,8 +14,9 @@ from typing import Any
 from segmenter.errors import Reason, SegmenterError, Verdict
 from segmenter.evaluation.case_pool import fill_pool
 from segmenter.evaluation.cases import Case
+from segmenter.evaluation.evaluate import evaluate_cases, read_rows
 from segmenter.evaluation.fitting import Fit, fit
-from segmenter.evaluation.judge import judge, read_rows
+from segmenter.evaluation.progress import ProtocolProgress
 from segmenter.evaluation.report import (
     EVALUATION,
     NOTE,
@@ -26,18 +27,17 @@ from segmenter.evaluation.report import (
     write_json,
 )
 from segmenter.evaluation.splits import Split
-from segmenter.evaluation.statistics import Judged
-from segmenter.evaluation.watch import Watch
-from segmenter.pipeline import network
+from segmenter.evaluation.statistics import CaseResult
+from segmenter.pipeline import vnet_method
 
 
 class Protocol:
     """One run in one folder; a broken run is taken up again."""
 
     def __init__(
-        self, splits: Mapping[str, Split], settings: Fit, out: Path, watch: Watch, distal_mm: float = 0.0
+        self, splits: Mapping[str, Split], settings: Fit, out: Path, progress: ProtocolProgress, distal_mm: float = 0.0
     ) -> None:
-        self.splits, self.settings, self.out, self.watch, self.distal_mm = splits, settings, out, watch, distal_mm
+        self.splits, self.settings, self.out, self.progress, self.distal_mm = splits, settings, out, progress, distal_mm
         self.pool: Mapping[str, Path] = {}
 
     def run(self) -> dict[str, Any]:
@@ -52,12 +52,12 @@ class Protocol:
         cases = {case.name: case for split in self.splits.values() for case in split.cases}
         about = {"note": NOTE, "protocol": "zhao2020", "settings": settings, "cohorts": cohorts}
         remember({**about, "cases": _digests(cases.values())}, self.out / "protocol.json")
-        self.pool = fill_pool(list(cases.values()), self.out / "pool", self.watch.on_case)
+        self.pool = fill_pool(list(cases.values()), self.out / "pool", self.progress.on_case)
         validation, held_out = {}, {}
         for cohort, split in self.splits.items():
             folds = [self._fold(cohort, number) for number in range(len(split.folds))]
             best = max(range(len(folds)), key=lambda number: mean_dice(folds[number]))
-            validation[cohort] = [case for judged in folds for case in judged]
+            validation[cohort] = [case for results in folds for case in results]
             held_out[cohort] = self._test(cohort, best)
             title = f"{cohort}, internal validation of {len(folds)} folds"
             model = {"name": "one per fold", "version": "", "digest": "", "distal_mm": self.distal_mm}
@@ -65,46 +65,48 @@ class Protocol:
         tables = {"Held out": held_out, "Internal validation": validation}
         return write_comparison(tables, "Protocol of Zhao et al. 2020", self.out)
 
-    def _fold(self, cohort: str, number: int) -> list[Judged]:
+    def _fold(self, cohort: str, number: int) -> list[CaseResult]:
         """Train one fold's network and measure it on its fold, unless that is done."""
         split, out = self.splits[cohort], self.out / cohort / f"fold-{number:02}"
         own, done = split.folds[number], out / EVALUATION
         if not (skipped := done.exists()):
             training, validation = ([self.pool[c.name] for c in cases] for cases in (split.training(number), own))
-            method = network(fit(self.settings, training, validation, out, self.watch.step), self.settings.device)
-            judged = judge(own, method, self.watch.scan, self.distal_mm)
+            method = vnet_method(
+                fit(self.settings, training, validation, out, self.progress.step), self.settings.device
+            )
+            results = evaluate_cases(own, method, self.progress.scan, self.distal_mm)
             model = describe_model(method, self.distal_mm)
-            write_json(evaluation(judged, model, f"{cohort}, fold {number}"), done)
-        self.watch.finished(self.settings.steps, len(own), skipped=skipped)
+            write_json(evaluation(results, model, f"{cohort}, fold {number}"), done)
+        self.progress.finished(self.settings.steps, len(own), skipped=skipped)
         return read_rows(done)
 
-    def _test(self, cohort: str, best: int) -> list[Judged]:
+    def _test(self, cohort: str, best: int) -> list[CaseResult]:
         """Measure the best fold's parameters on the held-out cases, unless that is done."""
         out, cases = self.out / cohort, self.splits[cohort].held_out
         shutil.copytree(out / f"fold-{best:02}" / "model", out / "model", dirs_exist_ok=True)
         done = out / "held-out" / EVALUATION
         if not (skipped := done.exists()):
-            method = network(out / "model", self.settings.device)
-            judged = judge(cases, method, self.watch.scan, self.distal_mm)
+            method = vnet_method(out / "model", self.settings.device)
+            results = evaluate_cases(cases, method, self.progress.scan, self.distal_mm)
             model = describe_model(method, self.distal_mm)
-            write_evaluation(judged, model, f"{cohort}, held out, fold {best}", done.parent)
-        self.watch.finished(scans=len(cases), skipped=skipped)
+            write_evaluation(results, model, f"{cohort}, held out, fold {best}", done.parent)
+        self.progress.finished(scans=len(cases), skipped=skipped)
         return read_rows(done)
 
 
-def train_on_all(cases: Sequence[Case], settings: Fit, out: Path, watch: Watch) -> Path:
+def train_on_all(cases: Sequence[Case], settings: Fit, out: Path, progress: ProtocolProgress) -> Path:
     """Train one model on all the cases and return its folder `out/model`; no case is left to measure it on."""
     out.mkdir(parents=True, exist_ok=True)
     settings.options()
     about = {"note": NOTE, "settings": settings.described(), "cases": _digests(cases)}
     remember(about, out / "training.json")
-    pool = fill_pool(cases, out / "pool", watch.on_case)
-    return fit(settings, list(pool.values()), [], out, watch.step)
+    pool = fill_pool(cases, out / "pool", progress.on_case)
+    return fit(settings, list(pool.values()), [], out, progress.step)
 
 
-def mean_dice(judged: Sequence[Judged]) -> float:
-    """Return the mean Dice over all femora, a missed one with 0: what makes a fold the best."""
-    scores = [femur.dice for case in judged for femur in case.score.femora]
+def mean_dice(results: Sequence[CaseResult]) -> float:
+    """Return the mean Dice over all femurs, a missed one with 0: what makes a fold the best."""
+    scores = [femur.dice for case in results for femur in case.score.femurs]
     return sum(scores) / len(scores)
 
 

@@ -7,14 +7,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from segmenter.evaluation.judge import rows
+from segmenter.evaluation.evaluate import rows
 from segmenter.evaluation.plots import draw_plots
-from segmenter.evaluation.statistics import Judged, Spread, Summary, breakdown, summarise
-from segmenter.pipeline import Method
+from segmenter.evaluation.statistics import CaseResult, Spread, Summary, breakdown, summarise
+from segmenter.pipeline import SegmentationMethod
 
 NOTE = "for investigational use"
 EVALUATION, TABLE = "evaluation.json", "table.md"
-# Zhao et al., arXiv 2006.05513, abstract: about forty held-out subjects of one centre, left femora.
+# Zhao et al., arXiv 2006.05513, abstract: about forty held-out subjects of one centre, left femurs.
 PAPER = {"dice": 0.9815, "sensitivity": 0.9852, "specificity": 0.9992, "volume_r2": 0.9956}
 NAMES = {
     "dice": "Dice",
@@ -25,34 +25,34 @@ NAMES = {
 }
 
 
-def evaluation(judged: Sequence[Judged], model: Mapping[str, Any], title: str) -> dict[str, Any]:
-    """Return the content of `evaluation.json`; "synthetic" is true when any case is. judged: at least one case."""
+def evaluation(results: Sequence[CaseResult], model: Mapping[str, Any], title: str) -> dict[str, Any]:
+    """Return the content of `evaluation.json`; "synthetic" is true when any case is. results: at least one case."""
     return {
         "note": NOTE,
-        "synthetic": any(case.listed.synthetic for case in judged),
+        "synthetic": any(case.listed.synthetic for case in results),
         "title": title,
         "model": dict(model),
         "paper": {"reference": "arXiv 2006.05513", **PAPER},
-        "side_errors": sum(case.score.side_errors for case in judged),
-        "unjudged": sum(case.score.unjudged for case in judged),
-        "summary": {name: asdict(part) for name, part in breakdown(judged).items()},
-        "cases": rows(judged),
+        "side_errors": sum(case.score.side_errors for case in results),
+        "unjudged": sum(case.score.unjudged for case in results),
+        "summary": {name: asdict(part) for name, part in breakdown(results).items()},
+        "cases": rows(results),
     }
 
 
-def write_evaluation(judged: Sequence[Judged], model: Mapping[str, Any], title: str, out: Path) -> dict[str, Any]:
-    """Write JSON, table and plots below `out` and return the JSON's content. judged: at least one case."""
+def write_evaluation(results: Sequence[CaseResult], model: Mapping[str, Any], title: str, out: Path) -> dict[str, Any]:
+    """Write JSON, table and plots below `out` and return the JSON's content. results: at least one case."""
     out.mkdir(parents=True, exist_ok=True)
-    content = evaluation(judged, model, title)
+    content = evaluation(results, model, title)
     heading = f"{title} - {marks(content['synthetic'])}"
-    (out / TABLE).write_text(f"# {heading}\n\n{table(breakdown(judged))}\n{_below(content)}")
-    draw_plots(judged, heading, out)
+    (out / TABLE).write_text(f"# {heading}\n\n{table(breakdown(results))}\n{_below(content)}")
+    draw_plots(results, heading, out)
     # Last, because its presence says that the evaluation is whole.
     write_json(content, out / EVALUATION)
     return content
 
 
-def write_comparison(tables: Mapping[str, Mapping[str, Sequence[Judged]]], title: str, out: Path) -> dict[str, Any]:
+def write_comparison(tables: Mapping[str, Mapping[str, Sequence[CaseResult]]], title: str, out: Path) -> dict[str, Any]:
     """Write one JSON and one file of tables, each with several cohorts side by side; return the JSON's content.
 
     tables: from the table's title to its cohorts' cases.
@@ -69,8 +69,8 @@ def write_comparison(tables: Mapping[str, Mapping[str, Sequence[Judged]]], title
     return content
 
 
-def describe_model(method: Method, distal_mm: float) -> dict[str, Any]:
-    """Return what identifies the model that was judged, and where its femora were cut (0: nowhere)."""
+def describe_model(method: SegmentationMethod, distal_mm: float) -> dict[str, Any]:
+    """Return what identifies the model that was evaluated, and where its femurs were cut (0: nowhere)."""
     return {"name": method.name, "version": method.version, "digest": method.digest, "distal_mm": distal_mm}
 
 
@@ -82,8 +82,8 @@ def marks(synthetic: bool) -> str:
 def table(parts: Mapping[str, Summary]) -> str:
     """Return a markdown table: measures down, the paper and each part across."""
     lines = [["", "paper", *parts], ["---"] * (len(parts) + 2)]
-    lines.append(["Cases / femora", "", *(f"{part.cases} / {part.femora}" for part in parts.values())])
-    lines.append(["Missed femora", "", *(str(part.missed) for part in parts.values())])
+    lines.append(["Cases / femurs", "", *(f"{part.cases} / {part.femurs}" for part in parts.values())])
+    lines.append(["Missed femurs", "", *(str(part.missed) for part in parts.values())])
     for key, name in NAMES.items():
         known = f"{PAPER[key]:.4f}" if key in PAPER else ""
         lines.append([name, known, *(_spread(part.measures.get(key), key) for part in parts.values())])
@@ -109,11 +109,11 @@ def _finite(value: Any) -> Any:
 
 def _below(content: Mapping[str, Any]) -> str:
     model = content["model"]
-    cut = f"Femora are cut {model['distal_mm']:g} mm below the top of the head. " if model["distal_mm"] else ""
+    cut = f"Femurs are cut {model['distal_mm']:g} mm below the top of the head. " if model["distal_mm"] else ""
     return (
-        "Mean +- standard deviation (median; lowest - highest) over femora. Distances are those of the femora found; "
+        "Mean +- standard deviation (median; lowest - highest) over femurs. Distances are those of the femurs found; "
         "a missed femur counts as Dice 0 and volume 0.\n"
-        f"{cut}Side errors: {content['side_errors']}. Femora found where no truth is: {content['unjudged']}. "
+        f"{cut}Side errors: {content['side_errors']}. Femurs found where no truth is: {content['unjudged']}. "
         f"Model: {' '.join(part for part in (model['name'], model['version'], model['digest'][:12]) if part)}.\n"
     )
 

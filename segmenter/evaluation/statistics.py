@@ -1,4 +1,4 @@
-"""The figures of many femora: spread of each measure, regression and agreement of the volumes, by cohort."""
+"""The figures of many femurs: spread of each measure, regression and agreement of the volumes, by cohort."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,7 +16,7 @@ AGREEMENT = 1.96  # standard deviations that hold 95 % of normally distributed d
 
 
 @dataclass(frozen=True)
-class Judged:
+class CaseResult:
     """One case with its scores."""
 
     name: str
@@ -27,7 +27,7 @@ class Judged:
 
 @dataclass(frozen=True)
 class Spread:
-    """A measure over n femora; sd is the sample's (n - 1) and None of a single value."""
+    """A measure over n femurs; sd is the sample's (n - 1) and None of a single value."""
 
     n: int
     mean: float
@@ -41,7 +41,7 @@ class Spread:
 class Volumes:
     """Found against true volumes, mL: linear regression, and bias (found - true) with 95 % limits of agreement.
 
-    A missed femur counts with 0 mL. What too few femora do not determine is None.
+    A missed femur counts with 0 mL. What too few femurs do not determine is None.
     """
 
     n: int
@@ -56,10 +56,10 @@ class Volumes:
 
 @dataclass(frozen=True)
 class Summary:
-    """The figures of one cohort, side or stratum. Distances are of the femora that were found: see `missed`."""
+    """The figures of one cohort, side or stratum. Distances are of the femurs that were found: see `missed`."""
 
     cases: int
-    femora: int
+    femurs: int  # a key of evaluation.json
     missed: int
     measures: Mapping[str, Spread]
     volumes: Volumes
@@ -94,23 +94,23 @@ def volumes(found: Sequence[float], truth: Sequence[float]) -> Volumes:
     )
 
 
-def summarise(cases: Sequence[Judged], side: Side | None = None) -> Summary | None:
+def summarise(cases: Sequence[CaseResult], side: Side | None = None) -> Summary | None:
     """Return the figures of the cases, of one side or both; None without a femur."""
-    chosen = {case.name: [f for f in case.score.femora if side in (None, f.side)] for case in cases}
-    femora: list[FemurScore] = [femur for found in chosen.values() for femur in found]
-    if not femora:
+    chosen = {case.name: [f for f in case.score.femurs if side in (None, f.side)] for case in cases}
+    femurs: list[FemurScore] = [femur for found in chosen.values() for femur in found]
+    if not femurs:
         return None
-    spreads = {name: spread(getattr(femur, name) for femur in femora) for name in MEASURES}
+    spreads = {name: spread(getattr(femur, name) for femur in femurs) for name in MEASURES}
     return Summary(
         cases=sum(bool(found) for found in chosen.values()),
-        femora=len(femora),
-        missed=sum(femur.missed for femur in femora),
+        femurs=len(femurs),
+        missed=sum(femur.missed for femur in femurs),
         measures={name: values for name, values in spreads.items() if values},
-        volumes=volumes([femur.volume_ml for femur in femora], [femur.truth_ml for femur in femora]),
+        volumes=volumes([femur.volume_ml for femur in femurs], [femur.truth_ml for femur in femurs]),
     )
 
 
-def breakdown(cases: Sequence[Judged]) -> dict[str, Summary]:
+def breakdown(cases: Sequence[CaseResult]) -> dict[str, Summary]:
     """Return the figures of the whole cohort, the women, the men, each side and each stratum, where there are any."""
     women = [case for case in cases if case.listed.sex is Sex.FEMALE]
     men = [case for case in cases if case.listed.sex is Sex.MALE]

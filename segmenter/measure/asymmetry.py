@@ -7,7 +7,7 @@ from segmenter.volume.femur import Side
 
 
 def asymmetry(femurs: Sequence[FemurMeasurements]) -> tuple[Asymmetry, ...]:
-    """Return how the regions of two complete femora differ; empty unless there are just these.
+    """Return how the regions of two complete femurs differ; empty unless there are just these.
 
     A region that only one has, or a total cut by another rule, is not compared.
     """

@@ -1,4 +1,4 @@
-"""The configured distal end: femora cut square to the shaft, so that volumes of different scans compare."""
+"""The configured distal end: femurs cut square to the shaft, so that volumes of different scans compare."""
 
 from dataclasses import replace
 

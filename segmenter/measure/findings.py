@@ -10,7 +10,7 @@ from segmenter.measure.records import Measurements
 class Findings:
     """What was measured, how HU became density, and sentences about the scan as a whole.
 
-    measurements without femora mean that none was found. warnings: of the series and the run; those of a femur and of
+    measurements without femurs mean that none was found. warnings: of the series and the run; those of a femur and of
     the calibration are in their own records.
     """
 

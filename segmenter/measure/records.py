@@ -90,7 +90,7 @@ class FemurMeasurements:
 
 @dataclass(frozen=True)
 class Asymmetry:
-    """Left against right of two whole femora, per region: 100 * (left - right) / mean of both, in percent."""
+    """Left against right of two whole femurs, per region: 100 * (left - right) / mean of both, in percent."""
 
     region: str
     volume_percent: float
@@ -101,7 +101,7 @@ class Asymmetry:
 
 @dataclass(frozen=True)
 class Measurements:
-    """The femora of one scan, left first, how they compare, and warnings of what is not among them."""
+    """The femurs of one scan, left first, how they compare, and warnings of what is not among them."""
 
     femurs: tuple[FemurMeasurements, ...]
     asymmetry: tuple[Asymmetry, ...] = ()

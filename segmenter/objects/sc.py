@@ -9,16 +9,17 @@ from pydicom.uid import SecondaryCaptureImageStorage
 
 from segmenter.objects.common import ResultIdentity, new_object
 from segmenter.objects.labels import NOTICE
-from segmenter.output.page.ink import PAPER
 from segmenter.read.series import Series
 
-EDGE = 90  # rows above and below the page: viewers write dates, names and windows over the corners of an image
+EDGE = 90  # rows above and below the page: viewers write dates, names and window settings over an image's corners
+
+Colour = tuple[int, int, int]
 
 
-def write_sc(series: Series, identity: ResultIdentity, image: Image.Image, path: Path) -> Path:
-    """Write an RGB page, with an edge above and below, as a Secondary Capture (PS3.3 A.8.1), uncompressed.
+def write_sc(series: Series, identity: ResultIdentity, page: Image.Image, edge: Colour, path: Path) -> Path:
+    """Write a page, with rows of the colour `edge` above and below, as an uncompressed Secondary Capture.
 
-    The page carries no name, number or date of the patient: who it is stands in the header only.
+    PS3.3 A.8.1. The page holds no name, identifier or date of the patient; these are in the header only.
     """
     capture = new_object(series, identity, SecondaryCaptureImageStorage, "OT", "Femur picture")
     del capture.FrameOfReferenceUID, capture.PositionReferenceIndicator  # many planes, and numbers between them
@@ -32,7 +33,7 @@ def write_sc(series: Series, identity: ResultIdentity, image: Image.Image, path:
     capture.ImageComments = NOTICE.capitalize()
     capture.SourceImageSequence = _sources(series)
     _add_lossy_history(capture, series.header)
-    _add_pixels(capture, image)
+    _add_pixels(capture, ImageOps.expand(page.convert("RGB"), (0, EDGE), edge))
     capture.save_as(path, enforce_file_format=True)
     return path
 
@@ -57,8 +58,7 @@ def _add_lossy_history(capture: Dataset, header: Dataset) -> None:
 
 
 def _add_pixels(capture: Dataset, image: Image.Image) -> None:
-    framed = ImageOps.expand(image.convert("RGB"), (0, EDGE), PAPER)
-    pixels = np.asarray(framed)
+    pixels = np.asarray(image)
     capture.Rows, capture.Columns = pixels.shape[:2]
     capture.SamplesPerPixel, capture.PhotometricInterpretation, capture.PlanarConfiguration = 3, "RGB", 0
     capture.BitsAllocated, capture.BitsStored, capture.HighBit, capture.PixelRepresentation = 8, 8, 7, 0

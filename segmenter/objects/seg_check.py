@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segmenter.errors import Reason, SegmenterError, Verdict
-from segmenter.objects.seg_reader import MALFORMED, SegAsRead, read_seg
+from segmenter.objects.seg_reader import MALFORMED, SegFile, read_seg
 from segmenter.objects.viewer_rules import RULES, Rule, in_grid_of_first_frame
 from segmenter.read.series import Series
 from segmenter.volume.femur import Side
@@ -48,7 +48,7 @@ def _check(path: Path, series: Series, masks: Mapping[Side, Mask], kind: str) ->
     return warnings
 
 
-def _holds(rule: Rule, seg: SegAsRead, series: Series) -> bool:
+def _holds(rule: Rule, seg: SegFile, series: Series) -> bool:
     """Apply a rule; an object that lacks what the rule looks at breaks it."""
     try:
         return rule(seg, series)
@@ -60,7 +60,7 @@ def _failed(what: str) -> SegmenterError:
     return SegmenterError(Reason.READBACK, f"the segmentation was not released: {what}", Verdict.FAILED)
 
 
-def _differences(seg: SegAsRead, series: Series, masks: Mapping[Side, Mask]) -> list[str]:
+def _differences(seg: SegFile, series: Series, masks: Mapping[Side, Mask]) -> list[str]:
     """Compare frame by frame, each at the place that its own position has on the source's grid."""
     sides = seg.sides
     if set(sides.values()) != set(masks):
@@ -76,7 +76,7 @@ def _differences(seg: SegAsRead, series: Series, masks: Mapping[Side, Mask]) -> 
         strange += int(np.count_nonzero(pixels > max(sides)))
     faults = [f"the {side} femur is empty" for side, size in sizes.items() if not size]
     faults += [f"{strange} voxels belong to no segment"] if strange else []
-    faults += ["the femora overlap"] if _overlap(masks) else []
+    faults += ["the femurs overlap"] if _overlap(masks) else []
     return faults + [
         f"{count} voxels of the {side} femur differ from the mask of {sizes[side]} voxels"
         for side, count in wrong.items() if count
@@ -84,11 +84,11 @@ def _differences(seg: SegAsRead, series: Series, masks: Mapping[Side, Mask]) -> 
 
 
 def _overlap(masks: Mapping[Side, Mask]) -> bool:
-    """Tell whether two femora share voxels, slice by slice, to hold no third volume."""
+    """Tell whether two femurs share voxels, slice by slice, to hold no third volume."""
     return len(masks) == 2 and any(bool((left & right).any()) for left, right in zip(*masks.values(), strict=True))
 
 
-def _limits(seg: SegAsRead) -> tuple[str, ...]:
+def _limits(seg: SegFile) -> tuple[str, ...]:
     """Tell what dcmqi, which reads for 3D Slicer and MITK, does with stacks that are not straight (dcmqi#430)."""
     beside = np.abs(in_grid_of_first_frame(seg)[:, :2]).max()
     if beside < 0.5:

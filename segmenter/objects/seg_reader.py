@@ -28,7 +28,7 @@ PIXELS_STAY_ON_DISK = 2**20  # bytes from which a value is read only when it is 
 
 
 @dataclass(frozen=True, eq=False)
-class FrameAsRead:
+class SegFrame:
     """What one frame's own functional groups say; what they lack is None or empty.
 
     sources: the items of all source images; position: LPS mm, shape (3,); indices: Dimension Index Values.
@@ -48,12 +48,12 @@ class FrameAsRead:
 
 
 @dataclass(frozen=True, eq=False)
-class SegAsRead:
+class SegFile:
     """A segmentation file: its data set, pixels still on disk, and its frames in order; pixel_bytes: of Pixel Data."""
 
     path: Path
     data: Dataset
-    frames: tuple[FrameAsRead, ...]
+    frames: tuple[SegFrame, ...]
     pixel_bytes: int
 
     @property
@@ -90,20 +90,20 @@ class SegAsRead:
         return iter(pixel_array(self.path).reshape(-1, self.data.Rows, self.data.Columns))
 
 
-def read_seg(path: Path) -> SegAsRead:
+def read_seg(path: Path) -> SegFile:
     """Read a segmentation without its pixels; raises one of MALFORMED when it is none."""
     data = dcmread(path, defer_size=PIXELS_STAY_ON_DISK)
     frames = tuple(_frame(groups) for groups in data.PerFrameFunctionalGroupsSequence)
     raw = dict(data.items())[PIXEL_DATA]  # as items they are not yet read; anything else would read the pixels
-    return SegAsRead(path, data, frames, raw.length if isinstance(raw, RawDataElement) else 0)
+    return SegFile(path, data, frames, raw.length if isinstance(raw, RawDataElement) else 0)
 
 
-def _frame(groups: Dataset) -> FrameAsRead:
+def _frame(groups: Dataset) -> SegFrame:
     number = _found(lambda: int(groups.SegmentIdentificationSequence[0].ReferencedSegmentNumber))
     position = _found(lambda: np.array(groups.PlanePositionSequence[0].ImagePositionPatient, float))
     sources = _found(lambda: tuple(s for d in groups.DerivationImageSequence for s in d.SourceImageSequence))
     indices = _found(lambda: tuple(np.atleast_1d(groups.FrameContentSequence[0].DimensionIndexValues).tolist()))
-    return FrameAsRead(number, sources or (), position, indices or ())
+    return SegFrame(number, sources or (), position, indices or ())
 
 
 def _found(look: Callable[[], Any]) -> Any:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pydicom.tag import Tag
 from pydicom.uid import ExplicitVRLittleEndian, SegmentationStorage
 
-from segmenter.objects.seg_reader import SegAsRead
+from segmenter.objects.seg_reader import SegFile
 from segmenter.objects.uids import LABELMAP_STORAGE
 from segmenter.read.series import Series
 
@@ -20,10 +20,10 @@ TYPES = MappingProxyType({SegmentationStorage: "BINARY", LABELMAP_STORAGE: "LABE
 POSITION_TOLERANCE_MM = 1e-3  # cornerstone3D takes the same for positions and directions
 HIDDEN_WORDS = ("tableremoval", "tabletop", "couch", "patientsupport", "bedremoval")  # Weasis, letters only
 
-Rule = Callable[[SegAsRead, Series], bool]
+Rule = Callable[[SegFile, Series], bool]
 
 
-def _known_kind(seg: SegAsRead, series: Series) -> bool:
+def _known_kind(seg: SegFile, series: Series) -> bool:
     data = seg.data
     return bool(
         data.Modality == "SEG"
@@ -33,7 +33,7 @@ def _known_kind(seg: SegAsRead, series: Series) -> bool:
     )
 
 
-def _plain_pixels(seg: SegAsRead, series: Series) -> bool:
+def _plain_pixels(seg: SegFile, series: Series) -> bool:
     data, bits = seg.data, 8 if seg.is_labelmap else 1
     size = -(-len(seg.frames) * data.Rows * data.Columns * bits // 8)
     return bool(
@@ -45,11 +45,11 @@ def _plain_pixels(seg: SegAsRead, series: Series) -> bool:
     )
 
 
-def _says_disjoint(seg: SegAsRead, series: Series) -> bool:
+def _says_disjoint(seg: SegFile, series: Series) -> bool:
     return bool(seg.data.SegmentsOverlap == "NO")
 
 
-def _in_same_study_and_frame(seg: SegAsRead, series: Series) -> bool:
+def _in_same_study_and_frame(seg: SegFile, series: Series) -> bool:
     return bool(
         seg.data.StudyInstanceUID == series.study_uid
         and seg.data.FrameOfReferenceUID == series.slices[0].frame_of_reference_uid
@@ -57,7 +57,7 @@ def _in_same_study_and_frame(seg: SegAsRead, series: Series) -> bool:
     )
 
 
-def _on_same_grid(seg: SegAsRead, series: Series) -> bool:
+def _on_same_grid(seg: SegFile, series: Series) -> bool:
     (shared,), first = seg.data.SharedFunctionalGroupsSequence, series.slices[0]
     measures = shared.PixelMeasuresSequence[0]
     axes = np.array(shared.PlaneOrientationSequence[0].ImageOrientationPatient, float)
@@ -71,13 +71,13 @@ def _on_same_grid(seg: SegAsRead, series: Series) -> bool:
     )
 
 
-def _lists_source(seg: SegAsRead, series: Series) -> bool:
+def _lists_source(seg: SegFile, series: Series) -> bool:
     (item,) = seg.data.ReferencedSeriesSequence
     listed = [str(reference.ReferencedSOPInstanceUID) for reference in item.ReferencedInstanceSequence]
     return bool(item.SeriesInstanceUID == series.series_uid and sorted(listed) == sorted(series.instance_uids))
 
 
-def _frames_lie_on_their_source(seg: SegAsRead, series: Series) -> bool:
+def _frames_lie_on_their_source(seg: SegFile, series: Series) -> bool:
     planes = {(plane.sop_instance_uid, plane.frame): plane for plane in series.slices}
     return all(
         frame.position is not None and np.abs(frame.position - planes[frame.source].point).max() < POSITION_TOLERANCE_MM
@@ -85,18 +85,18 @@ def _frames_lie_on_their_source(seg: SegAsRead, series: Series) -> bool:
     )
 
 
-def _says_aligned(seg: SegAsRead, series: Series) -> bool:
+def _says_aligned(seg: SegFile, series: Series) -> bool:
     return all(item.SpatialLocationsPreserved == "YES" for frame in seg.frames for item in frame.sources)
 
 
-def _frames_name_their_segment(seg: SegAsRead, series: Series) -> bool:
+def _frames_name_their_segment(seg: SegFile, series: Series) -> bool:
     if seg.is_labelmap:
         return all(frame.segment is None for frame in seg.frames)
     numbers = {int(item.SegmentNumber) for item in seg.segments}
     return {frame.segment for frame in seg.frames} == numbers
 
 
-def _has_no_holes(seg: SegAsRead, series: Series) -> bool:
+def _has_no_holes(seg: SegFile, series: Series) -> bool:
     """Tell whether frames run by segment, and in each segment from slice to next slice."""
     places = {(plane.sop_instance_uid, plane.frame): index for index, plane in enumerate(series.slices)}
     order = [(frame.segment or 0, places[frame.source]) for frame in seg.frames]
@@ -104,7 +104,7 @@ def _has_no_holes(seg: SegAsRead, series: Series) -> bool:
     return order[0][0] == first and all(b == (a[0], a[1] + 1) or b[0] == a[0] + 1 for a, b in pairwise(order))
 
 
-def _indexes_frames(seg: SegAsRead, series: Series) -> bool:
+def _indexes_frames(seg: SegFile, series: Series) -> bool:
     wanted = ["ImagePositionPatient"] if seg.is_labelmap else ["ReferencedSegmentNumber", "ImagePositionPatient"]
     pointers = [item.DimensionIndexPointer for item in seg.data.DimensionIndexSequence]
     indices = [frame.indices for frame in seg.frames]
@@ -117,27 +117,27 @@ def _indexes_frames(seg: SegAsRead, series: Series) -> bool:
     )
 
 
-def _steps_as_it_says(seg: SegAsRead, series: Series) -> bool:
+def _steps_as_it_says(seg: SegFile, series: Series) -> bool:
     """Tell whether the spacing that the object declares leads from frame to frame, as in a reader that trusts it."""
     places = {(plane.sop_instance_uid, plane.frame): index for index, plane in enumerate(series.slices)}
     true = np.array([places[frame.source] for frame in seg.frames])
     return np.array_equal(np.rint(in_grid_of_first_frame(seg)[:, 2]), true - true.min())
 
 
-def _lists_segments_in_order(seg: SegAsRead, series: Series) -> bool:
+def _lists_segments_in_order(seg: SegFile, series: Series) -> bool:
     numbers = [int(item.SegmentNumber) for item in seg.data.SegmentSequence]
     count = len(seg.segments)
     return numbers[:count] == list(range(1, count + 1)) and numbers[count:] == ([0] if seg.is_labelmap else [])
 
 
-def _describes_background(seg: SegAsRead, series: Series) -> bool:
+def _describes_background(seg: SegFile, series: Series) -> bool:
     if not seg.is_labelmap:
         return "PixelPaddingValue" not in seg.data
     (item,) = (item for item in seg.data.SegmentSequence if item.SegmentNumber == 0)
     return seg.background == 0 and bool(item.SegmentedPropertyTypeCodeSequence[0].CodeValue == "125040")
 
 
-def _tells_sides(seg: SegAsRead, series: Series) -> bool:
+def _tells_sides(seg: SegFile, series: Series) -> bool:
     sides = list(seg.sides.values())
     labels = [str(item.SegmentLabel).lower() for item in seg.segments]
     return len(set(sides)) == len(sides) and all(
@@ -145,12 +145,12 @@ def _tells_sides(seg: SegAsRead, series: Series) -> bool:
     )
 
 
-def _colours_segments(seg: SegAsRead, series: Series) -> bool:
+def _colours_segments(seg: SegFile, series: Series) -> bool:
     colours = [tuple(item.RecommendedDisplayCIELabValue) for item in seg.segments]
     return all(len(colour) == 3 for colour in colours) and len(set(colours)) == len(colours)
 
 
-def _codes_segments(seg: SegAsRead, series: Series) -> bool:
+def _codes_segments(seg: SegFile, series: Series) -> bool:
     kinds = [(item.SegmentedPropertyCategoryCodeSequence[0], item.SegmentedPropertyTypeCodeSequence[0])
              for item in seg.segments]  # fmt: skip
     return all(
@@ -158,14 +158,14 @@ def _codes_segments(seg: SegAsRead, series: Series) -> bool:
     ) and all(item.SegmentAlgorithmType == "AUTOMATIC" and item.SegmentAlgorithmName for item in seg.segments)
 
 
-def _shown_at_once(seg: SegAsRead, series: Series) -> bool:
+def _shown_at_once(seg: SegFile, series: Series) -> bool:
     texts = [seg.data.get(keyword) for keyword in ("SeriesDescription", "ContentDescription", "ContentLabel")]
     texts += [item.get(keyword) for item in seg.segments for keyword in ("SegmentLabel", "SegmentAlgorithmName")]
     letters = ["".join(c for c in str(text or "").lower() if c.isalnum()) for text in texts]
     return not any(word in text for word in HIDDEN_WORDS for text in letters)
 
 
-def in_grid_of_first_frame(seg: SegAsRead) -> NDArray[np.float64]:
+def in_grid_of_first_frame(seg: SegFile) -> NDArray[np.float64]:
     """Return where each frame's corner lies `(n, 3)`: (column, row, slice) from the first frame, by what is declared.
 
     So does ITK: the pixel spacing, the directions and the Spacing Between Slices of the object make a straight grid.

@@ -17,8 +17,9 @@ from segmenter.objects.seg_check import check_labelmap, check_seg
 from segmenter.objects.sr import write_sr
 from segmenter.output.mesh import write_mesh
 from segmenter.output.page.content import describe_maker, describe_source
+from segmenter.output.page.drawing import BACKGROUND
 from segmenter.output.page.files import save_pdf, save_png
-from segmenter.output.page.sheet import Subject, draw_page
+from segmenter.output.page.layout import PageData, draw_page
 from segmenter.read.series import Series
 from segmenter.volume.femur import Femur
 
@@ -27,7 +28,7 @@ CHECKS: Mapping[str, Callable[..., tuple[str, ...]]] = MappingProxyType({SEG: ch
 
 
 @dataclass(frozen=True)
-class Wanted:
+class OutputOptions:
     """What is written beside SEG, report and picture: the SEG once more as a label map; a mesh of every femur."""
 
     labelmap: bool = False
@@ -35,8 +36,8 @@ class Wanted:
 
 
 @dataclass(frozen=True, eq=False)
-class Run:
-    """What results are made of. volume: HU `(z, y, x)` on the series' grid, as the masks of the femora are."""
+class SegmentedSeries:
+    """What results are made of. volume: HU `(z, y, x)` on the series' grid, as the masks of the femurs are."""
 
     series: Series
     volume: NDArray[Any]
@@ -50,27 +51,27 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Written:
+class WrittenFiles:
     """The files of one run; objects: the DICOM ones."""
 
     objects: tuple[Path, ...]
     others: tuple[Path, ...]
 
 
-def write_segmentations(run: Run, wanted: Wanted, out: Path) -> tuple[Path, ...]:
-    """Write `seg.dcm` and, if wanted, `labelmap.dcm` into `out`; nothing where no femur was found."""
-    if not run.femurs:
+def write_segmentations(segmented: SegmentedSeries, options: OutputOptions, out: Path) -> tuple[Path, ...]:
+    """Write `seg.dcm` and, if asked for, `labelmap.dcm` into `out`; nothing where no femur was found."""
+    if not segmented.femurs:
         return ()
-    seg = write_seg(run.series, run.masks, run.identity, out / SEG)
-    if not wanted.labelmap:
+    seg = write_seg(segmented.series, segmented.masks, segmented.identity, out / SEG)
+    if not options.labelmap:
         return (seg,)
-    return seg, write_labelmap(run.series, run.masks, run.identity, out / LABELMAP)
+    return seg, write_labelmap(segmented.series, segmented.masks, segmented.identity, out / LABELMAP)
 
 
-def check_segmentations(run: Run, segs: tuple[Path, ...]) -> tuple[str, ...]:
+def check_segmentations(segmented: SegmentedSeries, segs: tuple[Path, ...]) -> tuple[str, ...]:
     """Read them back; return warnings about viewers. What is not as the masks say is deleted, and the error raised."""
     try:
-        warnings = [warning for path in segs for warning in CHECKS[path.name](path, run.series, run.masks)]
+        warnings = [warning for path in segs for warning in CHECKS[path.name](path, segmented.series, segmented.masks)]
     except SegmenterError:
         for path in segs:
             path.unlink()
@@ -78,21 +79,23 @@ def check_segmentations(run: Run, segs: tuple[Path, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(warnings))
 
 
-def write_reports(run: Run, findings: Findings, segs: tuple[Path, ...], wanted: Wanted, out: Path) -> Written:
-    """Write `sr.dcm`, `sc.dcm`, `overlay.png`, `overlay.pdf` and, if wanted, meshes; the objects begin with `segs`.
+def write_reports(
+    segmented: SegmentedSeries, findings: Findings, segs: tuple[Path, ...], options: OutputOptions, out: Path
+) -> WrittenFiles:
+    """Write `sr.dcm`, `sc.dcm`, `overlay.png`, `overlay.pdf` and, if asked for, meshes; the objects begin with `segs`.
 
     Without a femur they say that there is none.
     """
-    sr = write_sr(run.series, run.identity, findings, segs[0] if segs else None, out / "sr.dcm")
-    maker, source = describe_maker(run.identity), describe_source(run.series)
-    page = draw_page(Subject(run.volume, run.series.geometry, run.femurs, findings, maker, source))
-    picture = write_sc(run.series, run.identity, page, out / "sc.dcm")
-    others = [save_png(page, out / "overlay.png"), save_pdf(page, out / "overlay.pdf", run.identity.created)]
-    others += _meshes(run, out) if wanted.mesh else ()
-    return Written((*segs, sr, picture), tuple(others))
+    sr = write_sr(segmented.series, segmented.identity, findings, segs[0] if segs else None, out / "sr.dcm")
+    maker, source = describe_maker(segmented.identity), describe_source(segmented.series)
+    page = draw_page(PageData(segmented.volume, segmented.series.geometry, segmented.femurs, findings, maker, source))
+    picture = write_sc(segmented.series, segmented.identity, page, BACKGROUND, out / "sc.dcm")
+    others = [save_png(page, out / "overlay.png"), save_pdf(page, out / "overlay.pdf", segmented.identity.created)]
+    others += _meshes(segmented, out) if options.mesh else ()
+    return WrittenFiles((*segs, sr, picture), tuple(others))
 
 
-def _meshes(run: Run, out: Path) -> Iterator[Path]:
-    for femur in run.femurs:
+def _meshes(segmented: SegmentedSeries, out: Path) -> Iterator[Path]:
+    for femur in segmented.femurs:
         for ending in ("stl", "ply"):
-            yield write_mesh(femur, run.series.geometry, out / f"{femur.side}.{ending}")
+            yield write_mesh(femur, segmented.series.geometry, out / f"{femur.side}.{ending}")

@@ -125,7 +125,7 @@ class FemurReport(RegionReport):
 
 @dataclass(frozen=True)
 class AsymmetryReport(Described):
-    """Left against right of one region, both femora complete: 100 * (left - right) / mean of both."""
+    """Left against right of one region, both femurs complete: 100 * (left - right) / mean of both."""
 
     region: str
     """The region's name."""
@@ -250,9 +250,9 @@ class Report(Described):
     finding: str
     """Empty, or the sentence that says that nothing was found."""
     femurs: tuple[FemurReport, ...]
-    """The femora found, left first; empty when there is none in the scan."""
+    """The femurs found, left first; empty when there is none in the scan."""
     asymmetry: tuple[AsymmetryReport, ...]
-    """Left against right, when both femora are complete."""
+    """Left against right, when both femurs are complete."""
     calibration: CalibrationReport
     """How densities were made, or that there are none."""
     outputs: tuple[str, ...]
@@ -288,7 +288,7 @@ def json_schema() -> dict[str, Any]:
 
 
 def describe_measurements(measured: Measurements) -> tuple[tuple[FemurReport, ...], tuple[AsymmetryReport, ...]]:
-    """Return femora and asymmetry as the report gives them, rounded to what the digits mean."""
+    """Return femurs and asymmetry as the report gives them, rounded to what the digits mean."""
     asymmetry = tuple(_asymmetry(row) for row in measured.asymmetry)
     return tuple(_femur(femur) for femur in measured.femurs), asymmetry
 

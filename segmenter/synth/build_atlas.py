@@ -3,7 +3,7 @@
 Usage: python -m segmenter.synth.build_atlas SHARED_DATA OUT.npz
 
 Sources and licences are in `segmenter/data/LICENSES.md`. The label maps become five tissue classes on a 2 x 2 x 3 mm
-grid with the femora taken out; the shape model is cut to the proximal femur and posed into every hip it was fitted to.
+grid with the femurs taken out; the shape model is cut to the proximal femur and posed into every hip it was fitted to.
 """
 
 import sys
@@ -91,7 +91,7 @@ def convex_fill(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def tissues(label: NDArray[Any], body: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """Reduce the label map to tissue classes; femora are replaced by their nearest neighbour tissue."""
+    """Reduce the label map to tissue classes; femurs are replaced by their nearest neighbour tissue."""
     classes = np.full(label.shape, Tissue.AIR, np.uint8)
     classes[body] = Tissue.FAT
     bone = np.isin(label, (PELVIS, SACRUM, SPINE))
@@ -110,7 +110,7 @@ def tissues(label: NDArray[Any], body: NDArray[np.bool_]) -> NDArray[np.uint8]:
 
 
 def read_subject(folder: Path, model: tuple[Any, Any, Any]) -> dict[str, NDArray[Any]]:
-    """Return one subject's tissue map, grid and the fitted pose of both femora."""
+    """Return one subject's tissue map, grid and the fitted pose of both femurs."""
     image = sitk.ReadImage(str(folder / "label.mhd"))
     label = sitk.GetArrayFromImage(image)[:, ::2, ::2]
     body = sitk.GetArrayFromImage(sitk.ReadImage(str(folder / "mask.mhd")))[:, ::2, ::2] > 0

@@ -1,4 +1,4 @@
-"""Who is trained on and who is kept apart: shapes of femora in families that no training patient comes near.
+"""Who is trained on and who is kept apart: shapes of femurs in families that no training patient comes near.
 
 A family is a point in the space of the shape model's modes; its members differ from it by `MEMBER_SPREAD` only. The
 held-out families are fixed; a training shape within `APART` standard deviations of one of them is drawn again.

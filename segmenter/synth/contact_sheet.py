@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from segmenter.synth.patient import Patient
-from segmenter.synth.sampling import Wishes, sample_patient
+from segmenter.synth.sampling import PatientOptions, sample_patient
 from segmenter.synth.scanner import Protocol, noise, reconstructed
 from segmenter.volume.femur import Side
 from segmenter.volume.geometry import Geometry
@@ -34,26 +34,30 @@ class Panel:
     """One patient on the sheet."""
 
     seed: int
-    wishes: Wishes
+    options: PatientOptions
     protocol: Protocol = PLAIN
 
 
 PANELS = (
-    Panel(13, Wishes(metal=False, screws=False, prone=False)),
-    Panel(2, Wishes(sex="F", bone=0.0, metal=False, screws=False, prone=False)),
-    Panel(3, Wishes(sex="M", bone=1.0, metal=False, screws=False, prone=False)),
-    Panel(4, Wishes(metal=False, screws=False, prone=True)),
-    Panel(5, Wishes(metal=Side.LEFT, screws=False, prone=False)),
-    Panel(10, Wishes(metal=False, screws=True, prone=False)),
-    Panel(6, Wishes(metal=False, screws=False), replace(PLAIN, thickness_mm=5.0, step_mm=5.0, blur_mm=0.8)),
-    Panel(8, Wishes(metal=False, screws=False, prone=False), replace(PLAIN, noise_hu=45.0, streak=1.2, sharpen=0.8)),
+    Panel(13, PatientOptions(metal=False, screws=False, prone=False)),
+    Panel(2, PatientOptions(sex="F", bone=0.0, metal=False, screws=False, prone=False)),
+    Panel(3, PatientOptions(sex="M", bone=1.0, metal=False, screws=False, prone=False)),
+    Panel(4, PatientOptions(metal=False, screws=False, prone=True)),
+    Panel(5, PatientOptions(metal=Side.LEFT, screws=False, prone=False)),
+    Panel(10, PatientOptions(metal=False, screws=True, prone=False)),
+    Panel(6, PatientOptions(metal=False, screws=False), replace(PLAIN, thickness_mm=5.0, step_mm=5.0, blur_mm=0.8)),
+    Panel(
+        8,
+        PatientOptions(metal=False, screws=False, prone=False),
+        replace(PLAIN, noise_hu=45.0, streak=1.2, sharpen=0.8),
+    ),
 )
 
 
 def views(patient: Patient) -> tuple[Geometry, Geometry, Geometry]:
     """Return the grids of a coronal, an axial and a sagittal plane through the left head."""
-    head = patient.femora[Side.LEFT].landmarks.head_centre
-    other = patient.femora[Side.RIGHT].landmarks.head_centre
+    head = patient.femurs[Side.LEFT].landmarks.head_centre
+    other = patient.femurs[Side.RIGHT].landmarks.head_centre
     table = patient.table
     front = table.top_mm - UNDER_MM if table.prone else table.top_mm + UNDER_MM - DEPTH_MM
     x = (head[0] + other[0] - WIDTH_MM) / 2
@@ -82,7 +86,7 @@ def seen(patient: Patient, geometry: Geometry, protocol: Protocol, rng: np.rando
 
 def caption(patient: Patient, protocol: Protocol) -> str:
     """Say what the patient and the scan are."""
-    bent = [np.degrees(np.arctan2(-f.landmarks.down[1], -f.landmarks.down[2])) for f in patient.femora.values()]
+    bent = [np.degrees(np.arctan2(-f.landmarks.down[1], -f.landmarks.down[2])) for f in patient.femurs.values()]
     parts = [
         patient.sex,
         f"head {patient.tissues.head:.0f} HU",
@@ -107,7 +111,7 @@ def grey(plane: Plane) -> NDArray[np.uint8]:
 def strip(panel: Panel) -> Image.Image:
     """Return the three views of one patient beside each other, with the caption below."""
     rng = np.random.default_rng(panel.seed)
-    patient = sample_patient(rng, panel.wishes)
+    patient = sample_patient(rng, panel.options)
     planes = [grey(seen(patient, geometry, panel.protocol, rng)) for geometry in views(patient)]
     height = max(len(plane) for plane in planes)
     image = Image.new("L", (sum(p.shape[1] + GAP_PX for p in planes), height + CAPTION_PX + GAP_PX))

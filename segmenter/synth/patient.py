@@ -1,4 +1,4 @@
-"""A synthetic patient: tissues, femora and everything else in it, rendered as noise-free HU on any grid."""
+"""A synthetic patient: tissues, femurs and everything else in it, rendered as noise-free HU on any grid."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -41,7 +41,7 @@ class Patient:
     shape: FloatArray
     tissues: Tissues
     soft: Mapping[Tissue, Layer]
-    femora: Mapping[Side, FemurField]
+    femurs: Mapping[Side, FemurField]
     noise: tuple[Layer, ...]
     low: FloatArray
     high: FloatArray
@@ -55,11 +55,11 @@ class Patient:
         ramp = float(np.cbrt(geometry.voxel_volume_mm3))
         coarse, fine = (layer.on(geometry) for layer in self.noise)
         hu = self._soft_tissue(geometry, ramp, coarse, fine)
-        distance = {s: Layer(f.distance, f.geometry, FAR_MM).on(geometry) for s, f in self.femora.items()}
-        depth = {s: Layer(f.depth, f.geometry).on(geometry) for s, f in self.femora.items()}
+        distance = {s: Layer(f.distance, f.geometry, FAR_MM).on(geometry) for s, f in self.femurs.items()}
+        depth = {s: Layer(f.depth, f.geometry).on(geometry) for s, f in self.femurs.items()}
         draw_all(self.capsules, Place.SOFT, hu, geometry, ramp)
         pelvis = self._hip_bones(geometry, hu, distance, ramp, (coarse, fine))
-        for side, femur in self.femora.items():
+        for side, femur in self.femurs.items():
             self._femur(geometry, hu, femur, (distance[side], depth[side]), ramp, fine)
         bone = np.minimum.reduce([pelvis, *distance.values()])
         draw_all(self.capsules, Place.BONE, hu, geometry, ramp, np.clip(-bone / ramp, 0, 1))
@@ -85,7 +85,7 @@ class Patient:
 
     def _abdomen(self, geometry: Geometry, skin: FloatVolume) -> FloatVolume:
         """Return a signed distance to the belly above the hips, which the label maps leave empty."""
-        top = max(femur.landmarks.head_centre[2] for femur in self.femora.values())
+        top = max(femur.landmarks.head_centre[2] for femur in self.femurs.values())
         _, _, height = coordinates(geometry)
         above = (top + 60.0 - height).astype(np.float32)
         belly: FloatVolume = np.maximum(skin + np.float32(self.tissues.wall_mm), above)
@@ -95,14 +95,14 @@ class Patient:
         self,
         geometry: Geometry,
         hu: FloatVolume,
-        femora: Mapping[Side, FloatVolume],
+        femurs: Mapping[Side, FloatVolume],
         ramp: float,
         noise: tuple[FloatVolume, FloatVolume],
     ) -> FloatVolume:
         """Draw pelvis, sacrum and spine and clear the joint space; returns the signed distance to these bones."""
         t = self.tissues
         coarse, fine = noise
-        femur = np.minimum.reduce(list(femora.values()))
+        femur = np.minimum.reduce(list(femurs.values()))
         whole = np.minimum(self.soft[Tissue.HIP_BONE].on(geometry), self.soft[Tissue.SPINE].on(geometry))
         # Cartilage is uneven: here and there the bones all but touch, as they do in a flexed hip.
         joint = t.joint_mm * (1 + 0.3 * np.clip(coarse, -2.2, 1.5)).astype(np.float32)
@@ -126,7 +126,7 @@ class Patient:
         grown = np.zeros(geometry.shape, np.float32)
         near = 1 - smoothstep((gap - 3.0) / 6.0)
         x, y, z = coordinates(geometry)
-        for femur in self.femora.values():
+        for femur in self.femurs.values():
             centre = femur.landmarks.head_centre.astype(np.float32)
             away = np.sqrt((x - centre[0]) ** 2 + (y - centre[1]) ** 2 + (z - centre[2]) ** 2)
             above = smoothstep(((z - centre[2]) / np.maximum(away, 1.0) + 0.1) / 0.5)

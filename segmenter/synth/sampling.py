@@ -26,10 +26,10 @@ RIGID = (Tissue.HIP_BONE, Tissue.SPINE)
 
 
 @dataclass(frozen=True)
-class Wishes:
+class PatientOptions:
     """What a patient is asked to be; None leaves it to the dice.
 
-    sex: "F" or "M". shape: mode weights of the femora in standard deviations. bone: 0 osteoporotic to 1 dense.
+    sex: "F" or "M". shape: mode weights of the femurs in standard deviations. bone: 0 osteoporotic to 1 dense.
     metal: the side that carries a prosthesis, False for none. prone: the table is in front. phantom: what lies on it.
     """
 
@@ -43,30 +43,30 @@ class Wishes:
     phantom: PhantomModel = SLAB
 
 
-def sample_patient(rng: np.random.Generator, wishes: Wishes = Wishes()) -> Patient:
-    """Draw one patient: a pelvis of the atlas, stretched and turned, two new femora, tissues, a table."""
+def sample_patient(rng: np.random.Generator, options: PatientOptions = PatientOptions()) -> Patient:
+    """Draw one patient: a pelvis of the atlas, stretched and turned, two new femurs, tissues, a table."""
     atlas = load_atlas()
-    sex = wishes.sex or str(rng.choice(["F", "M"]))
-    body = atlas.bodies[rng.integers(len(atlas.bodies)) if wishes.body is None else wishes.body]
+    sex = options.sex or str(rng.choice(["F", "M"]))
+    body = atlas.bodies[rng.integers(len(atlas.bodies)) if options.body is None else options.body]
     mirrored = bool(rng.random() < 0.5)
     to_patient = draw_frame(rng, body, sex, mirrored)
-    shape = rng.normal(0, SHAPE_SPREAD, len(atlas.femur.modes)) if wishes.shape is None else wishes.shape
+    shape = rng.normal(0, SHAPE_SPREAD, len(atlas.femur.modes)) if options.shape is None else options.shape
     extent = Geometry(body.tissue.shape, to_patient @ body_grid(body).affine).corners()
     low, high = extent.min(axis=0), extent.max(axis=0)
-    femora, legs = sample_femora(rng, body, to_patient, shape, mirrored=mirrored)
+    femurs, legs = sample_femurs(rng, body, to_patient, shape, mirrored=mirrored)
     low[1] -= max(0.0, *(110.0 * leg.matrix[1, 2] for leg in legs))  # bent legs come forward
     soft = posed_body(rng, body, to_patient, legs, (low, high))
-    tissues = Tissues.sample(rng, wishes.bone)
-    femora = {side: roughened(femur, rng) for side, femur in femora.items()}
-    replaced, metal = draw_metal(rng, wishes, femora)
-    femora = {side: resected(femur) if side in replaced else femur for side, femur in femora.items()}
+    tissues = Tissues.sample(rng, options.bone)
+    femurs = {side: roughened(femur, rng) for side, femur in femurs.items()}
+    replaced, metal = draw_metal(rng, options, femurs)
+    femurs = {side: resected(femur) if side in replaced else femur for side, femur in femurs.items()}
     noise = (
         noise_layer(rng, rng.uniform(7, 14), low - 20, high + 20),
         noise_layer(rng, rng.uniform(1.8, 3.5), low - 20, high + 20),
     )
-    capsules = [*draw_contents(rng, tissues, femora, (low, high)), *metal]
-    table = draw_table(rng, soft[Tissue.AIR], wishes, (low, high))
-    patient = Patient(sex, shape, tissues, soft, femora, noise, low, high, table, tuple(capsules), replaced)
+    capsules = [*draw_contents(rng, tissues, femurs, (low, high)), *metal]
+    table = draw_table(rng, soft[Tissue.AIR], options, (low, high))
+    patient = Patient(sex, shape, tissues, soft, femurs, noise, low, high, table, tuple(capsules), replaced)
     return with_artefacts(patient, rng, bool(metal))
 
 
@@ -89,13 +89,13 @@ def body_grid(body: Body) -> Geometry:
     return Geometry.axial(body.tissue.shape, body.spacing, tuple(body.origin))
 
 
-def sample_femora(
+def sample_femurs(
     rng: np.random.Generator, body: Body, to_patient: FloatArray, shape: FloatArray, *, mirrored: bool
 ) -> tuple[dict[Side, FemurField], list[Leg]]:
     """Return one new femur per side, alike but not equal, in the body's own hips, and how the legs were moved."""
     model = load_atlas().femur
     lowest = float((to_patient @ np.array([*body.origin, 1.0]))[2])
-    femora, legs = {}, []
+    femurs, legs = {}, []
     for side, pose, swing in zip(Side, (body.left, body.right), draw_swings(rng), strict=True):
         weights = shape + rng.normal(0, SIDE_SPREAD, len(shape))
         vertices = place(model, pose, weights, swing, rng.uniform(0.97, 1.02))
@@ -103,11 +103,11 @@ def sample_femora(
         vertices = vertices @ mirror @ to_patient[:3, :3].T + to_patient[:3, 3]
         other = Side.RIGHT if side is Side.LEFT else Side.LEFT
         own = other if mirrored else side
-        femora[own] = femur_field(vertices, model, lowest)
+        femurs[own] = femur_field(vertices, model, lowest)
         frame = to_patient[:3, :3] @ mirror
         moved = frame @ Rotation.from_rotvec(swing).as_matrix() @ np.linalg.inv(frame)
-        legs.append(Leg(femora[own].landmarks.head_centre, moved, 1.0 if own is Side.LEFT else -1.0))
-    return {side: femora[side] for side in Side}, legs
+        legs.append(Leg(femurs[own].landmarks.head_centre, moved, 1.0 if own is Side.LEFT else -1.0))
+    return {side: femurs[side] for side in Side}, legs
 
 
 def posed_body(
@@ -138,44 +138,44 @@ def tissue_distances(name: str) -> dict[Tissue, FloatVolume]:
 
 
 def draw_metal(
-    rng: np.random.Generator, wishes: Wishes, femora: Mapping[Side, FemurField]
+    rng: np.random.Generator, options: PatientOptions, femurs: Mapping[Side, FemurField]
 ) -> tuple[frozenset[Side], list[Capsule]]:
     """Decide on prostheses and screws; returns the replaced sides and all metal."""
     dice, which, mended = rng.random(), Side.LEFT if rng.random() < 0.5 else Side.RIGHT, rng.random() < 0.04
-    if wishes.metal is None:
+    if options.metal is None:
         replaced = frozenset(Side) if dice < 0.01 else frozenset({which}) if dice < 0.1 else frozenset()
     else:
-        replaced = frozenset({wishes.metal}) if isinstance(wishes.metal, Side) else frozenset()
-    mended = mended if wishes.screws is None else wishes.screws
-    metal = [c for side in sorted(replaced) for c in prosthesis(rng, femora[side].landmarks)]
+        replaced = frozenset({options.metal}) if isinstance(options.metal, Side) else frozenset()
+    mended = mended if options.screws is None else options.screws
+    metal = [c for side in sorted(replaced) for c in prosthesis(rng, femurs[side].landmarks)]
     if mended and which not in replaced:
-        metal += screws(rng, femora[which].landmarks)
+        metal += screws(rng, femurs[which].landmarks)
     return replaced, metal
 
 
 def draw_contents(
-    rng: np.random.Generator, t: Tissues, femora: Mapping[Side, FemurField], extent: tuple[FloatArray, FloatArray]
+    rng: np.random.Generator, t: Tissues, femurs: Mapping[Side, FemurField], extent: tuple[FloatArray, FloatArray]
 ) -> list[Capsule]:
     """Return what else there is: vessels, bladder, bowel, lesions, a forearm."""
-    heads = np.array([femur.landmarks.head_centre for femur in femora.values()])
+    heads = np.array([femur.landmarks.head_centre for femur in femurs.values()])
     found = [*belly(rng, t, heads, extent[1][2]), *beside(rng, *extent)]
-    for femur in femora.values():
+    for femur in femurs.values():
         found += [*vessels(rng, t, femur.landmarks), *lesions(rng, t, femur.landmarks)]
     return found
 
 
 def draw_table(
-    rng: np.random.Generator, skin: Layer, wishes: Wishes, extent: tuple[FloatArray, FloatArray]
+    rng: np.random.Generator, skin: Layer, options: PatientOptions, extent: tuple[FloatArray, FloatArray]
 ) -> CalibrationPhantom:
     """Return table and calibration phantom under the patient, who lies on the back unless asked otherwise."""
-    prone = rng.random() < 0.1 if wishes.prone is None else wishes.prone
+    prone = rng.random() < 0.1 if options.prone is None else options.prone
     rows = np.where((skin.values < 0).any(axis=(0, 2)))[0]
     row = rows.min() if prone else rows.max()
     at = float(skin.geometry.to_patient(np.array([0, row, 0]))[1])
     table = CalibrationPhantom.sample(
         rng, top_mm=at + (-4.0 if prone else 4.0), low_mm=float(extent[0][2]), high_mm=float(extent[1][2]), prone=prone
     )
-    return replace(table, model=wishes.phantom)
+    return replace(table, model=options.phantom)
 
 
 def with_artefacts(patient: Patient, rng: np.random.Generator, metal: bool) -> Patient:

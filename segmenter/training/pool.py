@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from segmenter.synth.cohort import training_shape
 from segmenter.synth.patient import PROXIMAL_DEPTH_MM, Patient
-from segmenter.synth.sampling import Wishes, sample_patient
+from segmenter.synth.sampling import PatientOptions, sample_patient
 from segmenter.vnet.coarse import CoarseClass
 from segmenter.vnet.grids import COARSE_MM, FINE_MARGIN_MM, FINE_MM
 from segmenter.volume.femur import Side
@@ -40,7 +40,7 @@ def make_pool(
 def _make_patient(seed: int, task: tuple[int, Path]) -> None:
     number, path = task
     rng = np.random.default_rng([seed, number])
-    patient = sample_patient(rng, Wishes(shape=training_shape(rng)))
+    patient = sample_patient(rng, PatientOptions(shape=training_shape(rng)))
     temporary = path.with_name(path.name + ".part")
     temporary.mkdir(exist_ok=True)
     save(temporary / "coarse.npz", *coarse_volume(patient))
@@ -63,7 +63,7 @@ def coarse_volume(patient: Patient) -> tuple[NDArray[np.float32], NDArray[np.uin
 
 def hip_volume(patient: Patient, side: Side) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
     """Return HU and the share of each voxel inside the femur around one hip on the fine grid, as a left hip."""
-    femur = patient.femora[side]
+    femur = patient.femurs[side]
     inside = np.argwhere(femur.distance < 0)
     points = femur.geometry.to_patient(inside)
     margin = FINE_MARGIN_MM + 10.0

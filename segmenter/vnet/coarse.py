@@ -15,7 +15,7 @@ from segmenter.volume.geometry import Geometry, Matrix, box_geometry
 from segmenter.volume.resample import OUTSIDE_HU, reduce
 
 MIN_HEIGHT_MM = 256.0  # the network's sight from one end to the other: borders so near that all see them mislead it
-APART_MM = 90.0  # between the middles of the two femora of one patient, at least
+APART_MM = 90.0  # between the middles of the two femurs of one patient, at least
 MIN_PIECE_ML = 4.0  # smaller pieces are noise
 MIN_PROXIMAL_ML = 10.0  # head, neck and trochanters of a small adult are over 100 ml; less is no hip worth outlining
 SURE_ML, MIN_SHARE = 40.0, 0.2  # less than both is a sliver at the end of a shaft: a stem's, or what a scan cuts off
@@ -87,7 +87,7 @@ def hips_of(classes: NDArray[np.integer], geometry: Geometry) -> list[Hip]:
 
 
 def joined(pieces: list[Hip]) -> list[Hip]:
-    """Join the pieces of one side that lie too near to each other to be two femora: a fracture, metal, noise."""
+    """Join the pieces of one side that lie too near to each other to be two femurs: a fracture, metal, noise."""
     bones: list[Hip] = []
     for piece in sorted(pieces, key=lambda hip: hip.proximal_ml, reverse=True):
         same = (b for b in bones if b.side is piece.side and abs(_middle(b) - _middle(piece)) < APART_MM)

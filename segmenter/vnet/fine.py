@@ -1,4 +1,4 @@
-"""Stage two: each hip in one window at full quality, and the femora back on the source grid."""
+"""Stage two: each hip in one window at full quality, and the femurs back on the source grid."""
 
 from collections.abc import Callable
 
@@ -25,22 +25,22 @@ MAX_WINDOWS = 4
 UNSEEN = "runs on beyond the largest window looked at"
 
 
-def segment_femora(
+def segment_femurs(
     volume: NDArray[np.generic],
     geometry: Geometry,
     models: Models,
     on_stage: Callable[[str], None] = lambda _: None,
 ) -> list[Femur]:
-    """Return the femora of a scan, left first; empty when it holds no hip.
+    """Return the femurs of a scan, left first; empty when it holds no hip.
 
     volume: HU `(z, y, x)` on `geometry`. `on_stage` is told "segment" once the hips are located.
     """
     hips = find_hips(volume, geometry, models)
     on_stage("segment")
-    femora: list[Femur] = []
+    femurs: list[Femur] = []
     for hip in hips:
         box, part, whole = segment_hip(volume, geometry, hip, models)
-        for femur in femora:  # no voxel is two bones'
+        for femur in femurs:  # no voxel is two bones'
             part &= ~femur.mask[box]
         if part.sum() * geometry.voxel_volume_mm3 >= MIN_FEMUR_ML * 1000:
             # Memory is taken where the mask is written to, not for the whole scan.
@@ -48,8 +48,8 @@ def segment_femora(
             mask[box] = part
             _, reasons = completeness(mask, volume, geometry)
             reasons += () if whole else (UNSEEN,)
-            femora.append(Femur(hip.side, mask, not reasons, reasons))
-    return femora
+            femurs.append(Femur(hip.side, mask, not reasons, reasons))
+    return femurs
 
 
 def segment_hip(

@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segmenter.synth.cohort import family_shape
-from segmenter.synth.sampling import Wishes, sample_patient
+from segmenter.synth.sampling import PatientOptions, sample_patient
 from segmenter.synth.scanner import Protocol, scan
 from segmenter.vnet.coarse import CoarseClass
-from segmenter.vnet.fine import segment_femora
+from segmenter.vnet.fine import segment_femurs
 from segmenter.vnet.grids import COARSE_MM, FINE_MM
 from segmenter.vnet.network import VNet, probabilities
 from segmenter.vnet.weights import Models, choose_device
@@ -36,14 +36,14 @@ def windows(patients: list[Path], seed: int) -> Iterator[tuple[NDArray[np.float3
 
 
 def scans(folder: Path, count: int, seed: int) -> Iterator[tuple[NDArray[np.float32], Geometry, dict[Side, Mask]]]:
-    """Yield whole scans of patients from held-out families with the masks of both femora; rendered once and kept."""
+    """Yield whole scans of patients from held-out families with the masks of both femurs; rendered once and kept."""
     folder.mkdir(parents=True, exist_ok=True)
     for number in range(count):
         path = folder / f"{seed}-{number:03}.npz"
         if not path.exists():
             rng = np.random.default_rng([seed, number])
-            patient = sample_patient(rng, Wishes(shape=family_shape(rng, number), metal=False, screws=False))
-            heads = [femur.landmarks.head_centre[2] for femur in patient.femora.values()]
+            patient = sample_patient(rng, PatientOptions(shape=family_shape(rng, number), metal=False, screws=False))
+            heads = [femur.landmarks.head_centre[2] for femur in patient.femurs.values()]
             low, high = patient.low.copy(), patient.high.copy()
             low[2], high[2] = min(heads) - SCAN_BELOW_MM, max(heads) + SCAN_ABOVE_MM
             geometry = box_geometry(low, high, SCAN_MM)
@@ -90,7 +90,7 @@ def two_stages(coarse: VNet, fine: VNet, device: str) -> Outline:
     models = Models("ablation", "0", "", coarse, fine, choose_device(device))
 
     def outline(hu: NDArray[np.float32], geometry: Geometry) -> dict[Side, Mask]:
-        return {femur.side: femur.mask for femur in segment_femora(hu, geometry, models)}
+        return {femur.side: femur.mask for femur in segment_femurs(hu, geometry, models)}
 
     return outline
 

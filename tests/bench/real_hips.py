@@ -23,7 +23,7 @@ from segmenter.evaluation.metrics import score_femur
 from segmenter.read.folder import find_series
 from segmenter.read.hounsfield import read_volume
 from segmenter.read.series import read_series
-from segmenter.vnet.fine import segment_femora
+from segmenter.vnet.fine import segment_femurs
 from segmenter.vnet.weights import load_models
 from segmenter.volume.femur import Femur
 from segmenter.volume.geometry import Geometry
@@ -88,10 +88,10 @@ def within(position: float, size: int) -> int:
     return int(np.clip(round(position), 0, size - 1))
 
 
-def described(femora: list[Femur], geometry: Geometry, truth: Mask | None) -> str:
+def described(femurs: list[Femur], geometry: Geometry, truth: Mask | None) -> str:
     """Return what was found, in one line."""
     words = []
-    for femur in femora:
+    for femur in femurs:
         state = "complete" if femur.complete else ", ".join(femur.reasons)
         words.append(f"{femur.side} {femur.mask.sum() * geometry.voxel_volume_mm3 / 1000:.0f} mL, {state}")
         if truth is not None and (femur.mask & truth).any():
@@ -112,11 +112,11 @@ def main(data: Path, out: Path, model: Path | None) -> None:
     out.mkdir(parents=True, exist_ok=True)
     models = load_models(model)
     for name, volume, geometry, truth in scans(data):
-        femora = segment_femora(volume, geometry, models)
-        line = f"{name}: {described(femora, geometry, truth)}"
+        femurs = segment_femurs(volume, geometry, models)
+        line = f"{name}: {described(femurs, geometry, truth)}"
         print(line, flush=True)
-        if femora:
-            masks = {"red": np.any([femur.mask for femur in femora], axis=0)}
+        if femurs:
+            masks = {"red": np.any([femur.mask for femur in femurs], axis=0)}
             if truth is not None:
                 masks["lime"] = truth
             draw(volume, geometry, masks, line, out / f"{name}.png")

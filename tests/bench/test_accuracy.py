@@ -12,8 +12,8 @@ import SimpleITK as sitk  # noqa: N813
 from segmenter.read.folder import find_series
 from segmenter.read.hounsfield import read_volume
 from segmenter.read.series import read_series
-from segmenter.synth.series import PhantomOptions, write_phantom
-from segmenter.vnet.fine import segment_femora
+from segmenter.synth.series import SyntheticSeriesOptions, write_synthetic_series
+from segmenter.vnet.fine import segment_femurs
 from segmenter.vnet.weights import load_models
 
 CASES = (
@@ -30,10 +30,12 @@ def test_dice(name: str, scan: dict[str, float], tmp_path: Path):
     models = load_models()
     for seed in SEEDS:
         folder = tmp_path / str(seed)
-        series = read_series(find_series(write_phantom(PhantomOptions(seed=seed, size=256, **scan), folder)))
+        series = read_series(
+            find_series(write_synthetic_series(SyntheticSeriesOptions(seed=seed, size=256, **scan), folder))
+        )
         volume = read_volume(series)
         begin = time.perf_counter()
-        found = {femur.side: femur for femur in segment_femora(volume, series.geometry, models)}
+        found = {femur.side: femur for femur in segment_femurs(volume, series.geometry, models)}
         seconds = time.perf_counter() - begin
         truth = json.loads((folder / "truth" / "truth.json").read_text())["femora"]
         for side in ("left", "right"):

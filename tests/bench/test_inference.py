@@ -35,7 +35,7 @@ from segmenter.read.folder import find_series
 from segmenter.read.hounsfield import read_volume
 from segmenter.read.series import read_series
 from segmenter.vnet.coarse import find_hips
-from segmenter.vnet.fine import segment_femora
+from segmenter.vnet.fine import segment_femurs
 from segmenter.vnet.grids import FINE_MARGIN_MM, FINE_MM, normalise
 from segmenter.vnet.network import probabilities
 from segmenter.vnet.weights import Models, load_models
@@ -195,7 +195,7 @@ def test_against_others(scan: Scan, models: Models):
         "nnunet": Timing(f"nnU-Net tiles of {NNUNET_MM} mm", counts["nnunet"], timed),
     }
     contenders: dict[str, Callable[[], object]] = {
-        "scan": lambda: segment_femora(scan.volume, scan.geometry, models),
+        "scan": lambda: segment_femurs(scan.volume, scan.geometry, models),
         "network": lambda: [probabilities(models.fine, window) for window in windows],
         "monai": monai_sliding(images, device),
         "nnunet": tiles,

@@ -16,7 +16,7 @@ import pytest
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 
-from segmenter.synth.series import PhantomOptions, write_phantom
+from segmenter.synth.series import SyntheticSeriesOptions, write_synthetic_series
 
 SLICES, STEP_MM = 2000, 0.4
 MOST_GB = 6.0
@@ -25,7 +25,9 @@ TILT_MM = {"straight": 0.0, "tilted": STEP_MM * np.tan(np.radians(15))}  # by wh
 
 @pytest.fixture(scope="module")
 def patient(tmp_path_factory) -> list[Dataset]:
-    folder = write_phantom(PhantomOptions(seed=11, size=512, slices=100), tmp_path_factory.mktemp("patient"))
+    folder = write_synthetic_series(
+        SyntheticSeriesOptions(seed=11, size=512, slices=100), tmp_path_factory.mktemp("patient")
+    )
     slices = [dcmread(path) for path in folder.iterdir()]
     return sorted(slices, key=lambda ds: float(ds.ImagePositionPatient[2]))
 

@@ -12,13 +12,13 @@ from segmenter.synth.sampling import sample_patient
 from segmenter.synth.scanner import noise, reconstructed
 from segmenter.synth.series.framing import scan_geometry
 from segmenter.synth.series.header import SliceWriter
-from segmenter.synth.series.options import PhantomOptions
+from segmenter.synth.series.options import SyntheticSeriesOptions
 from segmenter.synth.series.writer import SEED
-from segmenter.vnet.fine import segment_femora
+from segmenter.vnet.fine import segment_femurs
 from segmenter.vnet.weights import load_models
 from segmenter.volume.geometry import Geometry
 
-OPTIONS = PhantomOptions(seed=1003, size=256, slices=90)
+OPTIONS = SyntheticSeriesOptions(seed=1003, size=256, slices=90)
 LAYERS = 2  # of a slice, over whose mean its thickness is spread
 
 
@@ -39,7 +39,7 @@ def scan(patient: Patient, geometry: Geometry, folder: Path) -> dict[str, np.nda
     folder.mkdir()
     protocol, rng = OPTIONS.protocol(), np.random.default_rng(SEED)
     write = SliceWriter(OPTIONS, geometry, patient.sex)
-    truth = {str(side): np.zeros(geometry.shape, bool) for side in patient.femora}
+    truth = {str(side): np.zeros(geometry.shape, bool) for side in patient.femurs}
     for k in range(geometry.shape[0]):
         affine = geometry.affine.copy()
         affine[:3, 0] /= LAYERS
@@ -59,13 +59,13 @@ def scan(patient: Patient, geometry: Geometry, folder: Path) -> dict[str, np.nda
 @pytest.mark.parametrize("degrees", [0.0, -10.0, 15.0, 28.0])
 def test_a_tilted_patient(tmp_path: Path, degrees: float):
     rng = np.random.default_rng([SEED, OPTIONS.seed])
-    patient = sample_patient(rng, OPTIONS.wishes(rng))
+    patient = sample_patient(rng, OPTIONS.patient_options(rng))
     truth = scan(patient, tilted(scan_geometry(patient, OPTIONS), degrees), tmp_path / "ct")
     series = read_series(sorted((tmp_path / "ct").iterdir()))
     assert series.geometry.tilt_degrees == pytest.approx(abs(degrees), abs=0.01)
-    femora = segment_femora(read_volume(series), series.geometry, load_models())
-    assert len(femora) == 2
-    for femur in femora:
+    femurs = segment_femurs(read_volume(series), series.geometry, load_models())
+    assert len(femurs) == 2
+    for femur in femurs:
         expected = truth[str(femur.side)]
         dice = 2 * (femur.mask & expected).sum() / (femur.mask.sum() + expected.sum())
         found_ml, true_ml = (mask.sum() * series.geometry.voxel_volume_mm3 / 1000 for mask in (femur.mask, expected))

@@ -11,7 +11,7 @@ import torch
 from node.files.results import ResultFolder
 from node.settings.settings import load_settings
 from segmenter.errors import Reason, SegmenterError
-from segmenter.synth.series import PhantomOptions, write_phantom
+from segmenter.synth.series import SyntheticSeriesOptions, write_synthetic_series
 from segmenter.vnet.network import VNet, VNetConfig
 from segmenter.vnet.weights import save_weights, write_manifest
 from worker.app import make_worker_app
@@ -129,7 +129,9 @@ def test_shipped_segmenter_names_what_is_wrong_with_its_calibration_before_the_f
 
 def test_shipped_segmenter_goes_through_the_pipeline_and_tells_its_stages(tmp_path):
     stages: list[str] = []
-    series = write_phantom(PhantomOptions(seed=4, slices=28, size=128, slice_step_mm=5.0), tmp_path / "patient")
+    series = write_synthetic_series(
+        SyntheticSeriesOptions(seed=4, slices=28, size=128, slice_step_mm=5.0), tmp_path / "patient"
+    )
     files = sorted(series.iterdir())
     first = VNetSegmenter(device="cpu").segment(files, tmp_path / "a", CREATED, stages.append)
     assert stages == ["read", "locate", "segment", "measure", "write", "check", "report"]

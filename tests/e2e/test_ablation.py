@@ -23,7 +23,7 @@ def ablation(*options: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture
 def out(tmp_path: Path) -> Path:
-    """Return a run whose patients, with and without their contents, are two whose femora are balls."""
+    """Return a run whose patients, with and without their contents, are two whose femurs are balls."""
     z, y, x = np.indices((24, 24, 24)) - 12
     share = np.clip(6.5 - np.sqrt(z**2 + y**2 + x**2), 0, 1)
     for kind in ("whole", "without-contents"):
@@ -69,7 +69,7 @@ def test_every_part_can_be_left_out_and_is_put_back(monkeypatch: pytest.MonkeyPa
 def test_without_contents_and_artefacts_the_rest_of_the_patient_stays(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.syspath_prepend(SCRIPT.parent)
     parts = importlib.import_module("ablation").PARTS
-    wishes = sampling.Wishes(metal=False, screws=False)
+    wishes = sampling.PatientOptions(metal=False, screws=False)
     whole = sampling.sample_patient(np.random.default_rng(1), wishes)
     with parts["contents"].off(), parts["artefacts"].off():
         plain = sampling.sample_patient(np.random.default_rng(1), wishes)
@@ -77,7 +77,7 @@ def test_without_contents_and_artefacts_the_rest_of_the_patient_stays(monkeypatc
     assert (plain.capsules, plain.artefact) == ((), None)
     assert (plain.tissues, plain.shape.tolist()) == (whole.tissues, whole.shape.tolist())
     for side in Side:
-        assert np.array_equal(plain.femora[side].distance, whole.femora[side].distance)
+        assert np.array_equal(plain.femurs[side].distance, whole.femurs[side].distance)
     assert [swing.tolist() for swing in parts["posture"].left_out(np.random.default_rng(1))] == [[0, 0, 0], [0, 0, 0]]
 
 

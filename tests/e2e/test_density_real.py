@@ -39,7 +39,7 @@ def test_no_phantom_is_found_where_there_is_none(real: Path, name: str):
     else:
         volume, geometry = read_hu(path), read_geometry(path)
     phantoms = (*read_density_settings(SAMPLE).phantoms, phantom_settings(MODELS["slab"]))
-    # Without the femora's masks every place in the body is looked at, too.
+    # Without the femurs's masks every place in the body is looked at, too.
     calibration = by_phantom(volume, geometry, [], phantoms)
     assert calibration.mode is CalibrationMode.NONE
     assert calibration.warnings[0].startswith("no calibration phantom was found (Mindways Model 3 CT: ")

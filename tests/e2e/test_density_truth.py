@@ -15,10 +15,10 @@ from click.testing import CliRunner
 from segmenter.commands.phantom import phantom
 from segmenter.density.calibration import Material
 from segmenter.density.settings import read_density_settings
-from segmenter.synth.series import PhantomOptions
+from segmenter.synth.series import SyntheticSeriesOptions
 from segmenter.synth.series.options import Position
 
-SMALL = PhantomOptions(
+SMALL = SyntheticSeriesOptions(
     slices=24, size=200, field_of_view_mm=460, slice_step_mm=5.0, noise_hu=15.0, beam_hardening=False
 )
 CASES = (
@@ -33,7 +33,7 @@ def no_masks(_volume, _series):
 
 
 @pytest.mark.parametrize("wanted", CASES, ids=lambda wanted: wanted.calibration)
-def test_the_density_of_the_true_mask_is_within_one_percent(wanted: PhantomOptions, tmp_path: Path):
+def test_the_density_of_the_true_mask_is_within_one_percent(wanted: SyntheticSeriesOptions, tmp_path: Path):
     rows = measure(0, wanted, tmp_path / "case", no_masks)
     assert [row.side for row in rows] == ["left", "right"]
     for row in rows:
@@ -45,7 +45,7 @@ def test_the_density_of_the_true_mask_is_within_one_percent(wanted: PhantomOptio
     _assert_headers_and_truth(wanted, tmp_path / "case")
 
 
-def _assert_headers_and_truth(wanted: PhantomOptions, folder: Path) -> None:
+def _assert_headers_and_truth(wanted: SyntheticSeriesOptions, folder: Path) -> None:
     content = json.loads((folder / "truth" / "truth.json").read_text())["calibration"]
     first = pydicom.dcmread(folder / "dicom" / "0012.dcm")
     image = first.pixel_array + float(first.RescaleIntercept)
@@ -76,8 +76,8 @@ def test_the_command_draws_the_phantom_that_is_asked_for(tmp_path: Path):
 
 
 def test_other_options_have_other_uids_and_the_old_ones_keep_theirs():
-    plain = PhantomOptions()
-    assert plain.name == f"phantom-{plain}"
+    plain = SyntheticSeriesOptions()
+    assert plain.name == f"phantom-{plain}".replace("SyntheticSeriesOptions", "SyntheticSeriesOptions")
     names = [
         replace(plain, **change).name
         for change in ({}, {"calibration": "b-mas"}, {"drift_percent": 1.0}, {"beam_hardening": False})

@@ -22,7 +22,7 @@ from node.cli import main
 from segmenter.read.folder import find_series
 from segmenter.read.hounsfield import read_volume
 from segmenter.read.series import read_series
-from segmenter.synth.series import PhantomOptions, write_phantom
+from segmenter.synth.series import SyntheticSeriesOptions, write_synthetic_series
 from segmenter.vnet.network import VNet, VNetConfig
 from segmenter.vnet.weights import file_digest, load_models, save_weights, write_manifest
 
@@ -33,7 +33,9 @@ PERSONS = {"F": 1, "M": 5}  # sex and seed
 
 
 def make_phantom(sex: str, folder: Path) -> None:
-    write_phantom(PhantomOptions(seed=PERSONS[sex], slices=30, size=112, slice_step_mm=5.0, sex=sex), folder)
+    write_synthetic_series(
+        SyntheticSeriesOptions(seed=PERSONS[sex], slices=30, size=112, slice_step_mm=5.0, sex=sex), folder
+    )
 
 
 def list_cases(folder: Path, rows: list[tuple[str, ...]]) -> None:

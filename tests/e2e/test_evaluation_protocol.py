@@ -14,10 +14,10 @@ from segmenter.errors import SegmenterError
 from segmenter.evaluation import protocol
 from segmenter.evaluation.cases import read_cases
 from segmenter.evaluation.fitting import Fit
+from segmenter.evaluation.progress import ProtocolProgress
 from segmenter.evaluation.protocol import Protocol, train_on_all
 from segmenter.evaluation.splits import split_cohorts
-from segmenter.evaluation.watch import Watch
-from segmenter.pipeline import Method
+from segmenter.pipeline import SegmentationMethod
 from segmenter.training import crops
 from segmenter.training.crops import StageOptions
 from segmenter.vnet.network import VNet, VNetConfig
@@ -58,7 +58,7 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fit:
     return Fit(start, steps=2, device="cpu", loaders=0)
 
 
-def threshold(model: Path, device: str) -> Method:
+def threshold(model: Path, device: str) -> SegmentationMethod:
     """Return a method that finds the ball, but only half of it with every model except that of fold 1."""
     models = load_models(model, device)
     good = model.parent.name in {"fold-01", "whole"}  # the latter holds the best fold's
@@ -69,17 +69,17 @@ def threshold(model: Path, device: str) -> Method:
             mask[:10] = False
         return [Femur(Side.LEFT, mask, complete=True)]
 
-    return Method(models.name, models.version, models.digest, find)
+    return SegmentationMethod(models.name, models.version, models.digest, find)
 
 
 def test_the_best_fold_is_tested_and_a_broken_run_is_taken_up(
     cases: list[Any], settings: Fit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(protocol, "network", threshold)
+    monkeypatch.setattr(protocol, "vnet_method", threshold)
     out, splits = tmp_path / "out", split_cohorts(cases, 2, 1)
     steps: list[int] = []
     scans: list[int] = []
-    content = Protocol(splits, settings, out, Watch(on_step=steps.append, on_scan=scans.append)).run()
+    content = Protocol(splits, settings, out, ProtocolProgress(on_step=steps.append, on_scan=scans.append)).run()
     assert list(splits) == ["whole"]
     assert (steps, scans) == ([1, 2, 3, 4], [1, 2, 3, 4, 5])
     assert content["held_out"]["whole"]["cases"] == 1
@@ -95,7 +95,7 @@ def test_the_best_fold_is_tested_and_a_broken_run_is_taken_up(
     before = {path: path.stat().st_mtime_ns for path in out.rglob("evaluation.json") if "validation" not in path.parts}
     old = lost.read_text()
     lost.unlink()
-    again = Protocol(splits, settings, out, Watch()).run()
+    again = Protocol(splits, settings, out, ProtocolProgress()).run()
     changed = {path for path, time in before.items() if path.stat().st_mtime_ns != time}
     assert changed == {lost, out / "evaluation.json"}
     assert again == content
@@ -107,20 +107,20 @@ def test_the_best_fold_is_tested_and_a_broken_run_is_taken_up(
 def test_the_distal_cut_is_part_of_the_run(
     cases: list[Any], settings: Fit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(protocol, "network", threshold)
+    monkeypatch.setattr(protocol, "vnet_method", threshold)
     splits = split_cohorts(cases, 2, 1)
-    Protocol(splits, settings, tmp_path / "out", Watch(), distal_mm=10.0).run()
+    Protocol(splits, settings, tmp_path / "out", ProtocolProgress(), distal_mm=10.0).run()
     held_out = json.loads((tmp_path / "out" / "whole" / "held-out" / "evaluation.json").read_text())
     assert held_out["model"]["distal_mm"] == 10
     truth = next(case for case in held_out["cases"])["femora"][0]["truth_ml"]
     assert truth < 0.7 * 4 / 3 * np.pi * 5**3 * 1.5 * 1.5 * 2.0 / 1000
     with pytest.raises(SegmenterError, match="differs in its settings"):
-        Protocol(splits, settings, tmp_path / "out", Watch()).run()
+        Protocol(splits, settings, tmp_path / "out", ProtocolProgress()).run()
 
 
 def test_all_cases_make_one_model_with_the_locator_of_the_start(cases: list[Any], settings: Fit, tmp_path: Path):
     steps: list[int] = []
-    model = train_on_all(cases, settings, tmp_path / "out", Watch(on_step=steps.append))
+    model = train_on_all(cases, settings, tmp_path / "out", ProtocolProgress(on_step=steps.append))
     assert steps == [1, 2]
     assert file_digest(model / "coarse.safetensors") == file_digest(settings.model / "coarse.safetensors")
     assert file_digest(model / "fine.safetensors") != file_digest(settings.model / "fine.safetensors")

@@ -24,13 +24,13 @@ from node.scu.storage import send_files
 from segmenter.objects.common import ResultIdentity
 from segmenter.objects.labels import LABELS
 from segmenter.objects.seg import write_labelmap, write_seg
-from segmenter.output.outputs import Run, Wanted, write_reports, write_segmentations
+from segmenter.output.outputs import OutputOptions, SegmentedSeries, write_reports, write_segmentations
 from segmenter.read.hounsfield import read_volume
 from segmenter.read.series import read_series
-from segmenter.synth.series import PhantomOptions, write_phantom
+from segmenter.synth.series import SyntheticSeriesOptions, write_synthetic_series
 from segmenter.volume.femur import Femur, Side
 
-PATIENT = PhantomOptions(seed=8, slices=28, size=256, slice_step_mm=3.5)
+PATIENT = SyntheticSeriesOptions(seed=8, slices=28, size=256, slice_step_mm=3.5)
 IDENTITY = ResultIdentity("femur-vnet", "1.2.3", "ab" * 32, "cd" * 32, datetime(2026, 1, 2, 8, 9, 10))
 # Orthanc of that age does not know label maps; administrators set the same to take them.
 OPTIONS = {"Plugins": [DICOMWEB], "UnknownSopClassAccepted": True}
@@ -47,7 +47,7 @@ class Patient:
         self.numbers = [numbers[uid] for uid in self.series.instance_uids]
 
     def best_slice(self):
-        """Return the slice in which the smaller of the two femora is largest."""
+        """Return the slice in which the smaller of the two femurs is largest."""
         return int(np.argmax(np.min([mask.sum(axis=(1, 2)) for mask in self.masks.values()], axis=0)))
 
     def image(self, index):
@@ -82,7 +82,7 @@ class Patient:
 @pytest.fixture(scope="module")
 def patient(tmp_path_factory):
     folder = tmp_path_factory.mktemp("patient") / "synthetic"
-    files = sorted(write_phantom(PATIENT, folder).iterdir())
+    files = sorted(write_synthetic_series(PATIENT, folder).iterdir())
     truth = {side: sitk.ReadImage(str(folder / "truth" / f"{side}.nii.gz")) for side in Side}
     return Patient(files, {side: sitk.GetArrayFromImage(image) > 0 for side, image in truth.items()})
 
@@ -154,7 +154,7 @@ def test_the_sample_lets_a_viewer_read_and_nothing_else(address):
     assert httpx.get(f"{address}/system").text == page.text  # of the archive only DICOMweb is in reach
 
 
-def look_at_both_femora(window, shown, top):
+def look_at_both_femurs(window, shown, top):
     """See names, side letters, and the colours on the bone of the slice that shows most of both."""
     assert window.segments()[-2:] == ["Left proximal femur", "Right proximal femur"]
     assert (window.side_letter("left"), window.side_letter("top")) == ("R", top)
@@ -165,18 +165,18 @@ def look_at_both_femora(window, shown, top):
 
 
 @pytest.mark.timeout(900)
-def test_a_reader_sees_both_femora_on_their_bone_and_the_page(tmp_path, patient, archive, address, window):
+def test_a_reader_sees_both_femurs_on_their_bone_and_the_page(tmp_path, patient, archive, address, window):
     femurs = tuple(Femur(side, mask, complete=True) for side, mask in patient.masks.items())
-    run = Run(patient.series, read_volume(patient.series), femurs, IDENTITY)
-    segs = write_segmentations(run, Wanted(), tmp_path)
-    results = write_reports(run, findings(phantom(), *Side), segs, Wanted(), tmp_path)
+    run = SegmentedSeries(patient.series, read_volume(patient.series), femurs, IDENTITY)
+    segs = write_segmentations(run, OutputOptions(), tmp_path)
+    results = write_reports(run, findings(phantom(), *Side), segs, OutputOptions(), tmp_path)
     assert all(sent.ok for sent in send_files(archive.peer, [*patient.files, *results.objects], "QCTNODE"))
 
     with window.evidence(tmp_path / "ohif.png"):
         window.open_study(address, patient.series.study_uid, ["CT", "SEG", "SR", "OT"])
         window.open_segmentation()
         assert len(window.segments()) == 2
-        look_at_both_femora(window, patient, top="A")
+        look_at_both_femurs(window, patient, top="A")
     page = PIL.Image.fromarray(dcmread(tmp_path / "sc.dcm").pixel_array)
     with window.evidence(tmp_path / "ohif-page.png"):
         window.open_series("OT")
@@ -192,7 +192,7 @@ def test_a_series_in_coronal_slices_is_not_flipped(tmp_path, patient, archive, a
     with window.evidence(tmp_path / "ohif.png"):
         window.open_study(address, shown.series.study_uid, ["CT", "SEG"])
         window.open_segmentation()
-        look_at_both_femora(window, shown, top="H")
+        look_at_both_femurs(window, shown, top="H")
         assert window.errors() == []
 
 
@@ -204,5 +204,5 @@ def test_a_label_map_is_shown_like_the_segmentation(tmp_path, patient, archive, 
         window.open_study(address, patient.series.study_uid, ["CT", "SEG"])
         window.open_segmentation()
         assert window.segments()[0] == "Background"  # label 0 is listed like the others
-        look_at_both_femora(window, patient, top="A")
+        look_at_both_femurs(window, patient, top="A")
         assert window.errors() == []

@@ -12,7 +12,7 @@ from orthanc import Orthanc, running_orthanc
 from pynetdicom import AE
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind
 
-from segmenter.synth.series import PhantomOptions, write_phantom
+from segmenter.synth.series import SyntheticSeriesOptions, write_synthetic_series
 
 SETTINGS = """\
 [node]
@@ -28,7 +28,7 @@ ae_title = "ORTHANC"
 host = "127.0.0.1"
 port = {port}
 """
-PATIENT = PhantomOptions(seed=8, slices=60, size=256)
+PATIENT = SyntheticSeriesOptions(seed=8, slices=60, size=256)
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def dice(seg: Path, truth: Path) -> dict[str, float]:
 
 @pytest.mark.timeout(600)
 def test_a_study_sent_by_storescu_comes_to_orthanc_as_seg(tmp_path, start_node, orthanc, tool, poll):
-    series = write_phantom(PATIENT, tmp_path / "patient")
+    series = write_synthetic_series(PATIENT, tmp_path / "patient")
     (tmp_path / "qct-node.toml").write_text(SETTINGS.format(port=orthanc.dicom_port))
     node = start_node("-m", "node", "--config", str(tmp_path / "qct-node.toml"), "up").ready(120)
     sent = [tool("storescu"), "-aec", "QCTNODE", "+sd", "127.0.0.1", str(node.dicom_port), str(series)]

@@ -12,11 +12,11 @@ import SimpleITK as sitk  # noqa: N813
 
 from segmenter.evaluation.metrics import score_femur
 from segmenter.output.report_json import NOTHING_FOUND
-from segmenter.pipeline import SegmentRequest, network, segment
+from segmenter.pipeline import SegmentRequest, segment, vnet_method
 from segmenter.read.folder import find_series
 from segmenter.synth.calibration_phantom import CalibrationPhantom
 from segmenter.vnet.coarse import find_hips
-from segmenter.vnet.fine import segment_femora
+from segmenter.vnet.fine import segment_femurs
 from segmenter.vnet.weights import load_models
 from segmenter.volume.femur import Side
 from segmenter.volume.geometry import Geometry
@@ -37,7 +37,7 @@ def real() -> Path:
 
 @pytest.fixture(scope="module")
 def method():
-    return network(device="cpu")
+    return vnet_method(device="cpu")
 
 
 def request(folder: Path, out: Path) -> SegmentRequest:
@@ -97,7 +97,7 @@ def test_running_again_gives_the_same_bytes(real, method, tmp_path):
 def test_every_partial_hip_is_found_on_its_side_and_marked_incomplete(real, side, names):
     models = load_models(device="cpu")
     for name in names:
-        (femur,) = segment_femora(*nifti(real / name / "ct.nii.gz"), models)
+        (femur,) = segment_femurs(*nifti(real / name / "ct.nii.gz"), models)
         assert (femur.side, femur.complete) == (side, False), name
 
 

@@ -6,11 +6,11 @@ import pytest
 from segmenter.synth.atlas import load_atlas
 from segmenter.synth.femur_field import fit_sphere, head_vertices, place, vertex_normals
 from segmenter.synth.patient import Patient, Rendering
-from segmenter.synth.sampling import Wishes, sample_patient
+from segmenter.synth.sampling import PatientOptions, sample_patient
 from segmenter.volume.femur import Side
 from segmenter.volume.geometry import Geometry, box_geometry
 
-WISHES = Wishes(body=3, metal=False, screws=False)
+WISHES = PatientOptions(body=3, metal=False, screws=False)
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +72,7 @@ def test_left_is_left_and_both_heads_are_medial(patient: Patient, rendering: Ren
     assert centres[Side.LEFT][0] > centres[Side.RIGHT][0] + 100
     middle = (centres[Side.LEFT][0] + centres[Side.RIGHT][0]) / 2
     for side in Side:
-        head = patient.femora[side].landmarks.head_centre
+        head = patient.femurs[side].landmarks.head_centre
         shaft = grid.to_patient(np.argwhere((rendering.distance[side] < 0) & (rendering.depth[side] > 120)))
         assert abs(head[0] - middle) < np.abs(shaft[:, 0] - middle).mean()
 
@@ -98,8 +98,8 @@ def test_a_seed_is_a_patient(patient: Patient):
     other = sample_patient(np.random.default_rng(6), WISHES)
     assert again.tissues == patient.tissues != other.tissues
     for side in Side:
-        assert np.array_equal(again.femora[side].distance, patient.femora[side].distance)
-        assert again.femora[side].landmarks.head_radius != other.femora[side].landmarks.head_radius
+        assert np.array_equal(again.femurs[side].distance, patient.femurs[side].distance)
+        assert again.femurs[side].landmarks.head_radius != other.femurs[side].landmarks.head_radius
 
 
 def test_a_finer_grid_shows_the_same_volume(patient: Patient, rendering: Rendering, grid: Geometry):

@@ -1,1 +1,1 @@
-"""One page per study that shows the femora, their numbers and how the density was calibrated."""
+"""One page per study that shows the femurs, their numbers and how the density was calibrated."""

@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw
 from scipy.ndimage import binary_dilation, binary_erosion
 
 from segmenter.objects.labels import LABELS
-from segmenter.output.page.ink import BLACK, INK, Colour, width_of, write
+from segmenter.output.page.drawing import BLACK, FOREGROUND, Colour, draw_text, width_of
 from segmenter.output.page.views import AIR_HU, Frame, sampled
 from segmenter.volume.femur import Femur, Side
 from segmenter.volume.geometry import Geometry
@@ -26,7 +26,7 @@ SMALL, LETTER = 15, 20
 
 @dataclass(frozen=True, eq=False)
 class Scan:
-    """What is drawn: HU `(z, y, x)` on `geometry`, and the femora found in it."""
+    """What is drawn: HU `(z, y, x)` on `geometry`, and the femurs found in it."""
 
     volume: NDArray[Any]
     geometry: Geometry
@@ -45,7 +45,7 @@ class Mark:
 def draw_panel(
     scan: Scan, frame: Frame, title: str, own: Side | None = None, marks: Sequence[Mark] = ()
 ) -> Image.Image:
-    """Draw a plane with the contours of all femora, those of other sides than `own` dashed."""
+    """Draw a plane with the contours of all femurs, those of other sides than `own` dashed."""
     index = scan.geometry.to_index(frame.grid(FINER))
     hu = sampled(scan.volume, index, AIR_HU)
     grey = np.clip((hu - WINDOW_HU[0]) / (WINDOW_HU[1] - WINDOW_HU[0]), 0, 1) * 255
@@ -80,16 +80,16 @@ def _dotted(draw: ImageDraw.ImageDraw, mark: Mark) -> None:
     length = float(np.linalg.norm(end - start))
     for share in np.arange(0, length, 7.0) / max(length, 1.0):
         x, y = start + (end - start) * share
-        draw.rectangle((x - 1.5, y - 1.5, x + 1.5, y + 1.5), fill=INK, outline=BLACK)
+        draw.rectangle((x - 1.5, y - 1.5, x + 1.5, y + 1.5), fill=FOREGROUND, outline=BLACK)
     room = draw.im.size[0] - width_of(mark.word, SMALL) - 4  # a mark may end beyond the view
     at = (min(round(float(end[0])) + 6, room), round(float(end[1])))
-    write(draw, at, mark.word, SMALL, anchor="lm", stroke_width=2)
+    draw_text(draw, at, mark.word, SMALL, anchor="lm", stroke_width=2)
 
 
 def _annotate(draw: ImageDraw.ImageDraw, frame: Frame, title: str) -> None:
     width, height = frame.size
-    write(draw, (8, 6), title, SMALL, stroke_width=2)
-    write(draw, (8, 24), frame.place, SMALL, stroke_width=2)
+    draw_text(draw, (8, 6), title, SMALL, stroke_width=2)
+    draw_text(draw, (8, 24), frame.place, SMALL, stroke_width=2)
     left, right, above, below = frame.view.letters
     for letter, at, anchor in (
         (left, (7, height // 2), "lm"),
@@ -97,10 +97,10 @@ def _annotate(draw: ImageDraw.ImageDraw, frame: Frame, title: str) -> None:
         (above, (width // 2, 5), "ma"),
         (below, (width // 2, height - 5), "md"),
     ):
-        write(draw, at, letter, LETTER, anchor=anchor, stroke_width=2)
+        draw_text(draw, at, letter, LETTER, anchor=anchor, stroke_width=2)
     bar, base = round(BAR_MM / frame.scale), height - 12
     draw.line([(10, base), (10 + bar, base)], BLACK, 7)
-    draw.line([(10, base), (10 + bar, base)], INK, 3)
+    draw.line([(10, base), (10 + bar, base)], FOREGROUND, 3)
     for x in (10, 10 + bar):
-        draw.line([(x, base - 6), (x, base + 4)], INK, 2)
-    write(draw, (10, base - 8), f"{BAR_MM} mm", SMALL, anchor="ls", stroke_width=2)
+        draw.line([(x, base - 6), (x, base + 4)], FOREGROUND, 2)
+    draw_text(draw, (10, base - 8), f"{BAR_MM} mm", SMALL, anchor="ls", stroke_width=2)

@@ -5,7 +5,7 @@ import math
 from PIL import Image, ImageDraw
 
 from segmenter.density.calibration import Calibration
-from segmenter.output.page.ink import FAINT, INK, PAPER, RULE, Box, write
+from segmenter.output.page.drawing import BACKGROUND, DARK_GREY, FOREGROUND, GREY, Box, draw_text
 
 SMALL = 14
 RADIUS = 5
@@ -23,7 +23,7 @@ def ticks(low: float, high: float, most: int = 6) -> list[float]:
 
 def draw_plot(calibration: Calibration, size: tuple[int, int]) -> Image.Image:
     """Draw HU over density for a calibration that is usable; error bars are one SD of a rod."""
-    plot = Image.new("RGB", size, PAPER)
+    plot = Image.new("RGB", size, BACKGROUND)
     draw = ImageDraw.Draw(plot)
     field = Box(62, 10, size[0] - 76, size[1] - 58)
     densities, hu = _ranges(calibration)
@@ -32,24 +32,24 @@ def draw_plot(calibration: Calibration, size: tuple[int, int]) -> Image.Image:
         x = field.left + (density - densities[0]) / (densities[1] - densities[0]) * field.width
         return x, field.bottom - (value - hu[0]) / (hu[1] - hu[0]) * field.height
 
-    draw.rectangle((field.left, field.top, field.right, field.bottom), outline=RULE)
+    draw.rectangle((field.left, field.top, field.right, field.bottom), outline=DARK_GREY)
     for density in ticks(*densities):
         column = round(place(density, hu[0])[0])
-        draw.line([(column, field.bottom), (column, field.bottom + 5)], FAINT)
-        write(draw, (column, field.bottom + 8), f"{density:g}", SMALL, fill=FAINT, anchor="ma")
+        draw.line([(column, field.bottom), (column, field.bottom + 5)], GREY)
+        draw_text(draw, (column, field.bottom + 8), f"{density:g}", SMALL, fill=GREY, anchor="ma")
     for value in ticks(*hu):
         row = round(place(densities[0], value)[1])
-        draw.line([(field.left - 5, row), (field.left, row)], FAINT)
-        write(draw, (field.left - 8, row), f"{value:g}", SMALL, fill=FAINT, anchor="rm")
+        draw.line([(field.left - 5, row), (field.left, row)], GREY)
+        draw_text(draw, (field.left - 8, row), f"{value:g}", SMALL, fill=GREY, anchor="rm")
     name = f"density, mg/cm3 {calibration.material}"
-    write(draw, (field.left + field.width // 2, size[1] - 2), name, SMALL, anchor="md")
-    write(draw, (field.left + 6, field.top + 4), "HU", SMALL)
-    draw.line([place(density, _line(calibration, density)) for density in densities], FAINT, 2)
+    draw_text(draw, (field.left + field.width // 2, size[1] - 2), name, SMALL, anchor="md")
+    draw_text(draw, (field.left + 6, field.top + 4), "HU", SMALL)
+    draw.line([place(density, _line(calibration, density)) for density in densities], GREY, 2)
     for rod in calibration.rods:
         x, y = place(rod.density_mg_cm3, rod.hu)
         reach = rod.sd_hu / (hu[1] - hu[0]) * field.height
-        draw.line([(x, y - reach), (x, y + reach)], INK, 1)
-        draw.ellipse((x - RADIUS, y - RADIUS, x + RADIUS, y + RADIUS), fill=PAPER, outline=INK, width=2)
+        draw.line([(x, y - reach), (x, y + reach)], FOREGROUND, 1)
+        draw.ellipse((x - RADIUS, y - RADIUS, x + RADIUS, y + RADIUS), fill=BACKGROUND, outline=FOREGROUND, width=2)
     return plot
 
 

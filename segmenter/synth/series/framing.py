@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from segmenter.synth.femur_field import FemurField
 from segmenter.synth.patient import PROXIMAL_DEPTH_MM, Patient
-from segmenter.synth.series.options import Crop, PhantomOptions, Position
+from segmenter.synth.series.options import Crop, Position, SyntheticSeriesOptions
 from segmenter.volume.geometry import Geometry
 
 ABOVE_HEAD_MM = 30.0
@@ -19,9 +19,9 @@ NARROW_MM = 400.0  # a field of view below this is set around the hips
 Scalar = TypeVar("Scalar", bound=np.generic)
 
 
-def scan_geometry(patient: Patient, options: PhantomOptions) -> Geometry:
+def scan_geometry(patient: Patient, options: SyntheticSeriesOptions) -> Geometry:
     """Return the grid of the scan along the patient's axes: from above the higher head downwards."""
-    wanted = [f for side, f in patient.femora.items() if options.hip in (None, side)]
+    wanted = [f for side, f in patient.femurs.items() if options.hip in (None, side)]
     marks = [femur.landmarks for femur in wanted]
     if options.crop is Crop.HEAD:
         top = min(m.head_centre[2] + CUT_ABOVE_CENTRE * m.head_radius for m in marks)

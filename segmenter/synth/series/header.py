@@ -9,7 +9,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
 from segmenter.objects.uids import derive_uid
-from segmenter.synth.series.options import PhantomOptions
+from segmenter.synth.series.options import SyntheticSeriesOptions
 from segmenter.volume.geometry import Geometry
 
 STORED_OFFSET = -1024  # RescaleIntercept; stored values are unsigned 12 bit
@@ -20,7 +20,7 @@ DATE, TIME = "20260101", "120000"
 class SliceWriter:
     """Turns slices into data sets. geometry: of the series in stored order; sex: of the patient, F or M."""
 
-    options: PhantomOptions
+    options: SyntheticSeriesOptions
     geometry: Geometry
     sex: str
 

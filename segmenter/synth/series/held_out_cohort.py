@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from segmenter.synth.cohort import HELD_OUT_FAMILIES
-from segmenter.synth.series.options import Crop, Kernel, PhantomOptions, Position
-from segmenter.synth.series.writer import write_phantom
+from segmenter.synth.series.options import Crop, Kernel, Position, SyntheticSeriesOptions
+from segmenter.synth.series.writer import write_synthetic_series
 from segmenter.volume.femur import Side
 
 LENGTH_MM = 180.0
@@ -56,11 +56,11 @@ class Cohort:
         families, strata = HELD_OUT_FAMILIES, list(Stratum)
         return strata[(number // 2 + number // (2 * families)) % len(strata)]
 
-    def options(self, number: int) -> PhantomOptions:
+    def options(self, number: int) -> SyntheticSeriesOptions:
         """Return patient and scan of a case: women and men in turn, each family as both."""
         rng = np.random.default_rng([self.seed, number])
         step = float(rng.choice(STEPS_MM))
-        plain = PhantomOptions(
+        plain = SyntheticSeriesOptions(
             seed=int(rng.integers(2**31)),
             slices=round(LENGTH_MM / step),
             size=self.size,
@@ -130,5 +130,5 @@ def write_case(cohort: Cohort, out: Path, number: int) -> None:
     """Write one case; its folder appears when it is whole."""
     path = out / cohort.name(number)
     temporary = path.with_name(path.name + ".part")
-    write_phantom(cohort.options(number), temporary)
+    write_synthetic_series(cohort.options(number), temporary)
     temporary.rename(path)

@@ -1,13 +1,13 @@
 """What a synthetic patient and its scan are asked to be."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 
 import numpy as np
 
 from segmenter.synth.calibration_phantom_models import MODELS, PhantomModel
 from segmenter.synth.cohort import family_shape
-from segmenter.synth.sampling import Wishes
+from segmenter.synth.sampling import PatientOptions
 from segmenter.synth.scanner import Protocol
 from segmenter.volume.femur import Side
 
@@ -62,7 +62,7 @@ BLUR_SHARPEN_GRAIN = {  # mm, share, mm
 
 
 @dataclass(frozen=True)
-class PhantomOptions:
+class SyntheticSeriesOptions:
     """One synthetic patient and its scan; None leaves it to the seed. Lengths in mm.
 
     field_of_view_mm: width of the image, None is the whole body, or one hip with `hip`. noise_hu: standard deviation in
@@ -93,12 +93,14 @@ class PhantomOptions:
     @property
     def name(self) -> str:
         """What the UIDs of the scan are made of; scans without the later options keep theirs."""
+        # All of this text goes into the UIDs, also the name that this class once had.
+        first = ", ".join(f"{field.name}={getattr(self, field.name)!r}" for field in fields(self) if field.repr)
         later = [
             f"-{name}={getattr(self, name)}"
             for name in ("calibration", "drift_percent", "beam_hardening")
             if getattr(self, name) != getattr(type(self), name)
         ]
-        return f"phantom-{self}{''.join(later)}"
+        return f"phantom-SyntheticSeriesOptions({first}){''.join(later)}"
 
     @property
     def model(self) -> PhantomModel:
@@ -120,12 +122,12 @@ class PhantomOptions:
         """Distance between pixel centres."""
         return round(self.field_mm / self.size, 6)
 
-    def wishes(self, rng: np.random.Generator) -> Wishes:
+    def patient_options(self, rng: np.random.Generator) -> PatientOptions:
         """Return what the patient shall be; a member of a family is drawn."""
         shape = None if self.family is None else family_shape(rng, self.family)
         metal: Side | bool = self.metal or False
         prone = self.position.prone
-        return Wishes(self.sex, shape, self.bone, metal, screws=False, prone=prone, phantom=self.model)
+        return PatientOptions(self.sex, shape, self.bone, metal, screws=False, prone=prone, phantom=self.model)
 
     def protocol(self) -> Protocol:
         """Return the scan's protocol; its slices touch each other."""

@@ -74,7 +74,7 @@ class Truth:
         table = self.patient.table
         density = (self.bone_hu[side] / count - table.intercept_hu) / table.slope_hu_per_mg_cm3
         volume_ml = count * self.geometry.voxel_volume_mm3 / 1000
-        share = proximal_share(self.patient.femora[side], self.geometry, self.shown)
+        share = proximal_share(self.patient.femurs[side], self.geometry, self.shown)
         return {
             "state": "whole" if share > 0.999 else "cut",
             "proximal_share": round(share, 4),

@@ -18,7 +18,7 @@ from segmenter.synth.scanner import drifted, noise, reconstructed
 from segmenter.synth.series.calibration_file import calibration_file
 from segmenter.synth.series.framing import circle, scan_geometry, stored, stored_grid
 from segmenter.synth.series.header import SliceWriter
-from segmenter.synth.series.options import PhantomOptions
+from segmenter.synth.series.options import SyntheticSeriesOptions
 from segmenter.synth.series.truth import Truth
 from segmenter.volume.femur import Side
 from segmenter.volume.geometry import Geometry
@@ -27,21 +27,23 @@ SUB_STEP_MM = 1.25  # slices are averaged from layers at most this thick
 SEED = 20260101  # together with the patient's own: apart from the seeds of training
 
 
-def write_phantom(options: PhantomOptions, out: Path, on_slice: Callable[[int], None] = lambda _: None) -> Path:
+def write_synthetic_series(
+    options: SyntheticSeriesOptions, out: Path, on_slice: Callable[[int], None] = lambda _: None
+) -> Path:
     """Write series and truth below `out`; return the folder of the series. The same options give the same bytes."""
     rng = np.random.default_rng([SEED, options.seed])
-    patient = sample_patient(rng, options.wishes(rng))
+    patient = sample_patient(rng, options.patient_options(rng))
     return write_scan(patient, options, rng, out, on_slice)
 
 
 def write_scan(
     patient: Patient,
-    options: PhantomOptions,
+    options: SyntheticSeriesOptions,
     rng: np.random.Generator,
     out: Path,
     on_slice: Callable[[int], None] = lambda _: None,
 ) -> Path:
-    """Write a scan of a patient who lies on a table; see `write_phantom`."""
+    """Write a scan of a patient who lies on a table; see `write_synthetic_series`."""
     table = replace(patient.table, with_rods=True, drift=options.drift)
     patient = replace(patient, table=table, artefact=patient.artefact if options.beam_hardening else None)
     folder = emptied(out)

@@ -67,7 +67,7 @@ def pairs(rows: Sequence[Row], what: str, known: str = "known") -> list[tuple[fl
 def table(rows: Sequence[Row]) -> str:
     """Return the table of all groups and ways of measuring, in Markdown."""
     lines = [
-        "| group | what is compared | femora | bias, mg/cm3 | 95 % limits, mg/cm3 | bias, % | SD, % | worst, % | "
+        "| group | what is compared | femurs | bias, mg/cm3 | 95 % limits, mg/cm3 | bias, % | SD, % | worst, % | "
         "within 1 % |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
@@ -86,7 +86,7 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def cases_table(rows: Sequence[Row]) -> str:
-    """Return the table of all cases, the mean of both femora of each, in Markdown."""
+    """Return the table of all cases, the mean of both femurs of each, in Markdown."""
     lines = [
         "| case | group | phantom | drift, % | noise, HU | slice, mm | kernel | lies | slope, % | intercept, HU | "
         "calibration alone, % | true mask, % | own mask, % | Dice |",
@@ -137,7 +137,7 @@ def draw(rows: Sequence[Row], path: Path) -> None:
     panels[0].set_ylabel("measured minus known, mg/cm3")
     panels[0].legend(fontsize=8)
     figure.suptitle(
-        "Integral vBMD of synthetic femora against the known density. For investigational use.", fontsize=10
+        "Integral vBMD of synthetic femurs against the known density. For investigational use.", fontsize=10
     )
     figure.savefig(path, dpi=110, metadata={"Software": None})
     plt.close(figure)

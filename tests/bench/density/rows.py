@@ -38,6 +38,6 @@ class Row:
 
 
 def read_rows(path: Path) -> list[Row]:
-    """Return the femora measured so far."""
+    """Return the femurs measured so far."""
     lines = path.read_text().splitlines() if path.exists() else []
     return [Row(**{**row, "warnings": tuple(row["warnings"])}) for line in lines for row in json.loads(line)]

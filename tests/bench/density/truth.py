@@ -30,7 +30,7 @@ from segmenter.read.folder import find_series
 from segmenter.read.hounsfield import read_volume
 from segmenter.read.series import Series, read_series
 from segmenter.synth.calibration_phantom_models import MODELS
-from segmenter.synth.series import PhantomOptions, write_phantom
+from segmenter.synth.series import SyntheticSeriesOptions, write_synthetic_series
 from segmenter.synth.series.options import Kernel, Position
 from segmenter.volume.femur import Side
 
@@ -54,14 +54,14 @@ def group(number: int) -> tuple[str, int, int]:
     raise ValueError(f"there are {COUNT} cases")
 
 
-def options(number: int) -> PhantomOptions:
+def options(number: int) -> SyntheticSeriesOptions:
     """Return patient and scan of a case; slices and noise spread evenly by their logarithm, drift evenly."""
     name, within, size = group(number)
     order = np.random.default_rng([FIRST_SEED, size])
     step, noise, drift = ((order.permutation(size)[within] + 0.5) / size for _ in range(3))
     thickness = round(0.6 * (3.0 / 0.6) ** step, 2)
     prone = number % 7 == 6
-    return PhantomOptions(
+    return SyntheticSeriesOptions(
         seed=FIRST_SEED + number,
         slices=round(LENGTH_MM / thickness),
         size=512 if name == "fine pixels" else 256,
@@ -77,10 +77,10 @@ def options(number: int) -> PhantomOptions:
     )
 
 
-def measure(number: int, wanted: PhantomOptions, folder: Path, find: Find) -> list[Row]:
-    """Write a case into the folder and return its femora, measured; `find` returns masks by the network."""
+def measure(number: int, wanted: SyntheticSeriesOptions, folder: Path, find: Find) -> list[Row]:
+    """Write a case into the folder and return its femurs, measured; `find` returns masks by the network."""
     shutil.rmtree(folder, ignore_errors=True)  # of a run that was broken off
-    series = read_series(find_series(write_phantom(wanted, folder)))
+    series = read_series(find_series(write_synthetic_series(wanted, folder)))
     volume = read_volume(series)
     content = json.loads((folder / "truth" / "truth.json").read_text())
     truth: Masks = {
@@ -145,11 +145,11 @@ def main(out: Path, count: int, only_report: bool) -> None:
 
 
 def _network() -> Find:
-    from segmenter.vnet.fine import segment_femora
+    from segmenter.vnet.fine import segment_femurs
     from segmenter.vnet.weights import load_models
 
     models = load_models(device="cpu")
-    return lambda volume, series: {f.side: f.mask for f in segment_femora(volume, series.geometry, models)}
+    return lambda volume, series: {f.side: f.mask for f in segment_femurs(volume, series.geometry, models)}
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ def true_cortex(hip: Hip) -> tuple[NDArray[np.bool_], float]:
     index = np.stack(np.meshgrid(*map(np.arange, distance.shape), indexing="ij"), axis=-1)
     points = hip.layer_grid.to_patient(index).astype(np.float32)
     patient = hip.patient
-    thickness = cortex_thickness(patient.tissues, points, depth, patient.femora[hip.side].landmarks)
+    thickness = cortex_thickness(patient.tissues, points, depth, patient.femurs[hip.side].landmarks)
     cortex = (distance < 0) & (distance > -thickness)
     inner = distance < -thickness - INNER_MM
     share = cortex.reshape(hip.geometry.shape[0], -1, *hip.geometry.shape[1:]).mean(axis=1)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from segmenter.synth.cohort import family_shape
 from segmenter.synth.layers import FAR_MM, Layer
 from segmenter.synth.patient import Patient, Rendering
-from segmenter.synth.sampling import Wishes, sample_patient
+from segmenter.synth.sampling import PatientOptions, sample_patient
 from segmenter.synth.scanner import Protocol, noise, reconstructed
 from segmenter.volume.femur import Side
 from segmenter.volume.geometry import Geometry
@@ -43,7 +43,7 @@ class Hip:
 
     def true_volume_ml(self) -> float:
         """The femur's volume within the scan, from its distance field on a grid much finer than any scan."""
-        field = self.patient.femora[self.side]
+        field = self.patient.femurs[self.side]
         ends = self.geometry.to_patient(np.array([[-0.5] * 3, np.array(self.geometry.shape) - 0.5]))
         size = np.round((ends[1] - ends[0])[::-1] / TRUTH_MM).astype(int)
         step = (ends[1] - ends[0])[::-1] / size
@@ -60,7 +60,7 @@ def hips(count: int, seed: int) -> Iterator[Hip]:
     """Yield hips of `count` patients from families that no training has seen, each scanned in two ways."""
     for number in range(count):
         rng = np.random.default_rng([seed, number])
-        patient = sample_patient(rng, Wishes(shape=family_shape(rng, number), metal=False, screws=False))
+        patient = sample_patient(rng, PatientOptions(shape=family_shape(rng, number), metal=False, screws=False))
         side = list(Side)[number % 2]
         for turn in (number, number + 3):
             yield scanned(rng, patient, side, SPACINGS_MM[turn % len(SPACINGS_MM)])
@@ -68,7 +68,7 @@ def hips(count: int, seed: int) -> Iterator[Hip]:
 
 def scanned(rng: np.random.Generator, patient: Patient, side: Side, spacing: tuple[float, float, float]) -> Hip:
     """Return one scan of one hip that holds all of the upper femur."""
-    femur = patient.femora[side]
+    femur = patient.femurs[side]
     points = femur.geometry.to_patient(np.argwhere(femur.distance < 0))
     low, high = points.min(axis=0) - AROUND_MM, points.max(axis=0) + AROUND_MM
     low[2] = max(low[2], femur.landmarks.head_centre[2] - BELOW_HEAD_MM)

@@ -9,8 +9,8 @@ from e2e.crash.studies import Study, study_of_files
 from e2e.crash.study_plan import REAL_SCENARIOS, StudyPlan, StudyPlanner, Timing, make_plans
 from pydicom import dcmread
 
-from segmenter.synth.series.options import PhantomOptions
-from segmenter.synth.series.writer import write_phantom
+from segmenter.synth.series.options import SyntheticSeriesOptions
+from segmenter.synth.series.writer import write_synthetic_series
 
 SIZES = (128, 160, 192, 256)
 SLICES = (54, 66)
@@ -27,7 +27,7 @@ def real_studies(count: int, seed: int, timing: Timing, folder: Path) -> list[St
 def _write_patient(plan: StudyPlan, seed: int, timing: Timing, folder: Path) -> Study:
     rng = random.Random(f"patient {seed} {plan.number}")
     length, size = rng.randint(*SLICES), rng.choice(SIZES)
-    options = PhantomOptions(seed=1000 * seed + plan.number, slices=length, size=size, slice_step_mm=STEP_MM)
-    files = write_phantom(options, folder / f"{plan.number:03d}").iterdir()
+    options = SyntheticSeriesOptions(seed=1000 * seed + plan.number, slices=length, size=size, slice_step_mm=STEP_MM)
+    files = write_synthetic_series(options, folder / f"{plan.number:03d}").iterdir()
     stack = sorted(files, key=lambda path: float(dcmread(path, stop_before_pixels=True).ImagePositionPatient[2]))
     return study_of_files(StudyPlanner(plan.number, plan.scenario, f"{seed} {plan.number}", timing).plan(length), stack)

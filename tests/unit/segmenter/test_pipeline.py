@@ -12,8 +12,8 @@ from ct_factory import OBLIQUE, CtSpec, write_ct
 from pydicom import dcmread
 
 from segmenter.errors import SegmenterError
-from segmenter.output.outputs import Wanted
-from segmenter.pipeline import STAGES, Method, SegmentRequest, segment
+from segmenter.output.outputs import OutputOptions
+from segmenter.pipeline import STAGES, SegmentationMethod, SegmentRequest, segment
 from segmenter.volume.femur import Femur, Side
 
 
@@ -27,7 +27,7 @@ def dense(volume, geometry, on_stage):
     return [Femur(side, mask, not why, why) for side, mask, why in halves if mask.any()]
 
 
-METHOD = Method("dense", "1", "ab" * 32, dense)
+METHOD = SegmentationMethod("dense", "1", "ab" * 32, dense)
 CERTIFICATE = """
 mode = "asynchronous"
 [[asynchronous]]
@@ -93,7 +93,7 @@ def test_report_holds_the_contract(tmp_path, files, spec):
 
 def test_a_second_run_gives_the_same_bytes(tmp_path, files):
     for name in ("a", "b"):
-        segment(SegmentRequest(files, tmp_path / name, wanted=Wanted(labelmap=True, mesh=True)), method=METHOD)
+        segment(SegmentRequest(files, tmp_path / name, outputs=OutputOptions(labelmap=True, mesh=True)), method=METHOD)
     for path in (tmp_path / "a").iterdir():
         if path.name != "report.json":  # it holds seconds
             assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes(), path.name
@@ -111,7 +111,9 @@ def test_created_and_settings_go_into_the_object(tmp_path, files):
 def test_no_femur_gives_a_report_that_says_so(tmp_path, spec):
     water = np.full(spec.shape[1:], 1024, "<u2").tobytes()
     files = write_ct(tmp_path / "ct", spec, lambda k, ds: setattr(ds, "PixelData", water))
-    report = segment(SegmentRequest(files, tmp_path / "out", wanted=Wanted(labelmap=True, mesh=True)), method=METHOD)
+    report = segment(
+        SegmentRequest(files, tmp_path / "out", outputs=OutputOptions(labelmap=True, mesh=True)), method=METHOD
+    )
     assert (report.finding, report.femurs) == ("there is no proximal femur in the scan", ())
     assert [dcmread(tmp_path / "out" / item.path).Modality for item in report.objects] == ["SR", "OT"]
     names = {path.name for path in (tmp_path / "out").iterdir()}
@@ -119,7 +121,9 @@ def test_no_femur_gives_a_report_that_says_so(tmp_path, spec):
 
 
 def test_label_map_and_meshes_are_written_when_wanted(tmp_path, files):
-    report = segment(SegmentRequest(files, tmp_path / "out", wanted=Wanted(labelmap=True, mesh=True)), method=METHOD)
+    report = segment(
+        SegmentRequest(files, tmp_path / "out", outputs=OutputOptions(labelmap=True, mesh=True)), method=METHOD
+    )
     names = list(report.outputs)
     assert names == [
         "seg.dcm", "labelmap.dcm", "sr.dcm", "sc.dcm", "overlay.png", "overlay.pdf",

@@ -180,7 +180,7 @@ def test_settings_that_do_not_fit_are_told(changes: dict, reason: str):
     assert reason in found
 
 
-def test_no_phantom_is_looked_for_beside_the_femora():
+def test_no_phantom_is_looked_for_beside_the_femurs():
     scene = Scene()
     volume = scene.draw(AXIAL)
     mask = np.zeros(AXIAL.shape, bool)

@@ -11,7 +11,7 @@ from segmenter.density.calibration import Calibration, CalibrationMode, Material
 from segmenter.density.calibration_line import fit_line, line_in_reference, line_in_tissue
 from segmenter.density.find_phantom import Found
 from segmenter.density.placement import Placement
-from segmenter.density.quality_gates import judge
+from segmenter.density.quality_gates import calibration_of
 from segmenter.density.rods import RodSlices
 from segmenter.density.row_search import fits
 from segmenter.density.template import Template, plausible
@@ -37,7 +37,7 @@ def found(model: str = "slab", hu=None, sd: float | list[float] = 10.0, good=SLI
 
 
 def test_a_good_phantom_passes_without_a_word():
-    calibration = judge(found())
+    calibration = calibration_of(found())
     assert calibration.mode is CalibrationMode.PHANTOM
     assert calibration.slope_hu_per_mg_cm3 == pytest.approx(1.3)
     assert calibration.intercept_hu == pytest.approx(-2)
@@ -47,7 +47,7 @@ def test_a_good_phantom_passes_without_a_word():
 
 
 def test_the_rods_of_a_turned_phantom_are_given_by_density():
-    calibration = judge(found(flipped=True))
+    calibration = calibration_of(found(flipped=True))
     assert calibration.slope_hu_per_mg_cm3 == pytest.approx(1.3)
     assert [rod.density_mg_cm3 for rod in calibration.rods] == [0, 50, 100, 200, 400]
 
@@ -67,7 +67,7 @@ WARNED = {
 
 @pytest.mark.parametrize(("changes", "sentence"), WARNED.values(), ids=WARNED)
 def test_between_good_and_refused_there_is_a_warning(changes: dict, sentence: str):
-    calibration = judge(found(**changes))
+    calibration = calibration_of(found(**changes))
     assert calibration.usable
     assert any(sentence in warning for warning in calibration.warnings), calibration.warnings
     assert all(warning.startswith("calibration phantom synthetic slab T1: ") for warning in calibration.warnings)
@@ -90,7 +90,7 @@ REFUSED = {
 
 @pytest.mark.parametrize(("changes", "sentence"), REFUSED.values(), ids=REFUSED)
 def test_beyond_a_gate_there_is_no_line_but_a_reason(changes: dict, sentence: str):
-    calibration = judge(found(**changes))
+    calibration = calibration_of(found(**changes))
     assert calibration.mode is CalibrationMode.NONE
     assert (calibration.material, calibration.slope_hu_per_mg_cm3, calibration.rods) == (None, None, ())
     (reason,) = calibration.warnings
@@ -98,7 +98,7 @@ def test_beyond_a_gate_there_is_no_line_but_a_reason(changes: dict, sentence: st
 
 
 def test_a_sharp_kernel_is_warned_of():
-    (warning,) = judge(replace(found(), overshoot=0.2)).warnings
+    (warning,) = calibration_of(replace(found(), overshoot=0.2)).warnings
     assert "edges overshoot by 20 %: the kernel is sharp" in warning
 
 
@@ -106,12 +106,12 @@ def test_a_rod_that_changes_along_the_table_is_warned_of():
     plain = found()
     leaning = replace(plain.rods[2], mean=plain.rods[2].mean + np.linspace(-8, 8, SLICES))
     rods = (*plain.rods[:2], leaning, *plain.rods[3:])
-    (warning,) = judge(replace(plain, rods=rods)).warnings
+    (warning,) = calibration_of(replace(plain, rods=rods)).warnings
     assert "a rod changes by 16 HU along the table" in warning
 
 
 def test_a_low_r2_that_is_not_refused_is_warned_of():
-    calibration = judge(found("image-analysis", hu=[10, 160, 246]))
+    calibration = calibration_of(found("image-analysis", hu=[10, 160, 246]))
     assert calibration.usable
     assert 0.90 < calibration.r2 < 0.98
     assert any("r2 of the line is" in warning for warning in calibration.warnings)
@@ -122,15 +122,15 @@ def test_a_phantom_without_a_certificates_date_says_so():
     undated = replace(
         plain, template=replace(plain.template, settings=phantom_settings(MODELS["slab"], certificate_date=None))
     )
-    assert judge(undated).warnings[-1].endswith("the settings give no date of its certificate")
-    assert judge(undated).certificate_date == ""
+    assert calibration_of(undated).warnings[-1].endswith("the settings give no date of its certificate")
+    assert calibration_of(undated).certificate_date == ""
 
 
 def test_mindways_rods_are_fitted_less_their_water():
     sigma, beta = 1.5, -1005.0
     rods = MODELS["mindways"].rods
     hu = [rod.water_mg_cm3 + sigma * rod.density_mg_cm3 + beta for rod in rods]
-    calibration = judge(found("mindways", hu=hu))
+    calibration = calibration_of(found("mindways", hu=hu))
     assert calibration.slope_hu_per_mg_cm3 == pytest.approx(1.5 - 0.2174)
     assert calibration.intercept_hu == pytest.approx(-1005.0 + 999.6)
     assert calibration.material is Material.K2HPO4

@@ -199,7 +199,7 @@ def test_a_file_that_was_cut_off_is_refused(tmp_path: Path, name: str):
     assert "copy it again" in said
 
 
-def test_both_femora_in_one_mask_are_no_left_femur(tmp_path: Path):
+def test_both_femurs_in_one_mask_are_no_left_femur(tmp_path: Path):
     wide = Geometry.axial((24, 16, 20), (2.5, 2.0, 15.0), (-150.0, -16.0, 300.0))
     write(tmp_path / "a" / "ct.nii.gz", volume(), wide)
     write(tmp_path / "a" / "truth.nii.gz", blob(slice(14, 18)) + blob(slice(2, 6)), wide)

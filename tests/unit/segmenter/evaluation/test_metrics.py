@@ -106,18 +106,18 @@ def test_area_is_that_of_the_faces_also_at_the_end_of_the_grid():
 
 
 def test_a_missed_femur_is_missed_and_not_near():
-    score = score_case([], {Side.LEFT: box(slice(3, 8))}, FLAT).femora[0]
+    score = score_case([], {Side.LEFT: box(slice(3, 8))}, FLAT).femurs[0]
     assert (score.missed, score.dice, score.sensitivity, score.specificity, score.volume_ml) == (True, 0, 0, 1, 0)
     assert math.isinf(score.assd_mm)
     assert math.isinf(score.hd95_mm)
 
 
-def test_femora_on_the_wrong_side_are_counted_and_both_sides_scored():
+def test_femurs_on_the_wrong_side_are_counted_and_both_sides_scored():
     left, right = box(slice(1, 5)), box(slice(7, 11))
     found = [Femur(Side.LEFT, right, complete=True), Femur(Side.RIGHT, left, complete=True)]
     score = score_case(found, {Side.LEFT: left, Side.RIGHT: right}, FLAT)
     assert (score.side_errors, score.unjudged) == (2, 0)
-    assert [femur.dice for femur in score.femora] == [0, 0]
+    assert [femur.dice for femur in score.femurs] == [0, 0]
 
 
 def test_a_femur_without_a_truth_is_unjudged_but_not_on_the_truth_of_the_other():
@@ -129,4 +129,4 @@ def test_a_femur_without_a_truth_is_unjudged_but_not_on_the_truth_of_the_other()
     ) == (0, 1)
     mirrored = [Femur(Side.RIGHT, left, complete=True)]
     score = score_case(mirrored, {Side.LEFT: left}, FLAT)
-    assert (score.side_errors, score.unjudged, score.femora[0].missed) == (1, 0, True)
+    assert (score.side_errors, score.unjudged, score.femurs[0].missed) == (1, 0, True)

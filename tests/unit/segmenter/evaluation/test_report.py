@@ -11,13 +11,13 @@ import SimpleITK as sitk  # noqa: N813
 from segmenter.errors import SegmenterError
 from segmenter.evaluation.case_pool import AROUND_MM, hip
 from segmenter.evaluation.cases import Scan
-from segmenter.evaluation.judge import read_rows
+from segmenter.evaluation.evaluate import read_rows
 from segmenter.evaluation.listing import Listed, Sex
 from segmenter.evaluation.metrics import CaseScore, FemurScore
+from segmenter.evaluation.progress import ProtocolProgress
 from segmenter.evaluation.protocol import mean_dice, remember
 from segmenter.evaluation.report import table, write_comparison, write_evaluation
-from segmenter.evaluation.statistics import Judged, breakdown
-from segmenter.evaluation.watch import Watch
+from segmenter.evaluation.statistics import CaseResult, breakdown
 from segmenter.vnet.grids import FINE_MM
 from segmenter.volume.femur import Side
 from segmenter.volume.geometry import Geometry
@@ -27,9 +27,9 @@ LEFT = FemurScore(Side.LEFT, 0.98, 0.97, 0.9999, 101.0, 100.0, 0.3, 1.0, missed=
 MISSED = FemurScore(Side.RIGHT, 0.0, 0.0, 1.0, 0.0, 90.0, math.inf, math.inf, missed=True)
 
 
-def judged(*, synthetic: bool) -> list[Judged]:
-    woman = Judged("w", Listed(Sex.FEMALE, "case w", "thin", synthetic), CaseScore((LEFT, MISSED), 1, 2), 3.5)
-    man = Judged("m", Listed(Sex.MALE, "case m", "", False), CaseScore((LEFT,), 0, 0), 2.5)
+def results(*, synthetic: bool) -> list[CaseResult]:
+    woman = CaseResult("w", Listed(Sex.FEMALE, "case w", "thin", synthetic), CaseScore((LEFT, MISSED), 1, 2), 3.5)
+    man = CaseResult("m", Listed(Sex.MALE, "case m", "", False), CaseScore((LEFT,), 0, 0), 2.5)
     return [woman, man]
 
 
@@ -37,17 +37,17 @@ def judged(*, synthetic: bool) -> list[Judged]:
     ("synthetic", "marks"), [(True, "synthetic, for investigational use"), (False, "for investigational use")]
 )
 def test_everything_says_what_it_is(tmp_path: Path, synthetic: bool, marks: str):
-    content = write_evaluation(judged(synthetic=synthetic), MODEL, "Trial", tmp_path)
+    content = write_evaluation(results(synthetic=synthetic), MODEL, "Trial", tmp_path)
     assert (content["note"], content["synthetic"]) == ("for investigational use", synthetic)
     heading = (tmp_path / "table.md").read_text().splitlines()[0]
     assert heading == f"# Trial - {marks}"
-    assert "Side errors: 1. Femora found where no truth is: 2. Model: net 1 abc." in (tmp_path / "table.md").read_text()
+    assert "Side errors: 1. Femurs found where no truth is: 2. Model: net 1 abc." in (tmp_path / "table.md").read_text()
 
 
 def test_the_same_scores_give_the_same_plots_and_others_do_not(tmp_path: Path):
-    write_evaluation(judged(synthetic=True), MODEL, "Trial", tmp_path / "a")
-    write_evaluation(judged(synthetic=True), MODEL, "Trial", tmp_path / "b")
-    write_evaluation(judged(synthetic=False), MODEL, "Trial", tmp_path / "c")
+    write_evaluation(results(synthetic=True), MODEL, "Trial", tmp_path / "a")
+    write_evaluation(results(synthetic=True), MODEL, "Trial", tmp_path / "b")
+    write_evaluation(results(synthetic=False), MODEL, "Trial", tmp_path / "c")
     for name in ("regression.png", "bland-altman.png", "cases.png"):
         first, again, other = ((tmp_path / run / name).read_bytes() for run in "abc")
         assert first == again
@@ -56,7 +56,7 @@ def test_the_same_scores_give_the_same_plots_and_others_do_not(tmp_path: Path):
 
 
 def test_json_has_no_infinity_and_gives_the_scores_back(tmp_path: Path):
-    scores = judged(synthetic=True)
+    scores = results(synthetic=True)
     write_evaluation(scores, MODEL, "Trial", tmp_path)
     content = json.loads((tmp_path / "evaluation.json").read_text(), parse_constant=pytest.fail)
     missed = content["cases"][0]["femora"][1]
@@ -66,18 +66,18 @@ def test_json_has_no_infinity_and_gives_the_scores_back(tmp_path: Path):
 
 
 def test_the_table_stands_beside_the_paper():
-    lines = {line.split(" | ")[0]: line for line in table(breakdown(judged(synthetic=False))).splitlines()}
+    lines = {line.split(" | ")[0]: line for line in table(breakdown(results(synthetic=False))).splitlines()}
     assert lines["| "].startswith("|  | paper | whole | women | men | left | right | stratum thin |")
     assert "| 0.9815 | 0.6533 +- 0.5658 (0.9800; 0.0000 - 0.9800) |" in lines["| Dice"]
     assert "| 0.9992 |" in lines["| Specificity (whole scan)"]
     assert "| 1.00 +- 0.00 (1.00; 1.00 - 1.00) |" in lines["| HD95, mm"]
     assert "none found" in lines["| HD95, mm"]
     assert "| too few |" in lines["| Volume R2 (p)"]
-    assert lines["| Missed femora"] == "| Missed femora |  | 1 | 1 | 0 | 0 | 1 | 1 |"
+    assert lines["| Missed femurs"] == "| Missed femurs |  | 1 | 1 | 0 | 0 | 1 | 1 |"
 
 
 def test_cohorts_stand_side_by_side(tmp_path: Path):
-    scores = judged(synthetic=False)
+    scores = results(synthetic=False)
     tables = {"Held out": {"whole": scores, "men": scores[1:]}, "Internal validation": {"whole": scores}}
     content = write_comparison(tables, "Protocol", tmp_path)
     assert content["held_out"]["men"]["femora"] == 1
@@ -88,7 +88,7 @@ def test_cohorts_stand_side_by_side(tmp_path: Path):
 
 
 def test_a_missed_femur_lowers_what_makes_a_fold_the_best():
-    assert mean_dice(judged(synthetic=False)) == pytest.approx(0.98 * 2 / 3)
+    assert mean_dice(results(synthetic=False)) == pytest.approx(0.98 * 2 / 3)
 
 
 def test_a_run_is_taken_up_only_with_the_same_settings(tmp_path: Path):
@@ -101,12 +101,12 @@ def test_a_run_is_taken_up_only_with_the_same_settings(tmp_path: Path):
 def test_progress_counts_over_all_folds_and_tells_of_skipped_ones():
     steps: list[int] = []
     scans: list[int] = []
-    watch = Watch(on_step=steps.append, on_scan=scans.append)
-    watch.finished(10, 4, skipped=True)
-    watch.step(5)
-    watch.scan(1)
-    watch.finished(10, 4, skipped=False)
-    watch.scan(1)
+    progress = ProtocolProgress(on_step=steps.append, on_scan=scans.append)
+    progress.finished(10, 4, skipped=True)
+    progress.step(5)
+    progress.scan(1)
+    progress.finished(10, 4, skipped=False)
+    progress.scan(1)
     assert (steps, scans) == ([10, 15], [4, 5, 9])
 
 

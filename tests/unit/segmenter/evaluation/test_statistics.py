@@ -8,7 +8,7 @@ from scipy import stats
 
 from segmenter.evaluation.listing import Listed, Sex
 from segmenter.evaluation.metrics import CaseScore, FemurScore
-from segmenter.evaluation.statistics import Judged, breakdown, spread, summarise, volumes
+from segmenter.evaluation.statistics import CaseResult, breakdown, spread, summarise, volumes
 from segmenter.volume.femur import Side
 
 
@@ -17,8 +17,8 @@ def femur(side: Side, dice: float, found: float = 100.0, truth: float = 100.0) -
     return FemurScore(side, dice, dice, 0.999, found, truth, distance, 2 * distance, missed=dice == 0)
 
 
-def case(name: str, sex: Sex, *femora: FemurScore, stratum: str = "") -> Judged:
-    return Judged(name, Listed(sex, f"case {name}", stratum), CaseScore(femora, 0, 0), 1.0)
+def case(name: str, sex: Sex, *femurs: FemurScore, stratum: str = "") -> CaseResult:
+    return CaseResult(name, Listed(sex, f"case {name}", stratum), CaseScore(femurs, 0, 0), 1.0)
 
 
 COHORT = [
@@ -47,7 +47,7 @@ def test_regression_and_agreement_are_those_of_the_textbooks():
 
 
 @pytest.mark.parametrize("truth", [[100.0], [100.0, 110.0], [100.0, 100.0, 100.0]])
-def test_what_too_few_femora_do_not_determine_is_none(truth: list[float]):
+def test_what_too_few_femurs_do_not_determine_is_none(truth: list[float]):
     result = volumes([v + 2 for v in truth], truth)
     assert (result.slope, result.r2, result.p) == (None, None, None)
     assert result.bias_ml == pytest.approx(2)
@@ -65,7 +65,7 @@ def test_spread_is_of_the_finite_values():
 def test_a_missed_femur_counts_in_dice_and_volume_and_is_named():
     summary = summarise(COHORT)
     assert summary is not None
-    assert (summary.cases, summary.femora, summary.missed) == (3, 4, 1)
+    assert (summary.cases, summary.femurs, summary.missed) == (3, 4, 1)
     assert summary.measures["dice"].mean == pytest.approx((0.9 + 0.8 + 0.7 + 0) / 4)
     assert summary.measures["dice"].min == 0
     assert summary.measures["hd95_mm"].n == 3
@@ -74,7 +74,7 @@ def test_a_missed_femur_counts_in_dice_and_volume_and_is_named():
 
 def test_cohorts_sides_and_strata_hold_their_own():
     parts = breakdown(COHORT)
-    assert {name: (part.cases, part.femora) for name, part in parts.items()} == {
+    assert {name: (part.cases, part.femurs) for name, part in parts.items()} == {
         "whole": (3, 4), "women": (2, 3), "men": (1, 1), "left": (2, 2), "right": (2, 2),
         "stratum thick": (1, 1), "stratum thin": (2, 3),
     }  # fmt: skip

@@ -1,4 +1,4 @@
-"""Left against right: only two complete femora, only regions that both have and that mean the same."""
+"""Left against right: only two complete femurs, only regions that both have and that mean the same."""
 
 from dataclasses import replace
 
@@ -27,7 +27,7 @@ def test_every_common_region_is_compared():
         assert one.bmc_percent == pytest.approx(20)
 
 
-def test_the_order_of_the_femora_does_not_matter():
+def test_the_order_of_the_femurs_does_not_matter():
     assert asymmetry([femur("right", 0.9), femur("left", 1.1)]) == asymmetry([femur("left", 1.1), femur("right", 0.9)])
 
 
@@ -40,7 +40,7 @@ def test_the_order_of_the_femora_does_not_matter():
         [femur("left"), femur("right", complete=False, incomplete_reasons=("head cut off by the scan",))],
     ],
 )
-def test_less_than_two_complete_femora_are_not_compared(femurs):
+def test_less_than_two_complete_femurs_are_not_compared(femurs):
     assert asymmetry(femurs) == ()
 
 

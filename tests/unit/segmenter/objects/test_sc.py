@@ -11,8 +11,9 @@ from PIL import Image
 from pydicom import dcmread
 
 from segmenter.objects.sc import EDGE, write_sc
-from segmenter.output.page.ink import PAPER
 from segmenter.read.series import read_series
+
+EDGE_COLOUR = (10, 20, 30)
 
 
 @pytest.fixture
@@ -26,17 +27,17 @@ def page(width=33, height=21):
 
 def test_pixels_are_those_of_the_page(series, tmp_path):
     picture = page()
-    data = dcmread(write_sc(series, IDENTITY, picture, tmp_path / "sc.dcm"))
+    data = dcmread(write_sc(series, IDENTITY, picture, EDGE_COLOUR, tmp_path / "sc.dcm"))
     assert len(data.PixelData) % 2 == 0
     assert (data.pixel_array[EDGE:-EDGE] == np.asarray(picture)).all()
-    assert (data.pixel_array[:EDGE] == PAPER).all() and (data.pixel_array[-EDGE:] == PAPER).all()
+    assert (data.pixel_array[:EDGE] == EDGE_COLOUR).all() and (data.pixel_array[-EDGE:] == EDGE_COLOUR).all()
     assert (data.Rows, data.Columns, data.PhotometricInterpretation) == (21 + 2 * EDGE, 33, "RGB")
-    grey = dcmread(write_sc(series, IDENTITY, picture.convert("L"), tmp_path / "grey.dcm"))
+    grey = dcmread(write_sc(series, IDENTITY, picture.convert("L"), EDGE_COLOUR, tmp_path / "grey.dcm"))
     assert grey.pixel_array.shape == (21 + 2 * EDGE, 33, 3)
 
 
 def test_who_it_is_stands_in_the_header_only(series, tmp_path):
-    data = dcmread(write_sc(series, IDENTITY, page(), tmp_path / "sc.dcm"))
+    data = dcmread(write_sc(series, IDENTITY, page(), EDGE_COLOUR, tmp_path / "sc.dcm"))
     assert (data.PatientName, data.PatientID) == ("Möller^Käthe", "SECRET-4711")
     assert data.StudyInstanceUID == series.study_uid
     assert (data.BurnedInAnnotation, data.Modality, data.ConversionType) == ("NO", "OT", "WSD")
@@ -49,9 +50,11 @@ def test_who_it_is_stands_in_the_header_only(series, tmp_path):
 
 
 def test_same_page_gives_the_same_bytes_and_another_model_another_object(series, tmp_path):
-    first = write_sc(series, IDENTITY, page(), tmp_path / "a.dcm").read_bytes()
-    assert write_sc(series, IDENTITY, page(), tmp_path / "b.dcm").read_bytes() == first
-    other = dcmread(write_sc(series, replace(IDENTITY, model_digest="ee" * 32), page(), tmp_path / "c.dcm"))
+    first = write_sc(series, IDENTITY, page(), EDGE_COLOUR, tmp_path / "a.dcm").read_bytes()
+    assert write_sc(series, IDENTITY, page(), EDGE_COLOUR, tmp_path / "b.dcm").read_bytes() == first
+    other = dcmread(
+        write_sc(series, replace(IDENTITY, model_digest="ee" * 32), page(), EDGE_COLOUR, tmp_path / "c.dcm")
+    )
     mine = dcmread(tmp_path / "a.dcm")
     assert other.SOPInstanceUID != mine.SOPInstanceUID
     assert other.SeriesInstanceUID != mine.SeriesInstanceUID
@@ -64,7 +67,7 @@ def test_loss_in_the_source_is_told(tmp_path, tool, lossy):
     if lossy == "01":
         tags |= {"LossyImageCompressionRatio": "12", "LossyImageCompressionMethod": "ISO_10918_1"}
     series = read_series(write_ct(tmp_path / "ct", CtSpec(tags=tags)))
-    path = write_sc(series, IDENTITY, page(), tmp_path / "sc.dcm")
+    path = write_sc(series, IDENTITY, page(), EDGE_COLOUR, tmp_path / "sc.dcm")
     data = dcmread(path)
     assert data.LossyImageCompression == lossy
     assert ("LossyImageCompressionRatio" in data) == (lossy == "01")

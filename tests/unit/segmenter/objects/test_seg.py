@@ -256,7 +256,7 @@ def test_frames_of_an_enhanced_source_are_referenced_by_number(tmp_path, spec):
         assert tuple(str(v) for v in place) == plane.position
 
 
-def test_a_label_map_holds_the_same_femora_in_a_byte_per_voxel(tmp_path, series, spec):
+def test_a_label_map_holds_the_same_femurs_in_a_byte_per_voxel(tmp_path, series, spec):
     masks = masks_of(spec)
     binary = written(series, masks, tmp_path / "seg.dcm")
     labels = written(series, masks, tmp_path / "labelmap.dcm", write=write_labelmap)
@@ -266,7 +266,7 @@ def test_a_label_map_holds_the_same_femora_in_a_byte_per_voxel(tmp_path, series,
     assert [f.DerivationImageSequence[0].SourceImageSequence[0].ReferencedSOPInstanceUID
             for f in labels.PerFrameFunctionalGroupsSequence] == list(series.instance_uids[slab])  # fmt: skip
     assert [item.SegmentNumber for item in labels.SegmentSequence] == [1, 2, 0]
-    assert labels.SegmentSequence[:2] == binary.SegmentSequence  # the same femora, by tracking UID too
+    assert labels.SegmentSequence[:2] == binary.SegmentSequence  # the same femurs, by tracking UID too
     background = labels.SegmentSequence[2]
     assert background.SegmentedPropertyTypeCodeSequence[0].CodeValue == "125040"
     assert (labels.PixelPaddingValue, labels.SegmentationType) == (0, "LABELMAP")

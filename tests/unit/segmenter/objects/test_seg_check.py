@@ -123,7 +123,7 @@ def test_what_is_shown_must_be_there_and_apart(tmp_path, released, which):
     empty = {Side.LEFT: masks[Side.LEFT], Side.RIGHT: np.zeros_like(masks[Side.RIGHT])}
     assert "the right femur is empty" in refused(which, paths[which], series, empty)
     both = {Side.LEFT: masks[Side.LEFT], Side.RIGHT: masks[Side.LEFT] | masks[Side.RIGHT]}
-    assert "the femora overlap" in refused(which, paths[which], series, both)
+    assert "the femurs overlap" in refused(which, paths[which], series, both)
 
 
 @pytest.mark.parametrize(("which", "found"), [("binary", "LABELMAP"), ("labelmap", "BINARY")])

@@ -91,7 +91,7 @@ def drop_frame(seg):
 
 
 def empty_segment(seg):
-    """Describe two femora and show one."""
+    """Describe two femurs and show one."""
     keep_frames(seg, [n for n in range(seg.NumberOfFrames)
                       if frame(seg, n).SegmentIdentificationSequence[0].ReferencedSegmentNumber == 1])  # fmt: skip
 

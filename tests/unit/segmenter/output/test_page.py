@@ -14,11 +14,11 @@ from segmenter.density.calibration import UNCALIBRATED, Calibration, Calibration
 from segmenter.measure.findings import Findings
 from segmenter.measure.records import Measurements, Plane
 from segmenter.output.page import content
+from segmenter.output.page.drawing import fitted, width_of, wrapped
 from segmenter.output.page.files import save_pdf, save_png
-from segmenter.output.page.ink import fitted, width_of, wrapped
+from segmenter.output.page.layout import BOTTOM, HALF, PAGE, PageData, draw_page, half_of, panels_of
 from segmenter.output.page.panel import Mark, Scan, draw_panel
 from segmenter.output.page.plot import draw_plot, ticks
-from segmenter.output.page.sheet import BOTTOM, HALF, PAGE, Subject, draw_page, half_of, panels_of
 from segmenter.output.page.views import AXIAL, CORONAL, Frame, cuts_through
 from segmenter.read.series import read_series
 from segmenter.volume.femur import Femur, Side
@@ -38,7 +38,7 @@ def scan_of(spec, sides=BOTH, hu=0):
 
 def page_of(said, sides=BOTH, spec=None):
     scan = scan_of(spec or CtSpec(), sides)
-    return draw_page(Subject(scan.volume, scan.geometry, scan.femurs, said, "maker", "source"))
+    return draw_page(PageData(scan.volume, scan.geometry, scan.femurs, said, "maker", "source"))
 
 
 def changed(one, other):

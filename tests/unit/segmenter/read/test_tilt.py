@@ -13,7 +13,7 @@ from segmenter.objects.seg_check import check_seg
 from segmenter.read.hounsfield import read_volume
 from segmenter.read.series import read_series
 from segmenter.vnet.coarse import find_hips
-from segmenter.vnet.fine import segment_femora
+from segmenter.vnet.fine import segment_femurs
 from segmenter.volume.femur import Side
 from segmenter.volume.geometry import Geometry, box_geometry
 from segmenter.volume.resample import covered, reduce, resample
@@ -106,7 +106,7 @@ def test_a_body_keeps_volume_and_place_through_the_networks_grid(tmp_path):
         ds.PixelData = (hu[index] + 1024).astype("<u2").tobytes()
 
     series = read_series(write_ct(tmp_path, TILTED, edit))
-    (femur,) = segment_femora(read_volume(series), series.geometry, threshold_models())
+    (femur,) = segment_femurs(read_volume(series), series.geometry, threshold_models())
     assert femur.side is Side.LEFT
     assert femur.mask.shape == series.geometry.shape
     volume_ml = femur.mask.sum() * series.geometry.voxel_volume_mm3 / 1000

@@ -6,7 +6,7 @@ from scipy.spatial.transform import Rotation
 from threshold_models import threshold_models
 
 from segmenter.vnet.coarse import Hip
-from segmenter.vnet.fine import GROWTH_MM, MAX_WINDOWS, UNSEEN, carried_out, grown_box, segment_femora, segment_hip
+from segmenter.vnet.fine import GROWTH_MM, MAX_WINDOWS, UNSEEN, carried_out, grown_box, segment_femurs, segment_hip
 from segmenter.vnet.grids import FINE_MARGIN_MM, FINE_MM
 from segmenter.vnet.weights import Models
 from segmenter.volume.femur import Side
@@ -120,9 +120,9 @@ def test_a_bone_longer_than_all_windows_is_not_taken_for_whole(models: Models):
 
 
 def test_a_femur_not_seen_whole_says_so(models: Models):
-    (femur,) = segment_femora(column(200.0), SCAN_GRID, models)
+    (femur,) = segment_femurs(column(200.0), SCAN_GRID, models)
     assert (femur.side, femur.complete, femur.reasons) == (Side.LEFT, True, ())
-    (femur,) = segment_femora(column(360.0), SCAN_GRID, models)
+    (femur,) = segment_femurs(column(360.0), SCAN_GRID, models)
     assert (femur.side, femur.complete, femur.reasons) == (Side.LEFT, False, (UNSEEN,))
 
 

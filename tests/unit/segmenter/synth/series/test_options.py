@@ -7,7 +7,7 @@ import pytest
 
 from segmenter.synth.series.framing import circle, stored, stored_grid
 from segmenter.synth.series.header import SliceWriter
-from segmenter.synth.series.options import Kernel, PhantomOptions, Position
+from segmenter.synth.series.options import Kernel, Position, SyntheticSeriesOptions
 from segmenter.synth.series.writer import emptied
 from segmenter.volume.femur import Side
 from segmenter.volume.geometry import Geometry
@@ -35,7 +35,7 @@ def test_a_stored_voxel_lies_where_it_lay_in_the_patient(position: Position):
 
 @pytest.mark.parametrize(("position", "orientation"), ORIENTATIONS.items())
 def test_the_header_says_how_the_patient_lies(position: Position, orientation: list[int]):
-    options = PhantomOptions(position=position, kernel=Kernel.SHARP)
+    options = SyntheticSeriesOptions(position=position, kernel=Kernel.SHARP)
     grid = stored_grid(GRID, position)
     dataset = SliceWriter(options, grid, "F").dataset(1, np.zeros(GRID.shape[1:], np.float32), None)
     assert dataset.PatientPosition == str(position)
@@ -53,7 +53,9 @@ def test_the_header_says_how_the_patient_lies(position: Position, orientation: l
 def test_what_no_beam_saw_is_padding():
     square = Geometry.axial((1, 16, 16), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0))
     shown = circle(square)
-    dataset = SliceWriter(PhantomOptions(hip=Side.LEFT), square, "M").dataset(0, np.full((16, 16), 40.0, "f4"), shown)
+    dataset = SliceWriter(SyntheticSeriesOptions(hip=Side.LEFT), square, "M").dataset(
+        0, np.full((16, 16), 40.0, "f4"), shown
+    )
     values = np.frombuffer(dataset.PixelData, "<u2").reshape(16, 16)
     assert dataset.PixelPaddingValue == 0
     assert (values[~shown] == 0).all()
@@ -63,24 +65,26 @@ def test_what_no_beam_saw_is_padding():
 
 
 def test_the_field_of_view_is_the_body_or_one_hip_or_what_is_asked():
-    assert PhantomOptions().field_mm == 420
-    assert PhantomOptions(hip=Side.LEFT).field_mm == 200
-    assert PhantomOptions(hip=Side.LEFT, field_of_view_mm=250, size=500).pixel_mm == 0.5
+    assert SyntheticSeriesOptions().field_mm == 420
+    assert SyntheticSeriesOptions(hip=Side.LEFT).field_mm == 200
+    assert SyntheticSeriesOptions(hip=Side.LEFT, field_of_view_mm=250, size=500).pixel_mm == 0.5
 
 
 def test_wishes_reach_the_patient():
     rng = np.random.default_rng(0)
-    wishes = PhantomOptions(sex="F", bone=0.2, metal=Side.LEFT, position=Position.FFP, family=3).wishes(rng)
+    wishes = SyntheticSeriesOptions(
+        sex="F", bone=0.2, metal=Side.LEFT, position=Position.FFP, family=3
+    ).patient_options(rng)
     assert (wishes.sex, wishes.bone, wishes.metal, wishes.prone) == ("F", 0.2, Side.LEFT, True)
     assert wishes.shape is not None
-    plain = PhantomOptions().wishes(rng)
+    plain = SyntheticSeriesOptions().patient_options(rng)
     assert (plain.sex, plain.shape, plain.metal, plain.screws, plain.prone) == (None, None, False, False, False)
 
 
 def test_low_dose_brings_streaks_and_a_sharp_kernel_edges():
-    clean, starved = PhantomOptions(noise_hu=12).protocol(), PhantomOptions(noise_hu=40).protocol()
+    clean, starved = SyntheticSeriesOptions(noise_hu=12).protocol(), SyntheticSeriesOptions(noise_hu=40).protocol()
     assert clean.streak == 0 < starved.streak
-    soft, sharp = (PhantomOptions(kernel=kernel).protocol() for kernel in (Kernel.SOFT, Kernel.SHARP))
+    soft, sharp = (SyntheticSeriesOptions(kernel=kernel).protocol() for kernel in (Kernel.SOFT, Kernel.SHARP))
     assert soft.blur_mm > sharp.blur_mm
     assert soft.sharpen == 0 < sharp.sharpen
 

@@ -12,7 +12,7 @@ from segmenter.measure.findings import Findings
 from segmenter.measure.records import FemurMeasurements
 from segmenter.objects.labels import LABELS, NOTICE
 from segmenter.output.page import content
-from segmenter.output.page.ink import FAINT, INK, PAPER, RULE, Box, fitted, wrapped, write
+from segmenter.output.page.drawing import BACKGROUND, DARK_GREY, FOREGROUND, GREY, Box, draw_text, fitted, wrapped
 from segmenter.output.page.panel import Mark, Scan, draw_panel
 from segmenter.output.page.plot import draw_plot
 from segmenter.output.page.views import AXIAL, CORONAL, Cut, Frame, cuts_through
@@ -35,7 +35,7 @@ Cuts = Mapping[Side, tuple[Cut, Cut, Cut]]
 
 
 @dataclass(frozen=True, eq=False)
-class Subject:
+class PageData:
     """What one page is about.
 
     volume: HU `(z, y, x)` on `geometry`. maker, source: as describe_maker() and describe_source() say it.
@@ -49,25 +49,25 @@ class Subject:
     source: str
 
 
-def draw_page(subject: Subject) -> Image.Image:
-    """Draw the page, RGB, 1600 x 1200; the same subject gives the same pixels. No name, number or date is on it."""
-    page = Image.new("RGB", PAGE, PAPER)
+def draw_page(data: PageData) -> Image.Image:
+    """Draw the page, RGB, 1600 x 1200; the same data gives the same pixels. No name, number or date is on it."""
+    page = Image.new("RGB", PAGE, BACKGROUND)
     draw = ImageDraw.Draw(page)
-    measured = {Side(femur.side): femur for femur in subject.findings.measurements.femurs}
+    measured = {Side(femur.side): femur for femur in data.findings.measurements.femurs}
     cuts = {
-        femur.side: cuts_through(femur, subject.geometry, measured[femur.side])
-        for femur in subject.femurs
+        femur.side: cuts_through(femur, data.geometry, measured[femur.side])
+        for femur in data.femurs
         if femur.side in measured
     }
     _head(draw)
     for side in (Side.RIGHT, Side.LEFT):
-        _half(page, draw, subject, side, cuts)
-    for asymmetry in subject.findings.measurements.asymmetry[:1]:
+        _half(page, draw, data, side, cuts)
+    for asymmetry in data.findings.measurements.asymmetry[:1]:
         text = fitted(content.comparison_of(asymmetry), TEXT, BOTTOM.width)
-        write(draw, (PAGE[0] // 2, BOTTOM.top - 8), text, TEXT, anchor="md")
-    _calibration(page, draw, subject.findings)
-    _warnings(draw, content.warnings_of(subject.findings))
-    _foot(draw, subject)
+        draw_text(draw, (PAGE[0] // 2, BOTTOM.top - 8), text, TEXT, anchor="md")
+    _calibration(page, draw, data.findings)
+    _warnings(draw, content.warnings_of(data.findings))
+    _foot(draw, data)
     return page
 
 
@@ -90,32 +90,32 @@ def panels_of(half: Box) -> tuple[Box, Box, Box]:
 
 
 def _head(draw: ImageDraw.ImageDraw) -> None:
-    write(draw, (MARGIN, HEADER // 2), "Proximal femur, quantitative CT", TITLE, anchor="lm")
+    draw_text(draw, (MARGIN, HEADER // 2), "Proximal femur, quantitative CT", TITLE, anchor="lm")
     notice = NOTICE.upper()
-    write(draw, (PAGE[0] - MARGIN - 12, HEADER // 2), notice, TEXT, anchor="rm")
+    draw_text(draw, (PAGE[0] - MARGIN - 12, HEADER // 2), notice, TEXT, anchor="rm")
     width = round(draw.textlength(notice, font=None, font_size=TEXT))
-    draw.rectangle((PAGE[0] - MARGIN - width - 26, 8, PAGE[0] - MARGIN, HEADER - 8), outline=INK, width=2)
+    draw.rectangle((PAGE[0] - MARGIN - width - 26, 8, PAGE[0] - MARGIN, HEADER - 8), outline=FOREGROUND, width=2)
 
 
-def _half(page: Image.Image, draw: ImageDraw.ImageDraw, subject: Subject, side: Side, cuts: Cuts) -> None:
+def _half(page: Image.Image, draw: ImageDraw.ImageDraw, data: PageData, side: Side, cuts: Cuts) -> None:
     """Draw one side: heading, views and numbers; without a femur, the whole scan."""
     half, colour = half_of(side), LABELS[side].rgb
-    femur = next((femur for femur in subject.findings.measurements.femurs if femur.side == side), None)
+    femur = next((femur for femur in data.findings.measurements.femurs if femur.side == side), None)
     draw.rectangle((half.left, HEADER + 2, half.left + 34, HEADER + 34), outline=colour, width=3)
-    write(draw, (half.left + 17, HEADER + 18), side[0].upper(), TITLE, fill=colour, anchor="mm")
+    draw_text(draw, (half.left + 17, HEADER + 18), side[0].upper(), TITLE, fill=colour, anchor="mm")
     title = fitted(content.title_of(side, femur), TITLE, HALF - 50)
-    write(draw, (half.left + 46, HEADER + 18), title, TITLE, fill=colour, anchor="lm")
+    draw_text(draw, (half.left + 46, HEADER + 18), title, TITLE, fill=colour, anchor="lm")
     if femur is None or side not in cuts:
-        _whole_scan(page, subject, side, cuts)
-        write(draw, (half.left, TABLE_TOP), content.nothing_on(subject.findings), TEXT)
+        _whole_scan(page, data, side, cuts)
+        draw_text(draw, (half.left, TABLE_TOP), content.nothing_on(data.findings), TEXT)
         return
-    _views(page, subject, side, cuts, femur)
-    _table(draw, half.left, femur, subject.findings)
+    _views(page, data, side, cuts, femur)
+    _table(draw, half.left, femur, data.findings)
 
 
-def _views(page: Image.Image, subject: Subject, side: Side, cuts: Cuts, femur: FemurMeasurements) -> None:
+def _views(page: Image.Image, data: PageData, side: Side, cuts: Cuts, femur: FemurMeasurements) -> None:
     """Draw a coronal and two axial views; each kind at the same scale on both sides."""
-    scan = Scan(subject.volume, subject.geometry, subject.femurs)
+    scan = Scan(data.volume, data.geometry, data.femurs)
     boxes = panels_of(half_of(side))
     frames = []
     for cut, box in zip(cuts[side], boxes, strict=True):
@@ -151,11 +151,11 @@ def _plane_marks(frame: Frame, femur: FemurMeasurements) -> list[Mark]:
     return marks
 
 
-def _whole_scan(page: Image.Image, subject: Subject, side: Side, cuts: Cuts) -> None:
+def _whole_scan(page: Image.Image, data: PageData, side: Side, cuts: Cuts) -> None:
     """Draw the whole scan where a femur would be: what was searched; through the other neck, if there is one."""
     half = half_of(side)
     view = CORONAL if side is Side.RIGHT or cuts else AXIAL
-    corners = subject.geometry.corners()
+    corners = data.geometry.corners()
     low, high = corners.min(axis=0), corners.max(axis=0)
     centre = (low + high) / 2
     for _, through_neck, _ in cuts.values():
@@ -163,7 +163,7 @@ def _whole_scan(page: Image.Image, subject: Subject, side: Side, cuts: Cuts) -> 
     size = (half.width, half.height)
     extent = np.abs(view.axes[:2] @ (high - low))
     frame = Frame(view, centre, float((extent / np.array(size)).max()), size)
-    scan = Scan(subject.volume, subject.geometry, subject.femurs)
+    scan = Scan(data.volume, data.geometry, data.femurs)
     page.paste(draw_panel(scan, frame, f"whole scan, {frame.title}"), (half.left, half.top))
 
 
@@ -172,52 +172,52 @@ def _table(draw: ImageDraw.ImageDraw, left: int, femur: FemurMeasurements, findi
     table = content.table_of(femur, findings.calibration)
     for titles, size, top in ((table.titles, TEXT, TABLE_TOP), (table.units, SMALL, TABLE_TOP + 20)):
         for text, column in zip(titles[1:], COLUMNS[1:], strict=False):
-            write(draw, (left + column, top), text, size, fill=FAINT, anchor="ra")
+            draw_text(draw, (left + column, top), text, size, fill=GREY, anchor="ra")
     top = TABLE_TOP + 42
-    draw.line([(left, top), (left + HALF, top)], RULE)
+    draw.line([(left, top), (left + HALF, top)], DARK_GREY)
     for row in table.rows[:5]:
-        write(draw, (left, top + 4), row[0], TEXT)
+        draw_text(draw, (left, top + 4), row[0], TEXT)
         for text, column in zip(row[1:], COLUMNS[1:], strict=False):
-            write(draw, (left + column, top + 4), text, TEXT, anchor="ra")
+            draw_text(draw, (left + column, top + 4), text, TEXT, anchor="ra")
         top += LINE
     if not findings.calibration.usable:
-        write(draw, (left + COLUMNS[-1], TABLE_TOP), content.UNCALIBRATED_SENTENCE, TEXT, anchor="ra")
-    write(draw, (left, top + 8), fitted(content.shape_of(femur), SMALL, HALF), SMALL, fill=FAINT)
+        draw_text(draw, (left + COLUMNS[-1], TABLE_TOP), content.UNCALIBRATED_SENTENCE, TEXT, anchor="ra")
+    draw_text(draw, (left, top + 8), fitted(content.shape_of(femur), SMALL, HALF), SMALL, fill=GREY)
 
 
 def _calibration(page: Image.Image, draw: ImageDraw.ImageDraw, findings: Findings) -> None:
     """Draw the calibration into the left half of the bottom."""
     box = Box(BOTTOM.left, BOTTOM.top, HALF, BOTTOM.height)
-    draw.rectangle((box.left, box.top, box.right, box.bottom), outline=RULE)
-    write(draw, (box.left + 12, box.top + 8), "Calibration", TEXT)
+    draw.rectangle((box.left, box.top, box.right, box.bottom), outline=DARK_GREY)
+    draw_text(draw, (box.left + 12, box.top + 8), "Calibration", TEXT)
     lines = content.calibration_lines(findings.calibration)
     if not findings.calibration.usable:
-        write(draw, (box.left + box.width // 2, box.top + box.height // 2), lines[0], TITLE, anchor="mm")
+        draw_text(draw, (box.left + box.width // 2, box.top + box.height // 2), lines[0], TITLE, anchor="mm")
         return
     page.paste(draw_plot(findings.calibration, (450, box.height - 42)), (box.left + 6, box.top + 36))
     top = box.top + 40
     for line in lines:
-        write(draw, (box.left + 470, top), fitted(line, SMALL, box.width - 482), SMALL)
+        draw_text(draw, (box.left + 470, top), fitted(line, SMALL, box.width - 482), SMALL)
         top += 25
 
 
 def _warnings(draw: ImageDraw.ImageDraw, warnings: Sequence[str]) -> None:
     """Write what to beware of into the right half of the bottom; what has no room is counted."""
     box = Box(BOTTOM.right - HALF, BOTTOM.top, HALF, BOTTOM.height)
-    draw.rectangle((box.left, box.top, box.right, box.bottom), outline=RULE)
+    draw.rectangle((box.left, box.top, box.right, box.bottom), outline=DARK_GREY)
     heading = f"Beware ({len(warnings)})" if warnings else "No warnings"
-    write(draw, (box.left + 12, box.top + 8), heading, TEXT)
+    draw_text(draw, (box.left + 12, box.top + 8), heading, TEXT)
     room = (box.height - 44) // 22
     lines = [wrapped(warning, SMALL, box.width - 44) for warning in warnings]
     shown = _that_fit([len(each) for each in lines], room)
     top = box.top + 38
     for each in lines[:shown]:
-        write(draw, (box.left + 12, top), "!", SMALL)
+        draw_text(draw, (box.left + 12, top), "!", SMALL)
         for line in each:
-            write(draw, (box.left + 28, top), line, SMALL)
+            draw_text(draw, (box.left + 28, top), line, SMALL)
             top += 22
     if shown < len(lines):
-        write(draw, (box.left + 28, top), f"and {len(lines) - shown} more: see the report", SMALL)
+        draw_text(draw, (box.left + 28, top), f"and {len(lines) - shown} more: see the report", SMALL)
 
 
 def _that_fit(heights: Sequence[int], room: int) -> int:
@@ -227,9 +227,9 @@ def _that_fit(heights: Sequence[int], room: int) -> int:
     return int((np.cumsum(heights) <= room - 1).sum())
 
 
-def _foot(draw: ImageDraw.ImageDraw, subject: Subject) -> None:
+def _foot(draw: ImageDraw.ImageDraw, data: PageData) -> None:
     """Write what made the page and of what."""
     top = (BOTTOM.bottom + PAGE[1]) // 2
-    write(draw, (MARGIN, top), fitted(subject.maker, SMALL, HALF), SMALL, fill=FAINT, anchor="lm")
-    told = fitted(f"{subject.source} | {NOTICE}", SMALL, HALF)
-    write(draw, (PAGE[0] - MARGIN, top), told, SMALL, fill=FAINT, anchor="rm")
+    draw_text(draw, (MARGIN, top), fitted(data.maker, SMALL, HALF), SMALL, fill=GREY, anchor="lm")
+    told = fitted(f"{data.source} | {NOTICE}", SMALL, HALF)
+    draw_text(draw, (PAGE[0] - MARGIN, top), told, SMALL, fill=GREY, anchor="rm")

@@ -7,7 +7,7 @@ import pytest
 from femur_model import Model, grid
 
 from segmenter.density.calibration import UNCALIBRATED, Calibration, CalibrationMode, Material
-from segmenter.measure.femora import measure_femora
+from segmenter.measure.femurs import measure_femurs
 from segmenter.measure.options import STANDARD, TotalRule
 from segmenter.measure.records import Measurements
 from segmenter.volume.coverage import HEAD_CUT
@@ -31,7 +31,7 @@ def scan() -> tuple[list[Femur], np.ndarray, Geometry]:
 
 @pytest.fixture(scope="module")
 def measured(scan) -> Measurements:
-    return measure_femora(*scan, LINE)
+    return measure_femurs(*scan, LINE)
 
 
 def test_both_sides_are_measured_left_first_and_compared(measured):
@@ -55,7 +55,7 @@ def test_the_result_names_its_settings(measured):
 
 def test_without_calibration_nothing_has_a_density_and_the_threshold_is_in_hu(scan):
     femurs, volume, geometry = scan
-    found = measure_femora(femurs[1:], volume, geometry, UNCALIBRATED, replace(STANDARD, total_rule=TotalRule.LENGTH))
+    found = measure_femurs(femurs[1:], volume, geometry, UNCALIBRATED, replace(STANDARD, total_rule=TotalRule.LENGTH))
     (femur,) = found.femurs
     assert all(region.vbmd_mg_cm3 is None for region in femur.regions)
     assert femur.total_rule == "100 mm below the top of the head"
@@ -64,13 +64,13 @@ def test_without_calibration_nothing_has_a_density_and_the_threshold_is_in_hu(sc
 
 
 def test_the_same_scan_gives_the_same_measurements(scan, measured):
-    assert measure_femora(*scan, LINE) == measured
+    assert measure_femurs(*scan, LINE) == measured
 
 
 def test_an_incomplete_femur_is_measured_and_says_what_is_cut(scan):
     femurs, volume, geometry = scan
     cut = replace(femurs[1], complete=False, reasons=(HEAD_CUT,))
-    (femur,) = measure_femora([cut], volume, geometry, LINE).femurs
+    (femur,) = measure_femurs([cut], volume, geometry, LINE).femurs
     assert (femur.complete, femur.incomplete_reasons) == (False, (HEAD_CUT,))
     assert femur.region("total") is None
     assert femur.region("integral") is not None
@@ -79,7 +79,7 @@ def test_an_incomplete_femur_is_measured_and_says_what_is_cut(scan):
 
 def test_a_contrast_agent_of_the_header_is_a_suspicion(scan):
     femurs, volume, geometry = scan
-    (femur,) = measure_femora(femurs[1:], volume, geometry, LINE, header_contrast=True).femurs
+    (femur,) = measure_femurs(femurs[1:], volume, geometry, LINE, header_contrast=True).femurs
     assert femur.contrast_suspected
     assert "the header names an agent" in femur.warnings[-1]
 
@@ -89,7 +89,7 @@ def test_metal_is_said_beside_the_numbers(scan):
     k, j, i = np.argwhere(femurs[1].mask).mean(axis=0).astype(int)
     volume = volume.copy()
     volume[k - 3 : k + 3, j - 2 : j + 2, i - 2 : i + 2] = 3071
-    (femur,) = measure_femora(femurs[1:], volume, geometry, LINE).femurs
+    (femur,) = measure_femurs(femurs[1:], volume, geometry, LINE).femurs
     assert femur.metal_suspected
     assert any("metal suspected" in warning for warning in femur.warnings)
 
@@ -98,15 +98,15 @@ def test_a_mask_that_reaches_where_there_is_no_image_is_said(scan):
     femurs, volume, geometry = scan
     volume = volume.copy()
     volume[: geometry.shape[0] // 3] = -1024
-    (femur,) = measure_femora(femurs[1:], volume, geometry, LINE).femurs
+    (femur,) = measure_femurs(femurs[1:], volume, geometry, LINE).femurs
     assert any("of the mask holds no image" in warning for warning in femur.warnings)
 
 
 def test_nothing_found_is_nothing_measured(scan):
     _, volume, geometry = scan
-    assert measure_femora([], volume, geometry, LINE).femurs == ()
+    assert measure_femurs([], volume, geometry, LINE).femurs == ()
     empty = Femur(Side.LEFT, np.zeros(geometry.shape, bool), complete=False)
-    (femur,) = measure_femora([empty], volume, geometry, LINE).femurs
+    (femur,) = measure_femurs([empty], volume, geometry, LINE).femurs
     assert femur.regions == ()
     assert femur.warnings == ("the mask is empty: there is nothing to measure",)
 
@@ -115,7 +115,7 @@ def test_a_few_voxels_are_measured_without_a_traceback(scan):
     _, volume, geometry = scan
     mask = np.zeros(geometry.shape, bool)
     mask[5, 5, 5:7] = True
-    (femur,) = measure_femora([Femur(Side.LEFT, mask, complete=False)], volume, geometry, LINE).femurs
+    (femur,) = measure_femurs([Femur(Side.LEFT, mask, complete=False)], volume, geometry, LINE).femurs
     assert femur.region("integral").voxels == 2
     assert femur.region("total") is None
     assert femur.neck is None

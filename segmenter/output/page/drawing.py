@@ -11,10 +11,10 @@ from segmenter.objects.plain_text import plain
 
 Colour = tuple[int, int, int]
 
-PAPER: Colour = (10, 10, 12)  # dark, as the other images of the study are
-INK: Colour = (238, 238, 238)
-FAINT: Colour = (172, 172, 172)
-RULE: Colour = (92, 92, 92)
+BACKGROUND: Colour = (10, 10, 12)  # dark, as the other images of the study are
+FOREGROUND: Colour = (238, 238, 238)
+GREY: Colour = (172, 172, 172)
+DARK_GREY: Colour = (92, 92, 92)
 BLACK: Colour = (0, 0, 0)
 
 
@@ -70,6 +70,6 @@ def wrapped(text: str, size: int, width: int) -> list[str]:
     return lines
 
 
-def write(draw: ImageDraw.ImageDraw, at: tuple[int, int], text: str, size: int, **options: Any) -> None:
+def draw_text(draw: ImageDraw.ImageDraw, at: tuple[int, int], text: str, size: int, **options: Any) -> None:
     """Write one line; options: fill, anchor and stroke_width as Pillow names them."""
-    draw.text(at, text, font=font(size), **{"fill": INK, "stroke_fill": BLACK, **options})
+    draw.text(at, text, font=font(size), **{"fill": FOREGROUND, "stroke_fill": BLACK, **options})

@@ -31,7 +31,7 @@ class _Scan:
     header_contrast: bool
 
 
-def measure_femora(
+def measure_femurs(
     femurs: Sequence[Femur],
     volume: NDArray[np.generic],
     geometry: Geometry,
@@ -39,7 +39,7 @@ def measure_femora(
     options: MeasureOptions = STANDARD,
     header_contrast: bool = False,
 ) -> Measurements:
-    """Return what there is to measure in the femora of a scan, left first. For investigational use.
+    """Return what there is to measure in the femurs of a scan, left first. For investigational use.
 
     volume: HU `(z, y, x)` on `geometry`, in any orientation. calibration: UNCALIBRATED leaves all densities None.
     header_contrast: whether the header names a contrast agent (PS3.3 C.7.6.4, Contrast/Bolus Agent).

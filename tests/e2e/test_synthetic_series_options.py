@@ -16,15 +16,15 @@ from segmenter.read.folder import find_series
 from segmenter.read.hounsfield import read_volume
 from segmenter.read.series import read_series
 from segmenter.synth.patient import Patient
-from segmenter.synth.sampling import Wishes, sample_patient
+from segmenter.synth.sampling import PatientOptions, sample_patient
 from segmenter.synth.series.held_out_cohort import Cohort, write_cohort
-from segmenter.synth.series.options import Crop, Kernel, PhantomOptions, Position
+from segmenter.synth.series.options import Crop, Kernel, Position, SyntheticSeriesOptions
 from segmenter.synth.series.writer import write_scan
 from segmenter.volume.coverage import completeness
 from segmenter.volume.femur import Side
 
-PLAIN = PhantomOptions(seed=3, slices=36, size=96, slice_step_mm=5.0, noise_hu=0.5)
-SUPINE = Wishes(body=3, metal=False, screws=False, prone=False)
+PLAIN = SyntheticSeriesOptions(seed=3, slices=36, size=96, slice_step_mm=5.0, noise_hu=0.5)
+SUPINE = PatientOptions(body=3, metal=False, screws=False, prone=False)
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def replaced() -> Patient:
     return sample_patient(np.random.default_rng(5), replace(SUPINE, metal=Side.LEFT))
 
 
-def read(patient: Patient, options: PhantomOptions, out: Path) -> tuple[Scan, dict]:
+def read(patient: Patient, options: SyntheticSeriesOptions, out: Path) -> tuple[Scan, dict]:
     """Write a scan and read it back as everybody else does."""
     write_scan(patient, options, np.random.default_rng(1), out)
     series = read_series(find_series(out / "dicom"))
@@ -99,7 +99,7 @@ def test_a_prosthesis_has_metal_and_no_truth(replaced, tmp_path):
     assert told["right"]["state"] == "whole"
     metal = scan.geometry.to_patient(np.argwhere(scan.volume >= 2000))
     assert len(metal) > 100
-    assert metal[:, 0].min() > replaced.femora[Side.RIGHT].landmarks.head_centre[0] + 60
+    assert metal[:, 0].min() > replaced.femurs[Side.RIGHT].landmarks.head_centre[0] + 60
 
 
 def test_a_scan_that_begins_too_low_cuts_the_heads_and_nothing_else(supine, tmp_path):

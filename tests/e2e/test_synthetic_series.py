@@ -9,20 +9,20 @@ import pydicom
 import pytest
 import SimpleITK as sitk  # noqa: N813
 
-from segmenter.synth.sampling import Wishes, sample_patient
-from segmenter.synth.series import PhantomOptions, write_phantom
-from segmenter.vnet.fine import segment_femora
+from segmenter.synth.sampling import PatientOptions, sample_patient
+from segmenter.synth.series import SyntheticSeriesOptions, write_synthetic_series
+from segmenter.vnet.fine import segment_femurs
 from segmenter.vnet.weights import load_models
 from segmenter.volume.femur import Side
 from segmenter.volume.geometry import box_geometry
 
-OPTIONS = PhantomOptions(seed=4, slices=24, size=96, slice_step_mm=5.0)
+OPTIONS = SyntheticSeriesOptions(seed=4, slices=24, size=96, slice_step_mm=5.0)
 
 
 @pytest.fixture(scope="module")
 def patient(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("phantom")
-    write_phantom(OPTIONS, out)
+    write_synthetic_series(OPTIONS, out)
     return out
 
 
@@ -78,21 +78,21 @@ def test_the_truth_states_volume_density_and_rods_that_are_in_the_image(patient:
 
 
 def test_the_same_options_give_the_same_bytes_and_another_seed_another_patient(patient: Path, tmp_path: Path):
-    small = PhantomOptions(seed=4, slices=3, size=64, slice_step_mm=5.0)
-    for name, options in (("a", small), ("b", small), ("c", PhantomOptions(seed=5, slices=3, size=64))):
-        write_phantom(options, tmp_path / name)
+    small = SyntheticSeriesOptions(seed=4, slices=3, size=64, slice_step_mm=5.0)
+    for name, options in (("a", small), ("b", small), ("c", SyntheticSeriesOptions(seed=5, slices=3, size=64))):
+        write_synthetic_series(options, tmp_path / name)
     first, again, other = ((tmp_path / n / "dicom" / "0002.dcm").read_bytes() for n in "abc")
     assert first == again
     assert first != other
 
 
-def test_both_femora_of_a_small_patient_are_found_on_their_sides():
-    patient = sample_patient(np.random.default_rng(11), Wishes(body=3, metal=False, screws=False))
+def test_both_femurs_of_a_small_patient_are_found_on_their_sides():
+    patient = sample_patient(np.random.default_rng(11), PatientOptions(body=3, metal=False, screws=False))
     geometry = box_geometry(patient.low, patient.high, 3.0)
     rendering = patient.render(geometry)
-    femora = segment_femora(rendering.hu, geometry, load_models(device="cpu"))
-    assert [femur.side for femur in femora] == [Side.LEFT, Side.RIGHT]
-    for femur in femora:
+    femurs = segment_femurs(rendering.hu, geometry, load_models(device="cpu"))
+    assert [femur.side for femur in femurs] == [Side.LEFT, Side.RIGHT]
+    for femur in femurs:
         truth = rendering.distance[femur.side] < 0
         assert 2 * (femur.mask & truth).sum() / (femur.mask.sum() + truth.sum()) > 0.9
-    assert not (femora[0].mask & femora[1].mask).any()
+    assert not (femurs[0].mask & femurs[1].mask).any()

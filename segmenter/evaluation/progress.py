@@ -7,7 +7,7 @@ Count = Callable[[int], None]
 
 
 @dataclass
-class Watch:
+class ProtocolProgress:
     """Who is told, with numbers since the beginning of the whole run, whatever is trained or measured just then."""
 
     on_case: Count = lambda _: None

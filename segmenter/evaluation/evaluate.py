@@ -10,20 +10,23 @@ from typing import Any
 from segmenter.evaluation.cases import Case, load
 from segmenter.evaluation.listing import Listed, Sex
 from segmenter.evaluation.metrics import CaseScore, FemurScore, score_case
-from segmenter.evaluation.statistics import Judged
+from segmenter.evaluation.statistics import CaseResult
 from segmenter.measure.distal import shorten
-from segmenter.pipeline import Method
+from segmenter.pipeline import SegmentationMethod
 from segmenter.volume.femur import Femur, Side
 
 
-def judge(
-    cases: Sequence[Case], method: Method, on_case: Callable[[int], None] = lambda _: None, distal_mm: float = 0.0
-) -> list[Judged]:
+def evaluate_cases(
+    cases: Sequence[Case],
+    method: SegmentationMethod,
+    on_case: Callable[[int], None] = lambda _: None,
+    distal_mm: float = 0.0,
+) -> list[CaseResult]:
     """Return the scores of every case; `seconds` is the time from volume to masks. A scan without a hip is missed.
 
-    distal_mm: length to which found and true femora are cut alike, from the top of the head; 0 compares them whole.
+    distal_mm: length to which found and true femurs are cut alike, from the top of the head; 0 compares them whole.
     """
-    judged = []
+    results = []
     for done, case in enumerate(cases, 1):
         scan = load(case)
         begin = time.perf_counter()
@@ -31,14 +34,14 @@ def judge(
         seconds = time.perf_counter() - begin
         truth = [Femur(side, mask, complete=True) for side, mask in scan.truth.items()]
         if distal_mm:
-            found, truth = ([shorten(f, scan.geometry, distal_mm)[0] for f in femora] for femora in (found, truth))
+            found, truth = ([shorten(f, scan.geometry, distal_mm)[0] for f in femurs] for femurs in (found, truth))
         score = score_case(found, {femur.side: femur.mask for femur in truth}, scan.geometry)
-        judged.append(Judged(case.name, case.listed, score, round(seconds, 3)))
+        results.append(CaseResult(case.name, case.listed, score, round(seconds, 3)))
         on_case(done)
-    return judged
+    return results
 
 
-def rows(judged: Sequence[Judged]) -> list[dict[str, Any]]:
+def rows(results: Sequence[CaseResult]) -> list[dict[str, Any]]:
     """Return the scores as plain values for JSON, an infinite distance as None."""
     return [
         {
@@ -47,16 +50,16 @@ def rows(judged: Sequence[Judged]) -> list[dict[str, Any]]:
             "seconds": case.seconds,
             "side_errors": case.score.side_errors,
             "unjudged": case.score.unjudged,
-            "femora": [_plain(femur) for femur in case.score.femora],
+            "femora": [_plain(femur) for femur in case.score.femurs],
         }
-        for case in judged
+        for case in results
     ]
 
 
-def read_rows(path: Path) -> list[Judged]:
+def read_rows(path: Path) -> list[CaseResult]:
     """Return the scores that `rows` gave, from the evaluation they were written into."""
     return [
-        Judged(
+        CaseResult(
             row["case"],
             Listed(Sex(row["sex"]), row["group"], row["stratum"], row["synthetic"]),
             CaseScore(tuple(_femur(femur) for femur in row["femora"]), row["side_errors"], row["unjudged"]),
