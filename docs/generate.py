@@ -47,8 +47,8 @@ usage. With `--json` a command prints one JSON document and nothing else. `--con
 REASONS_HEAD = """# Reasons
 
 Every job that was declined, held, failed or cancelled has a reason: a sentence, which the page, `qct-node jobs` and
-`qct-node show ID` show, and a short name, which `qct-node jobs --json` gives as `reason_code`. This table says what each
-name means and what to do. Restart the node after a change of the settings. For investigational use.
+`qct-node show ID` show, and a short name, which `qct-node jobs --json` gives as `reason_code`. This table says what
+each name means and what to do. Restart the node after a change of the settings. For investigational use.
 """
 
 

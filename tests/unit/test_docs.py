@@ -2,11 +2,14 @@
 
 import importlib.util
 import re
+import shlex
 import subprocess
 from pathlib import Path
 
+import click
 import pytest
 
+from node.cli import cli
 from node.records.reasons import REASON_HELP
 from node.records.states import Reason
 from node.settings.settings import Settings
@@ -16,6 +19,7 @@ from segmenter.errors import Reason as SegmenterReason
 ROOT = Path(__file__).parents[2]
 LINK = re.compile(r"\]\((?!https?://|#)([^)\s#]+)(?:#[^)]*)?\)")
 CODE_PATH = re.compile(r"`((?:node|segmenter|worker|tests|deploy)/[\w./-]+|[\w/-]+\.py)`")
+COMMAND = re.compile(r"(?:^|`|bin/)qct-node +(?!left |right )([a-z-][^`\n]+)", re.MULTILINE)
 DOCS_PATH = re.compile(r"(?<![\w/.-])docs/[\w./-]*\w")
 
 
@@ -47,6 +51,21 @@ def test_modules_named_in_pages_exist(page):
     known = tracked()
     named = CODE_PATH.findall((ROOT / page).read_text())
     assert [p for p in named if not (ROOT / p).exists() and not any(f.endswith(f"/{p}") for f in known)] == []
+
+
+@pytest.mark.parametrize("page", tracked("*.md"))
+def test_commands_named_in_pages_exist(page):
+    root = click.Context(cli)
+    for line in COMMAND.findall((ROOT / page).read_text()):
+        words = shlex.split(line, comments=True, posix=False)
+        if words[0] == "--config":
+            del words[:2]
+        if not words or words[0] in {"--help", "--version"}:
+            continue
+        command = cli.get_command(root, words[0].strip(",.;:"))
+        assert command is not None, line
+        known = {option for param in command.params for option in (*param.opts, "--help")}
+        assert {re.split("[=,.;:)]", word)[0] for word in words if word.startswith("--")} <= known, line
 
 
 @pytest.mark.parametrize("source", tracked("*.py", "*.toml", "Makefile", "*.yml"))
