@@ -82,7 +82,7 @@ def marks(synthetic: bool) -> str:
 def table(parts: Mapping[str, Summary]) -> str:
     """Return a markdown table: measures down, the paper and each part across."""
     lines = [["", "paper", *parts], ["---"] * (len(parts) + 2)]
-    lines.append(["Cases / femurs", "", *(f"{part.cases} / {part.femurs}" for part in parts.values())])
+    lines.append(["Cases / femurs", "", *(f"{part.cases} / {part.femora}" for part in parts.values())])
     lines.append(["Missed femurs", "", *(str(part.missed) for part in parts.values())])
     for key, name in NAMES.items():
         known = f"{PAPER[key]:.4f}" if key in PAPER else ""

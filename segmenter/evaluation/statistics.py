@@ -59,7 +59,7 @@ class Summary:
     """The figures of one cohort, side or stratum. Distances are of the femurs that were found: see `missed`."""
 
     cases: int
-    femurs: int  # a key of evaluation.json
+    femora: int  # a key of evaluation.json
     missed: int
     measures: Mapping[str, Spread]
     volumes: Volumes
@@ -103,7 +103,7 @@ def summarise(cases: Sequence[CaseResult], side: Side | None = None) -> Summary 
     spreads = {name: spread(getattr(femur, name) for femur in femurs) for name in MEASURES}
     return Summary(
         cases=sum(bool(found) for found in chosen.values()),
-        femurs=len(femurs),
+        femora=len(femurs),
         missed=sum(femur.missed for femur in femurs),
         measures={name: values for name, values in spreads.items() if values},
         volumes=volumes([femur.volume_ml for femur in femurs], [femur.truth_ml for femur in femurs]),

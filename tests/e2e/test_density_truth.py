@@ -77,7 +77,7 @@ def test_the_command_draws_the_phantom_that_is_asked_for(tmp_path: Path):
 
 def test_other_options_have_other_uids_and_the_old_ones_keep_theirs():
     plain = SyntheticSeriesOptions()
-    assert plain.name == f"phantom-{plain}".replace("SyntheticSeriesOptions", "SyntheticSeriesOptions")
+    assert plain.name == f"phantom-{plain}".replace("SyntheticSeriesOptions", "PhantomOptions")
     names = [
         replace(plain, **change).name
         for change in ({}, {"calibration": "b-mas"}, {"drift_percent": 1.0}, {"beam_hardening": False})

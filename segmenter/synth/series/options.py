@@ -100,7 +100,7 @@ class SyntheticSeriesOptions:
             for name in ("calibration", "drift_percent", "beam_hardening")
             if getattr(self, name) != getattr(type(self), name)
         ]
-        return f"phantom-SyntheticSeriesOptions({first}){''.join(later)}"
+        return f"phantom-PhantomOptions({first}){''.join(later)}"
 
     @property
     def model(self) -> PhantomModel:

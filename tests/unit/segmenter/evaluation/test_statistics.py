@@ -65,7 +65,7 @@ def test_spread_is_of_the_finite_values():
 def test_a_missed_femur_counts_in_dice_and_volume_and_is_named():
     summary = summarise(COHORT)
     assert summary is not None
-    assert (summary.cases, summary.femurs, summary.missed) == (3, 4, 1)
+    assert (summary.cases, summary.femora, summary.missed) == (3, 4, 1)
     assert summary.measures["dice"].mean == pytest.approx((0.9 + 0.8 + 0.7 + 0) / 4)
     assert summary.measures["dice"].min == 0
     assert summary.measures["hd95_mm"].n == 3
@@ -74,7 +74,7 @@ def test_a_missed_femur_counts_in_dice_and_volume_and_is_named():
 
 def test_cohorts_sides_and_strata_hold_their_own():
     parts = breakdown(COHORT)
-    assert {name: (part.cases, part.femurs) for name, part in parts.items()} == {
+    assert {name: (part.cases, part.femora) for name, part in parts.items()} == {
         "whole": (3, 4), "women": (2, 3), "men": (1, 1), "left": (2, 2), "right": (2, 2),
         "stratum thick": (1, 1), "stratum thin": (2, 3),
     }  # fmt: skip
