@@ -36,7 +36,7 @@ class Node(Section):
     database_url: Annotated[str, Field(pattern=r"^(|(sqlite|postgresql)[a-z0-9+]*://.*)$")] = ""
     """SQLAlchemy URL of the ledger; empty: an SQLite file under `data`."""
     broker_url: Annotated[str, Field(pattern=r"^(embedded|[a-z+]+://.*)$")] = "embedded"
-    """Celery broker: `embedded` (files under `data`), or `redis://...`, a Redis server, for several segmenting workers."""
+    """Celery broker: `embedded` (files under `data`), or a Redis server, `redis://...`, for several segmenters."""
     storage_url: str = ""
     """Must be empty: objects are kept under `data`."""
 
