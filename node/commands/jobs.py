@@ -1,8 +1,9 @@
 """The commands about jobs: `jobs`, `show`, `retry`, `hold`, `release`, `cancel`."""
 
 import os
+import platform
+import pwd
 from datetime import UTC, datetime
-from getpass import getuser
 
 import click
 
@@ -65,7 +66,7 @@ def show(ctx: click.Context, job_id: str, as_json: bool) -> None:
 def retry(ctx: click.Context, job_id: str) -> None:
     """Repeat what failed. Repeats the delivery or segmentation; for a declined or cancelled job, the decision."""
     with opened_ledger(settings_of(ctx)) as ledger:
-        click.echo(f"job {job_id} is {ledger.operator.retry(job_id, _user())} again")
+        click.echo(f"job {job_id} is {ledger.operator.retry(job_id, _actor())} again")
 
 
 @click.command()
@@ -74,7 +75,7 @@ def retry(ctx: click.Context, job_id: str) -> None:
 def hold(ctx: click.Context, job_id: str) -> None:
     """Hold a job that has no result yet. It stops until it is released."""
     with opened_ledger(settings_of(ctx)) as ledger:
-        ledger.operator.hold(job_id, _user())
+        ledger.operator.hold(job_id, _actor())
     click.echo(f"job {job_id} is held")
 
 
@@ -84,7 +85,7 @@ def hold(ctx: click.Context, job_id: str) -> None:
 def release(ctx: click.Context, job_id: str) -> None:
     """Release a held or receiving job. A held job continues where it stopped; a receiving one starts."""
     with opened_ledger(settings_of(ctx)) as ledger:
-        click.echo(f"job {job_id} is {ledger.operator.release(job_id, _user())}")
+        click.echo(f"job {job_id} is {ledger.operator.release(job_id, _actor())}")
 
 
 @click.command()
@@ -93,16 +94,17 @@ def release(ctx: click.Context, job_id: str) -> None:
 def cancel(ctx: click.Context, job_id: str) -> None:
     """Stop a job and its open deliveries."""
     with opened_ledger(settings_of(ctx)) as ledger:
-        ledger.operator.cancel(job_id, _user())
+        ledger.operator.cancel(job_id, _actor())
     click.echo(f"job {job_id} is cancelled")
 
 
-def _user() -> str:
-    """Return who calls the command; in a container the user may have no name."""
+def _actor() -> str:
+    """Return the operating system's user and host, as `root on HOST`; in a container the user may have no name."""
     try:
-        return getuser()
-    except (KeyError, OSError):
-        return f"user {os.getuid()}"
+        user = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        user = f"user {os.getuid()}"
+    return f"{user} on {platform.node()}"
 
 
 def _line(job: Job, now: datetime) -> str:

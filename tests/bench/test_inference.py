@@ -174,7 +174,7 @@ def hip_windows(scan: Scan, models: Models) -> list[np.ndarray]:
     return [reduce(scan.volume, scan.geometry, box_geometry(*box, FINE_MM), OUTSIDE_HU) for box in boxes]
 
 
-def test_against_others(scan: Scan, models: Models):
+def test_networks(scan: Scan, models: Models):
     device = models.device
     windows = hip_windows(scan, models)
     assert len(windows) == 2, "the scan must show two hips"
@@ -223,7 +223,7 @@ def test_against_others(scan: Scan, models: Models):
     assert all(ratios[name] >= target for name, target in TARGETS.items())
 
 
-def test_the_whole_command(scan: Scan, tmp_path: Path):
+def test_segment_command(scan: Scan, tmp_path: Path):
     """`qct-node segment` from files to SEG: at most 25 s and 3 GB on two cores."""
     seconds, gigabytes, stages = [], [], []
     for repeat in range(REPEATS):

@@ -63,7 +63,7 @@ def second_peer(peer):
         (("compact",), True, set(), {"labelmap", "sr"}),
     ],
 )
-def test_each_peer_gets_the_kind_it_asked_for(tmp_path, peer, second_peer, destinations, asked, first, second):
+def test_each_peer_gets_the_kind_of_its_settings(tmp_path, peer, second_peer, destinations, asked, first, second):
     def at(name, server, **more):
         return {"name": name, "ae_title": "PACS", "host": "127.0.0.1", "port": server.port} | more
 

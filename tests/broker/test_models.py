@@ -62,7 +62,7 @@ def tiny_model(folder: Path, name: str) -> str:
     return str(folder / name)
 
 
-def test_a_model_of_a_route_takes_the_place_of_the_segmenters_own(tmp_path):
+def test_the_model_of_a_route_replaces_the_default_model(tmp_path):
     own = VNetSegmenter(tiny_model(tmp_path, "own"), "cpu")
     with pytest.raises(SegmenterError, match=str(tmp_path / "absent")) as caught:
         own.segment([], tmp_path, None, lambda stage: None, str(tmp_path / "absent"))

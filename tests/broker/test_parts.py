@@ -32,7 +32,7 @@ def beats(answers: list[bool]):
     return beat, stages
 
 
-def test_heartbeat_tells_the_stage_at_once_and_then_keeps_on():
+def test_the_heartbeat_reports_the_stage_at_once_and_continues():
     beat, stages = beats([True])
     with Heartbeat(beat, 0.02) as heartbeat:
         heartbeat.stage("read")
@@ -45,7 +45,7 @@ def test_heartbeat_tells_the_stage_at_once_and_then_keeps_on():
     assert told >= 4
 
 
-def test_lost_claim_interrupts_work_that_never_asks():
+def test_a_lost_claim_interrupts_the_segmentation():
     beat, _ = beats([True, True, False])
     began = time.monotonic()
     with pytest.raises(ClaimLostError), Heartbeat(beat, 0.02):
@@ -59,7 +59,7 @@ def test_lost_claim_is_raised_by_the_next_stage():
         heartbeat.stage("read")
 
 
-def test_interrupt_from_outside_stops_the_work_once_and_not_the_way_out():
+def test_an_interrupt_stops_the_work_once_and_not_the_cleanup():
     beat, _ = beats([True])
     cleaned = False
     with pytest.raises(StoppingError), Heartbeat(beat, 60):
@@ -73,7 +73,7 @@ def test_interrupt_from_outside_stops_the_work_once_and_not_the_way_out():
     os.kill(os.getpid(), INTERRUPT)  # between two jobs it means nothing
 
 
-def test_ledger_that_is_away_for_a_moment_does_not_stop_the_work():
+def test_a_short_failure_of_the_ledger_does_not_stop_the_work():
     calls = []
 
     def beat(stage: str) -> bool:
@@ -90,7 +90,7 @@ def test_ledger_that_is_away_for_a_moment_does_not_stop_the_work():
     assert len(calls) >= 4
 
 
-def test_results_appear_at_once_in_place_of_what_an_earlier_attempt_left(tmp_path):
+def test_results_replace_those_of_an_earlier_attempt_atomically(tmp_path):
     left = tmp_path / "results" / "job"
     left.mkdir(parents=True)
     (left / "stale.txt").write_text("half")
@@ -115,19 +115,19 @@ def model(tmp_path):
     return str(tmp_path / "model")
 
 
-def test_shipped_segmenter_names_a_missing_model(tmp_path):
+def test_the_segmenter_reports_a_missing_model(tmp_path):
     with pytest.raises(SegmenterError, match=str(tmp_path)) as caught:
         VNetSegmenter(str(tmp_path / "none"), "cpu").preload()
     assert caught.value.reason is Reason.MODEL
 
 
-def test_shipped_segmenter_names_what_is_wrong_with_its_calibration_before_the_first_job(tmp_path):
+def test_the_segmenter_reports_a_wrong_calibration_before_the_first_job(tmp_path):
     (tmp_path / "phantoms.toml").write_text("mode = 'auto'\n")
     with pytest.raises(SegmenterError, match=r"phantoms.toml cannot be used: mode = \"auto\" needs"):
         VNetSegmenter(device="cpu", calibration=str(tmp_path / "phantoms.toml")).preload()
 
 
-def test_shipped_segmenter_goes_through_the_pipeline_and_tells_its_stages(tmp_path):
+def test_the_segmenter_runs_the_pipeline_and_reports_its_stages(tmp_path):
     stages: list[str] = []
     series = write_synthetic_series(
         SyntheticSeriesOptions(seed=4, slices=28, size=128, slice_step_mm=5.0), tmp_path / "patient"
@@ -145,7 +145,7 @@ def test_shipped_segmenter_goes_through_the_pipeline_and_tells_its_stages(tmp_pa
         assert one.read_bytes() == other.read_bytes()
 
 
-def test_app_comes_up_in_the_child_with_its_tasks_settings_and_segmenter(tmp_path, model):
+def test_the_app_starts_in_the_child_with_its_tasks_settings_and_segmenter(tmp_path, model):
     segmenter = {"model": model, "device": "cpu", "calibration": "phantoms.toml"}
     given = {"node": {"data": tmp_path}, "segmenter": segmenter, "jobs": {"max_attempts": 7}}
     app = pickle.loads(pickle.dumps(make_worker_app(load_settings(None, **given))))

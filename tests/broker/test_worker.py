@@ -30,7 +30,7 @@ def running_child(site, job_id) -> int:
     return int(site.ledger.queries.job(job_id).worker.split("-")[-2])
 
 
-def test_job_is_run_and_its_files_are_kept_with_their_digests(site, poll):
+def test_a_job_runs_and_its_files_are_recorded_with_their_digests(site, poll):
     site.worker()
     job_id = site.queued_job()
     site.dispatcher.segment(job_id)
@@ -60,7 +60,7 @@ def test_message_sent_three_times_runs_the_job_once_and_the_model_is_loaded_once
     assert site.count("loads") == 1
 
 
-def test_urgent_job_overtakes_what_was_announced_before_it_and_all_are_run(site, poll):
+def test_an_urgent_job_runs_before_jobs_dispatched_earlier(site, poll):
     waiting = [site.queued_job() for _ in range(2)]
     urgent = site.queued_job(priority=5)
     for job_id in (*waiting, urgent):
@@ -81,7 +81,7 @@ def test_urgent_job_overtakes_what_was_announced_before_it_and_all_are_run(site,
         ("broken", JobState.FAILED, "unexpected", "an unexpected error (ValueError)"),
     ],
 )
-def test_error_becomes_a_state_with_a_reason_and_the_worker_goes_on(site, poll, order, state, code, words):
+def test_an_error_becomes_a_state_with_a_reason_and_the_worker_continues(site, poll, order, state, code, words):
     site.worker()
     site.order(order)
     job_id = site.queued_job()
@@ -99,7 +99,7 @@ def test_error_becomes_a_state_with_a_reason_and_the_worker_goes_on(site, poll, 
 
 
 @pytest.mark.parametrize("victim", ["child", "worker"])
-def test_job_of_a_killed_process_runs_again_and_is_made_once(site, supervised, poll, victim):
+def test_the_job_of_a_killed_process_runs_again_and_has_one_result(site, supervised, poll, victim):
     worker = site.worker()
     site.order("wait")
     job_id = site.queued_job()
@@ -118,7 +118,7 @@ def test_job_of_a_killed_process_runs_again_and_is_made_once(site, supervised, p
     assert [path.name for path in (site.settings.data / "results").iterdir()] == [job_id]
 
 
-def test_child_killed_while_it_waits_is_replaced(site, poll):
+def test_a_child_killed_while_idle_is_replaced(site, poll):
     site.worker()
     first = site.queued_job()
     site.dispatcher.segment(first)
@@ -130,7 +130,7 @@ def test_child_killed_while_it_waits_is_replaced(site, poll):
     poll(lambda: site.state(second) is JobState.DELIVERED)
 
 
-def test_job_that_kills_its_worker_three_times_is_failed_with_that_reason(site, supervised, poll):
+def test_a_job_that_kills_its_worker_three_times_fails_with_that_reason(site, supervised, poll):
     site.worker()
     site.order("die")
     job_id = site.queued_job()
@@ -141,7 +141,7 @@ def test_job_that_kills_its_worker_three_times_is_failed_with_that_reason(site, 
     assert site.count("runs") == 3
 
 
-def test_job_that_takes_too_long_is_stopped_and_failed_with_the_limit(site, poll):
+def test_a_job_over_the_time_limit_is_stopped_and_fails(site, poll):
     site.worker(soft_time_limit="1", hard_time_limit="30")
     site.order("wait")
     job_id = site.queued_job()
@@ -151,7 +151,7 @@ def test_job_that_takes_too_long_is_stopped_and_failed_with_the_limit(site, poll
     assert site.count("loads") == 1
 
 
-def test_job_that_cannot_be_stopped_is_killed_and_tried_again(site, supervised, poll):
+def test_a_job_that_cannot_be_stopped_is_killed_and_repeated(site, supervised, poll):
     site.worker(soft_time_limit="3", hard_time_limit="4")
     site.order("stuck")
     job_id = site.queued_job()
@@ -160,7 +160,7 @@ def test_job_that_cannot_be_stopped_is_killed_and_tried_again(site, supervised, 
     assert site.count("loads") == 2
 
 
-def test_stopping_worker_gives_its_job_back_uncounted(site, poll):
+def test_a_stopped_worker_returns_its_job_without_counting_the_attempt(site, poll):
     worker = site.worker()
     site.order("wait")
     job_id = site.queued_job()
@@ -174,7 +174,7 @@ def test_stopping_worker_gives_its_job_back_uncounted(site, poll):
     assert not [p for p in site.ledger.processes.all() if p.kind == "worker-segment"]
 
 
-def test_cancelled_job_is_interrupted_and_records_nothing(site, poll):
+def test_a_cancelled_job_is_interrupted_and_records_nothing(site, poll):
     site.worker()
     site.order("wait")
     job_id = site.queued_job()
@@ -198,7 +198,7 @@ def alive(pid: int) -> bool:
     return True
 
 
-def test_delivering_worker_goes_on_while_a_peer_takes_its_time(site, peer, poll):
+def test_a_slow_peer_does_not_block_the_delivering_worker(site, peer, poll):
     site.worker()
     jobs = [site.queued_job(("pacs",)) for _ in range(2)]
     for job_id in jobs:

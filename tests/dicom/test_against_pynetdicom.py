@@ -132,7 +132,7 @@ WAYS = {
 
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
 @pytest.mark.parametrize("half_close", [False, True], ids=["", "half-closed"])
-def test_a_slice_is_taken_and_answered_alike(node, reference, ct_series, way, half_close):
+def test_a_slice_is_accepted_and_answered_as_by_pynetdicom(node, reference, ct_series, way, half_close):
     sop_uid, content = raw.data_set(ct_series(1)[0])
     turns = [raw.request(), *way(sop_uid, content), *([] if half_close else [raw.RELEASE])]
     ours, theirs = said(node.receiver.port, turns, half_close), said(reference.port, turns, half_close)
@@ -179,14 +179,14 @@ OFFERS = {
 
 
 @pytest.mark.parametrize("offer", OFFERS.values(), ids=OFFERS)
-def test_contexts_are_accepted_alike(node, reference, offer):
+def test_contexts_are_accepted_as_by_pynetdicom(node, reference, offer):
     for largest in (0, 7, 8, 128, 16384, 2**32 - 1):
         parts = [raw.request(offer, largest=largest), raw.RELEASE]
         assert said(node.receiver.port, parts) == said(reference.port, parts)
 
 
 @pytest.mark.parametrize("largest", [0, 7, 8, 9, 20, 16384])
-def test_answers_fit_into_the_smallest_pdu_a_caller_takes(node, largest):
+def test_responses_fit_into_the_smallest_pdu_of_the_requestor(node, largest):
     with Caller(node.receiver.port).established(largest=largest) as caller:
         caller.send(raw.echo(77), raw.echo(78))
         answer = caller.answer()
@@ -205,12 +205,12 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("options", REFUSED.values(), ids=REFUSED)
-def test_requests_are_turned_away_alike(node, reference, options):
+def test_requests_are_rejected_as_by_pynetdicom(node, reference, options):
     parts = [raw.request(**options), raw.RELEASE]
     assert said(node.receiver.port, parts) == said(reference.port, parts)
 
 
-def test_where_the_standard_is_followed_more_closely_than_by_pynetdicom(node):
+def test_deviations_from_pynetdicom_that_follow_the_standard(node):
     """PS3.8 9.3.2: of the protocol version only bit 0 counts. Table 9-21: another application context is refused."""
     assert said(node.receiver.port, [raw.request(version=3), raw.RELEASE])[-1] == "released"
     assert said(node.receiver.port, [raw.request(application="1.2.840.10008.3.1.1.2")]) == [("rejected", 1, 1, 2)]
@@ -230,14 +230,14 @@ ENDINGS = {
 
 
 @pytest.mark.parametrize("parts", ENDINGS.values(), ids=ENDINGS)
-def test_associations_end_alike(node, reference, parts):
+def test_associations_end_as_with_pynetdicom(node, reference, parts):
     parts = [raw.request(), *parts]
     ours, theirs = said(node.receiver.port, parts), said(reference.port, parts)
     assert ours == theirs or (ours[-1], theirs[-1]) == ("aborted", "closed")
 
 
 @pytest.mark.parametrize("number", range(1, 6), ids=["window", "name", "name and code", "ticket", "role"])
-def test_what_a_request_may_hold_beside_is_taken_and_left_alone(node, ct_series, number):
+def test_optional_items_of_a_request_are_accepted_and_ignored(node, ct_series, number):
     """PS3.7 D.3.3: who gets no answer to a proposal goes on without it."""
     ae = AE("SCANNER")
     more = []
@@ -261,7 +261,7 @@ def test_what_a_request_may_hold_beside_is_taken_and_left_alone(node, ct_series,
     assert association.is_released
 
 
-def test_a_request_as_large_as_they_come(node, reference):
+def test_a_request_of_the_largest_size(node, reference):
     classes = [str(context.abstract_syntax) for context in AllStoragePresentationContexts][:128]
     syntaxes = [*(f"1.2.840.10008.1.2.4.{n}" for n in range(100, 114)), *TRANSFER_SYNTAXES[::-1]]
     assert len(syntaxes) == 30
@@ -278,7 +278,7 @@ def test_a_request_as_large_as_they_come(node, reference):
 CORPUS = sorted(Path(pydicom.data.__file__).parent.rglob("*.dcm"))
 
 
-def test_every_file_of_pydicoms_own_is_taken_whole_or_refused_with_a_reason(node):
+def test_every_sample_file_of_pydicom_is_accepted_or_refused_with_a_reason(node):
     """Odd, old, broken and hostile files, each over an association of its own."""
     taken = refused = 0
     for path in CORPUS:

@@ -77,7 +77,7 @@ def test_storescu_releases_and_the_series_is_queued(supervised, ct_series, dcmtk
     assert (job.instances, job.revision, job.reason) == (40, 1, "")
 
 
-def test_one_association_per_image_gives_one_whole_job(supervised, ct_series, poll):
+def test_one_association_per_image_gives_one_complete_job(supervised, ct_series, poll):
     node = supervised()
     for path in ct_series(slices=40):
         assert node.send(path)[0].ok
@@ -85,7 +85,7 @@ def test_one_association_per_image_gives_one_whole_job(supervised, ct_series, po
     assert (node.only_job().instances, node.only_job().revision) == (40, 1)
 
 
-def test_a_series_split_over_associations_at_the_same_time_gives_one_whole_job(supervised, ct_series, poll):
+def test_a_series_over_simultaneous_associations_gives_one_complete_job(supervised, ct_series, poll):
     node, files = supervised(), ct_series(slices=60)
     senders = [threading.Thread(target=node.send, args=files[n::3]) for n in range(3)]
     for sender in senders:
@@ -96,7 +96,7 @@ def test_a_series_split_over_associations_at_the_same_time_gives_one_whole_job(s
     assert (node.only_job().instances, node.only_job().revision) == (60, 1)
 
 
-def test_a_standing_association_and_one_that_breaks_off_are_waited_for(supervised, ct_series, poll):
+def test_the_node_waits_for_an_idle_and_for_an_aborted_association(supervised, ct_series, poll):
     node = supervised()
     contexts = [build_context(CTImageStorage, ExplicitVRLittleEndian)]
     with open_association(node.peer, "SCANNER", contexts, 30) as association:
@@ -110,7 +110,7 @@ def test_a_standing_association_and_one_that_breaks_off_are_waited_for(supervise
     poll(lambda: is_queued(node), 10, "the queue")
 
 
-def test_a_missing_slice_is_named_and_mends_the_series_when_it_comes(supervised, ct_series, poll):
+def test_a_missing_slice_is_named_and_completes_the_series_when_it_arrives(supervised, ct_series, poll):
     node, files = supervised(), ct_series(slices=40)
     lost = files.pop(17)
     node.send(*files)
@@ -119,7 +119,7 @@ def test_a_missing_slice_is_named_and_mends_the_series_when_it_comes(supervised,
     poll(lambda: is_queued(node), 10, "the queue")
 
 
-def test_a_pacs_that_has_more_is_waited_for(supervised, ct_series, orthanc, poll):
+def test_the_node_waits_for_the_number_of_images_at_the_pacs(supervised, ct_series, orthanc, poll):
     node = supervised(intake={"expect_peer": "pacs"}, peers=[orthanc.peer.model_dump()])
     files = sorted(ct_series(slices=60), key=lambda path: dcmread(path).ImagePositionPatient[2])
     assert all(sent.ok for sent in send_files(orthanc.peer, files, "SCANNER"))

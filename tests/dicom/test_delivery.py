@@ -77,7 +77,7 @@ def rows(ledger, job_id):
     return ledger.queries.job(job_id).deliveries
 
 
-def test_all_results_of_a_job_go_over_one_association(ledger, settings, job, peer):
+def test_all_results_of_a_job_are_sent_over_one_association(ledger, settings, job, peer):
     deliver(ledger, settings, rows(ledger, job)[0].id, "me")
     assert ledger.queries.job(job).state is JobState.DELIVERED
     assert [uid for uid, _ in peer.received] == [row.result.sop_uid for row in rows(ledger, job)]
@@ -90,7 +90,7 @@ def test_second_message_for_the_same_delivery_sends_nothing(ledger, settings, jo
     assert len(peer.received) == 2
 
 
-def test_absent_peer_is_tried_again_with_growing_pauses_until_it_is_back(ledger, settings, job, peer):
+def test_an_absent_peer_is_retried_with_growing_pauses(ledger, settings, job, peer):
     peer.stop()
     start = ledger.now
     for pause in (5, 60):
@@ -108,7 +108,7 @@ def test_absent_peer_is_tried_again_with_growing_pauses_until_it_is_back(ledger,
     assert len(peer.received) == 2
 
 
-def test_last_attempt_says_that_it_was_the_last(ledger, settings, job, peer):
+def test_the_last_attempt_is_reported_as_the_last(ledger, settings, job, peer):
     peer.stop()
     for _ in range(3):
         deliver(ledger, settings, rows(ledger, job)[0].id, "me")
@@ -127,7 +127,7 @@ def test_last_attempt_says_that_it_was_the_last(ledger, settings, job, peer):
         (0xC123, JobState.FAILED, "0xC123: it does not accept this object"),
     ],
 )
-def test_status_decides_between_later_and_never(ledger, settings, job, peer, status, state, words):
+def test_the_status_decides_whether_the_delivery_is_retried(ledger, settings, job, peer, status, state, words):
     peer.status = status
     deliver(ledger, settings, rows(ledger, job)[0].id, "me")
     found = ledger.queries.job(job)
@@ -135,13 +135,13 @@ def test_status_decides_between_later_and_never(ledger, settings, job, peer, sta
     assert words in found.reason
 
 
-def test_peer_that_has_the_instance_already_has_it(ledger, settings, job, peer):
+def test_an_instance_the_peer_already_has_counts_as_delivered(ledger, settings, job, peer):
     peer.status = 0x0111  # duplicate SOP instance: our first answer was lost
     deliver(ledger, settings, rows(ledger, job)[0].id, "me")
     assert ledger.queries.job(job).state is JobState.DELIVERED
 
 
-def test_retry_sends_what_failed_and_nothing_else(ledger, settings, job, peer):
+def test_retry_sends_only_what_failed(ledger, settings, job, peer):
     first, second = rows(ledger, job)
     second.result.path.write_bytes(second.result.path.read_bytes() + b"\0")
     deliver(ledger, settings, first.id, "me")
@@ -156,7 +156,7 @@ def test_retry_sends_what_failed_and_nothing_else(ledger, settings, job, peer):
     assert [uid for uid, _ in peer.received] == [first.result.sop_uid, second.result.sop_uid]
 
 
-def test_result_that_is_gone_fails_with_a_way_out(ledger, settings, job, peer):
+def test_a_missing_result_file_fails_with_the_remedy(ledger, settings, job, peer):
     first, _ = rows(ledger, job)
     first.result.path.unlink()
     deliver(ledger, settings, first.id, "me")
@@ -164,7 +164,7 @@ def test_result_that_is_gone_fails_with_a_way_out(ledger, settings, job, peer):
     assert peer.received
 
 
-def test_peer_that_left_the_settings_is_named(ledger, settings, job, tmp_path, peer):
+def test_a_peer_removed_from_the_settings_is_named(ledger, settings, job, tmp_path, peer):
     without = load_settings(None, node={"data": tmp_path / "data"})
     deliver(ledger, without, rows(ledger, job)[0].id, "me")
     found = ledger.queries.job(job)
@@ -172,7 +172,7 @@ def test_peer_that_left_the_settings_is_named(ledger, settings, job, tmp_path, p
     assert "no peer pacs any more" in found.reason
 
 
-def test_rejected_calling_title_is_not_tried_again(ledger, settings, job, peer):
+def test_a_rejected_calling_ae_title_is_not_retried(ledger, settings, job, peer):
     peer.require_calling_ae("OTHER")
     deliver(ledger, settings, rows(ledger, job)[0].id, "me")
     found = ledger.queries.job(job)
@@ -180,7 +180,7 @@ def test_rejected_calling_title_is_not_tried_again(ledger, settings, job, peer):
     assert "does not know our AE title QCTNODE" in found.reason
 
 
-def test_unexpected_error_is_a_failed_attempt_like_any_other(ledger, settings, job, peer, caplog):
+def test_an_unexpected_error_is_a_failed_attempt(ledger, settings, job, peer, caplog):
     # The SCU's sockets know no such timeout: it raises what nobody foresees.
     timeout = {"timeout_seconds": 1e300, "max_attempts": 2, "backoff_seconds": (5,)}
     broken = settings.model_copy(update={"delivery": settings.delivery.model_copy(update=timeout)})
@@ -197,7 +197,7 @@ def test_unexpected_error_is_a_failed_attempt_like_any_other(ledger, settings, j
     assert "given up after 2 attempts: unexpected error (OverflowError)" in found.reason
 
 
-def test_delivery_whose_senders_all_died_is_given_up(ledger, settings, job, peer):
+def test_a_delivery_whose_workers_all_died_fails(ledger, settings, job, peer):
     first, second = rows(ledger, job)
     for attempt in range(3):
         assert ledger.outbox.claim(first.id, f"dead{attempt}", settings.delivery.lease_seconds)
@@ -210,7 +210,7 @@ def test_delivery_whose_senders_all_died_is_given_up(ledger, settings, job, peer
     assert first.id not in ledger.outbox.due(0)
 
 
-def test_host_that_can_be_no_name_is_one_sentence(ledger, settings, job):
+def test_an_invalid_host_name_is_one_sentence(ledger, settings, job):
     wrong = [pacs.model_copy(update={"host": "pacs..example"}) for pacs in settings.peers]
     deliver(ledger, settings.model_copy(update={"peers": tuple(wrong)}), rows(ledger, job)[0].id, "me")
     assert "cannot be reached: its host name is not a valid one" in ledger.queries.job(job).reason

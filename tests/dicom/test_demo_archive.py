@@ -85,7 +85,7 @@ def files_in(folder):
     return [path for path in folder.rglob("*") if path.is_file()]
 
 
-def test_object_is_filed_under_study_series_and_instance(archive, storescu, ct_file):
+def test_an_object_is_stored_under_study_series_and_instance(archive, storescu, ct_file):
     port, folder, _ = archive
     sent = ct_file("a.dcm")
     assert "(Success)" in storescu(port, sent)
@@ -95,7 +95,7 @@ def test_object_is_filed_under_study_series_and_instance(archive, storescu, ct_f
     assert dcmread(kept) == ds
 
 
-def test_equal_bytes_are_welcome_twice_and_kept_once(archive, storescu, ct_file):
+def test_equal_bytes_are_accepted_twice_and_stored_once(archive, storescu, ct_file):
     port, folder, _ = archive
     sent = ct_file("a.dcm")
     assert storescu(port, sent, sent).count("(Success)") == 2
@@ -113,7 +113,7 @@ def test_other_bytes_under_the_same_uid_are_refused_and_the_first_stay(archive, 
 
 
 @pytest.mark.parametrize("uid", ["../../../outside", "1.2.03", "1..2", "1." + "2" * 64])
-def test_what_is_not_a_uid_never_becomes_a_path(archive, storescu, ct_file, uid):
+def test_an_invalid_uid_never_becomes_a_path(archive, storescu, ct_file, uid):
     port, folder, _ = archive
     with pytest.warns(UserWarning, match="VR UI"):
         sent = ct_file("a.dcm", StudyInstanceUID=uid)
@@ -122,13 +122,13 @@ def test_what_is_not_a_uid_never_becomes_a_path(archive, storescu, ct_file, uid)
     assert set(files_in(folder.parent)) == before
 
 
-def test_sigterm_ends_it_cleanly(archive):
+def test_sigterm_stops_the_archive_cleanly(archive):
     _, _, process = archive
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=20) == 0
 
 
-def test_a_taken_port_is_one_sentence(archive, tmp_path):
+def test_a_port_in_use_is_one_sentence(archive, tmp_path):
     port = archive[0]
     second = subprocess.run(
         [sys.executable, str(ARCHIVE), "--data", str(tmp_path / "b"), "--port", str(port)],

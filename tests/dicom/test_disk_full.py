@@ -127,7 +127,7 @@ def refused(outcomes):
 
 @with_mounts
 @pytest.mark.parametrize(("slices", "pixels"), [(40, 256), (60, 48)], ids=["large files", "small files"])
-def test_a_disk_that_fills_loses_nothing_and_takes_the_rest_when_there_is_room(
+def test_a_full_disk_loses_nothing_and_the_node_accepts_the_rest_later(
     request, tmp_path, free_port, poll, slices, pixels
 ):
     """Large slices fill the disk by themselves; before small ones, the ledger's own pages find no place."""
@@ -173,7 +173,7 @@ def test_a_node_killed_on_a_full_disk_has_everything_it_acknowledged(request, tm
 
 @with_mounts
 @pytest.mark.parametrize("resource", ["MB", "INODES"])
-def test_the_mark_refuses_before_the_disk_is_full(request, tmp_path, free_port, poll, resource):
+def test_objects_are_refused_below_min_free_mb(request, tmp_path, free_port, poll, resource):
     files = write_own_series(tmp_path, CtSpec(shape=(6, 64, 64)))
     with small_disk(tmp_path / "disk", 60 * MB) as disk:
         inodes = os.statvfs(disk).f_favail

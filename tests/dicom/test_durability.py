@@ -14,7 +14,7 @@ REPOSITORY = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("deadly", [1, 7, 19])
-def test_what_was_acknowledged_is_there_after_kill_9(serving, ct_series, deadly):
+def test_acknowledged_objects_are_stored_after_kill_9(serving, ct_series, deadly):
     files = ct_series(30)
     acknowledged = []
 

@@ -138,7 +138,7 @@ def lives(node, poll):
     assert all(path.stat().st_size > 300 for path in node.stored())
 
 
-def test_conversations_with_changed_bytes(hasty, conversations, caplog, poll):
+def test_valid_associations_with_changed_bytes(hasty, conversations, caplog, poll):
     @fuzz(200)
     @given(data=st.data())
     def search(data):
@@ -152,7 +152,7 @@ def test_conversations_with_changed_bytes(hasty, conversations, caplog, poll):
     lives(hasty, poll)
 
 
-def test_conversations_in_another_order(hasty, conversations, caplog, poll):
+def test_valid_pdus_in_another_order(hasty, conversations, caplog, poll):
     extra = [RELEASE, ABORT, echo(), request(), pdu(2, bytes(80)), pdu(3, bytes(4)), pdu(6, bytes(4)), p_data()]
 
     @fuzz(120)
@@ -206,7 +206,7 @@ SAID = st.one_of(
 )
 
 
-def test_well_formed_nonsense_within_an_association(hasty, caplog, poll):
+def test_unexpected_pdus_within_an_association(hasty, caplog, poll):
     @fuzz(250)
     @given(said=st.lists(SAID, min_size=1, max_size=6))
     def search(said):
@@ -238,7 +238,7 @@ CALLS = st.builds(
 )
 
 
-def test_odd_requests(hasty, caplog, poll):
+def test_unusual_requests(hasty, caplog, poll):
     @fuzz(250)
     @given(call=CALLS)
     def search(call):
@@ -248,7 +248,7 @@ def test_odd_requests(hasty, caplog, poll):
     lives(hasty, poll)
 
 
-def test_garbage(hasty, caplog, poll):
+def test_random_bytes(hasty, caplog, poll):
     @fuzz(150)
     @given(content=st.binary(max_size=2000), kind=st.none() | st.integers(0, 8))
     def search(content, kind):

@@ -76,7 +76,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize(("said", "reason"), BROKEN.values(), ids=BROKEN)
-def test_who_breaks_the_protocol_is_aborted(target, said, reason):
+def test_a_protocol_violation_is_aborted(target, said, reason):
     node = target()
     with Caller(node.receiver.port).established() as caller:
         caller.send(said)
@@ -95,7 +95,7 @@ def test_who_breaks_the_protocol_is_aborted(target, said, reason):
     ],
     ids=["data first", "endless", "garbage", "HTTP", "TLS", "abort first"],
 )
-def test_what_is_no_request_gets_no_association(target, said, ending):
+def test_a_first_pdu_that_is_not_a_request_gets_no_association(target, said, ending):
     node = target()
     with Caller(node.receiver.port) as caller:
         caller.send(said)
@@ -135,7 +135,7 @@ def in_syntax(path, syntax, dcmtk):
 
 
 @pytest.mark.parametrize("syntax", [EXPLICIT, raw.IMPLICIT, BIG_ENDIAN, DEFLATED, RLE], ids=lambda uid: UID(uid).name)
-def test_an_object_that_was_cut_is_refused_wherever_it_was_cut(target, ct_series, dcmtk, syntax):
+def test_a_truncated_object_is_refused_at_every_length(target, ct_series, dcmtk, syntax):
     node = target()
     sop_uid, content = in_syntax(ct_series(1)[0], syntax, dcmtk)
     with Caller(node.receiver.port).established((raw.context(1, CT, syntax),)) as caller:
@@ -160,7 +160,7 @@ def nest(depth):
 
 
 @pytest.mark.parametrize("depth", [40, 1000, 100_000])
-def test_sequences_nested_without_end_do_not_break_the_thread(target, depth):
+def test_deeply_nested_sequences_do_not_break_the_thread(target, depth):
     node = target()
     with Caller(node.receiver.port).established() as caller:
         caller.send(raw.store("1.2.3", nest(depth)))
@@ -168,7 +168,7 @@ def test_sequences_nested_without_end_do_not_break_the_thread(target, depth):
         caller.send(raw.RELEASE)
 
 
-def test_an_object_that_never_ends_is_dropped_and_told_before_it_ends(target, ct_series, poll):
+def test_an_object_over_the_size_limit_is_refused_before_its_end(target, ct_series, poll):
     node = target(intake={"maximum_object_mb": 1})
     sop_uid, _ = raw.data_set(ct_series(1)[0])
     piece = p_data(pdv(1, DATA, bytes(100_000)))
@@ -188,7 +188,7 @@ def test_an_object_that_never_ends_is_dropped_and_told_before_it_ends(target, ct
     assert events(node) == {(Reason.TOO_LARGE, "the object is larger than intake.maximum_object_mb = 1")}
 
 
-def test_a_disk_that_fails_in_the_middle_of_an_object(target, ct_series):
+def test_a_disk_error_during_an_object(target, ct_series):
     node = target()
     sop_uid, content = raw.data_set(ct_series(1)[0])
     half = len(content) // 2
@@ -210,7 +210,7 @@ def test_a_disk_that_fails_in_the_middle_of_an_object(target, ct_series):
         caller.send(raw.RELEASE)
 
 
-def test_a_private_class_is_rejected_by_context_and_told(target, poll):
+def test_a_private_sop_class_is_rejected_and_recorded(target, poll):
     node = target()
     with Caller(node.receiver.port) as caller:
         caller.send(raw.request((raw.context(1, "1.2.840.113619.4.2", EXPLICIT), raw.context(3, "9.9", EXPLICIT))))
@@ -225,7 +225,7 @@ def test_a_private_class_is_rejected_by_context_and_told(target, poll):
 # ---- time
 
 
-def test_who_never_asks_is_dropped(target, monkeypatch):
+def test_a_connection_without_a_request_is_closed(target, monkeypatch):
     monkeypatch.setattr("node.scp.acceptor.REQUEST_SECONDS", 0.3)
     node = target()
     with Caller(node.receiver.port) as silent, Caller(node.receiver.port) as halfway:
@@ -233,7 +233,7 @@ def test_who_never_asks_is_dropped(target, monkeypatch):
         assert silent.ending() == halfway.ending() == []
 
 
-def test_an_idle_association_is_ended(target, ct_series, poll):
+def test_an_idle_association_is_aborted(target, ct_series, poll):
     node = target(intake={"network_timeout_seconds": 0.3})
     sop_uid, content = raw.data_set(ct_series(1)[0])
     with Caller(node.receiver.port).established() as idle, Caller(node.receiver.port).established() as halfway:
@@ -242,7 +242,7 @@ def test_an_idle_association_is_ended(target, ct_series, poll):
     poll(lambda: not node.stored(), what="the end of the half object")
 
 
-def test_an_association_that_goes_on_for_ever_is_aborted(target):
+def test_an_association_over_the_time_limit_is_aborted(target):
     node = target(intake={"association_seconds": 0.5})
     said = []
     with Caller(node.receiver.port).established() as busy:
@@ -252,7 +252,7 @@ def test_an_association_that_goes_on_for_ever_is_aborted(target):
     assert said[-1] == (ABORT, bytes((0, 0, 2, 0))) and len(said) > 1
 
 
-def test_dawdlers_do_not_keep_others_waiting(target, ct_series):
+def test_slow_senders_do_not_block_others(target, ct_series):
     """Two hundred connections of one address that send a byte now and then; a scanner at another address."""
     node = target()
     request = raw.request()
@@ -385,7 +385,7 @@ def bomb(megabytes):
     return begin + block * megabytes + packer.flush(zlib.Z_FINISH)
 
 
-def test_bombs_lies_and_floods_stay_small(watched, poll):
+def test_compression_bombs_false_lengths_and_floods_use_little_memory(watched, poll):
     port = watched.peer.port
     before = watched.usage()
     content = bomb(4000)
@@ -403,7 +403,7 @@ def test_bombs_lies_and_floods_stay_small(watched, poll):
     poll(lambda: watched.usage()[1] <= before[1] + 1, 30, "the threads to end")
 
 
-def test_no_memory_for_another_thread_is_survived(watched, poll):
+def test_the_node_survives_a_lack_of_threads(watched, poll):
     pid = watched.receiver
     size = int(Path(f"/proc/{pid}/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
     limits = resource.prlimit(pid, resource.RLIMIT_AS)
@@ -417,7 +417,7 @@ def test_no_memory_for_another_thread_is_survived(watched, poll):
     assert watched.receiver == pid
 
 
-def test_no_file_descriptor_left_is_survived(watched, poll):
+def test_the_node_survives_a_lack_of_file_descriptors(watched, poll):
     pid = watched.receiver
     limits = resource.prlimit(pid, resource.RLIMIT_NOFILE)
     resource.prlimit(pid, resource.RLIMIT_NOFILE, (watched.usage()[2] + 10, limits[1]))
@@ -430,7 +430,7 @@ def test_no_file_descriptor_left_is_survived(watched, poll):
     assert watched.receiver == pid
 
 
-def test_callers_of_ever_new_names_do_not_fill_the_ledger(target):
+def test_changing_ae_titles_do_not_fill_the_ledger(target):
     """Turned away or with nothing to offer, a thousand titles from one address; another address is still noted."""
     node = target()
     for number in range(500):

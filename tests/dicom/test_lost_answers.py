@@ -9,7 +9,7 @@ from node.scu.requestor import open_association
 VERIFICATION = "1.2.840.10008.1.1"
 
 
-def test_answers_reach_the_sender_although_the_reactor_is_greedy(node):
+def test_responses_reach_the_sender_although_the_reactor_takes_them(node):
     with open_association(node.peer, "SCANNER", [build_context(VERIFICATION)], 5) as association:
         done = threading.Event()
 

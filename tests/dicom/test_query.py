@@ -47,7 +47,7 @@ def images(asked, count):
     return [match(asked, SOPInstanceUID=f"{SERIES}.{n}") for n in range(1, count + 1)]
 
 
-def test_orthanc_tells_how_many_it_has(orthanc, ct_series):
+def test_orthanc_reports_its_number_of_images(orthanc, ct_series):
     files = ct_series(slices=7)
     header = dcmread(files[0], stop_before_pixels=True)
     series = header.StudyInstanceUID, header.SeriesInstanceUID
@@ -58,14 +58,14 @@ def test_orthanc_tells_how_many_it_has(orthanc, ct_series):
     assert count_images(orthanc.peer, "QCTNODE", series[0], "1.2.3.999", 10) == 0
 
 
-def test_the_number_of_the_series_is_enough(archive):
+def test_the_number_in_the_series_response_is_enough(archive):
     pacs = archive(holding(300))
     assert ask(pacs.peer) == 300
     assert pacs.asked == ["SERIES"]
 
 
 @pytest.mark.parametrize("number", [None, "", "0"])
-def test_a_peer_without_the_number_is_asked_for_the_images(archive, number):
+def test_a_peer_without_the_number_is_queried_for_the_images(archive, number):
     def answers(asked):
         yield from images(asked, 12)
 
@@ -74,7 +74,7 @@ def test_a_peer_without_the_number_is_asked_for_the_images(archive, number):
     assert pacs.asked == ["SERIES", "IMAGE"]
 
 
-def test_images_named_twice_and_those_of_other_series_do_not_count(archive):
+def test_duplicate_images_and_those_of_other_series_do_not_count(archive):
     def answers(asked):
         yield from images(asked, 5)
         yield from images(asked, 5)
@@ -84,7 +84,7 @@ def test_images_named_twice_and_those_of_other_series_do_not_count(archive):
     assert ask(archive(answers).peer) == 5
 
 
-def test_of_all_series_of_a_study_only_the_one_asked_for_counts(archive):
+def test_only_the_queried_series_of_a_study_counts(archive):
     def answers(asked):
         for uid, count in (("1.2.3.3", 900), (SERIES, 30), ("1.2.3.5", 800)):
             yield match(asked, SeriesInstanceUID=uid, NumberOfSeriesRelatedInstances=count)
@@ -92,11 +92,11 @@ def test_of_all_series_of_a_study_only_the_one_asked_for_counts(archive):
     assert ask(archive(answers).peer) == 30
 
 
-def test_a_series_nobody_knows_has_no_images(archive):
+def test_an_unknown_series_has_no_images(archive):
     assert ask(archive(lambda asked: iter(())).peer) == 0
 
 
-def test_a_peer_that_tells_neither_number_nor_images_does_not_say(archive):
+def test_a_peer_with_neither_number_nor_images_gives_no_number(archive):
     def answers(asked):
         if asked.QueryRetrieveLevel == "SERIES":
             yield match(asked)
@@ -104,7 +104,7 @@ def test_a_peer_that_tells_neither_number_nor_images_does_not_say(archive):
     assert ask(archive(answers).peer) is None
 
 
-def test_a_failure_is_told_with_its_status(archive):
+def test_a_failure_is_reported_with_its_status(archive):
     def answers(asked):
         yield 0xA700, None
 
@@ -112,7 +112,7 @@ def test_a_failure_is_told_with_its_status(archive):
         ask(archive(answers).peer)
 
 
-def test_a_handler_that_breaks_in_the_middle_is_a_failure(archive):
+def test_a_query_that_breaks_off_is_a_failure(archive):
     def answers(asked):
         yield match(asked)
         raise ValueError("broken")
@@ -121,7 +121,7 @@ def test_a_handler_that_breaks_in_the_middle_is_a_failure(archive):
         ask(archive(answers).peer)
 
 
-def test_a_peer_that_does_not_stop_is_cut_off(archive, monkeypatch):
+def test_a_peer_that_sends_responses_without_end_is_aborted(archive, monkeypatch):
     monkeypatch.setattr("node.scu.find.MAX_MATCHES", 50)
 
     def answers(asked):
@@ -132,7 +132,7 @@ def test_a_peer_that_does_not_stop_is_cut_off(archive, monkeypatch):
         ask(archive(answers).peer)
 
 
-def test_a_peer_that_falls_silent_is_left(archive, poll):
+def test_a_peer_that_stops_responding_times_out(archive, poll):
     release = []
 
     def answers(asked):
@@ -146,7 +146,7 @@ def test_a_peer_that_falls_silent_is_left(archive, poll):
     release.append(True)
 
 
-def test_a_peer_that_hangs_up_has_not_answered(archive):
+def test_a_peer_that_closes_the_connection_has_not_answered(archive):
     def hang_up(event):
         event.assoc.abort()
         yield PENDING, Dataset()
@@ -157,7 +157,7 @@ def test_a_peer_that_hangs_up_has_not_answered(archive):
         ask(pacs.peer)
 
 
-def test_an_absent_peer_and_one_without_c_find_are_told_apart(free_port):
+def test_an_absent_peer_and_one_without_c_find_are_distinguished(free_port):
     absent = Peer(name="pacs", ae_title="PACS", host="127.0.0.1", port=free_port())
     with pytest.raises(PeerError, match="nothing listens there"):
         ask(absent)
@@ -171,7 +171,7 @@ def test_an_absent_peer_and_one_without_c_find_are_told_apart(free_port):
         server.shutdown()
 
 
-def test_a_host_that_takes_the_connection_and_says_nothing_is_left():
+def test_a_host_that_never_answers_times_out():
     with socket.create_server(("127.0.0.1", 0)) as mute:
         peer = Peer(name="pacs", ae_title="PACS", host="127.0.0.1", port=mute.getsockname()[1])
         with pytest.raises(PeerError, match="does not answer the association request"):

@@ -47,7 +47,7 @@ def in_syntax(path, uid, dcmtk):
 
 
 @pytest.mark.parametrize("uid", TRANSFER_SYNTAXES, ids=lambda uid: UID(uid).name)
-def test_every_transfer_syntax_is_kept_as_it_came(node, ct_series, dcmtk, uid):
+def test_every_transfer_syntax_is_stored_unchanged(node, ct_series, dcmtk, uid):
     path = in_syntax(ct_series(1)[0], uid, dcmtk)
     [sent] = node.send(path)
     assert sent.ok, sent.reason
@@ -72,7 +72,7 @@ def test_dcmtk_sends_and_verifies(node, ct_series, dcmtk):
     assert job.host == "127.0.0.1"
 
 
-def test_same_object_taken_by_a_newer_version_of_our_library_is_the_same(node, ct_series, monkeypatch):
+def test_an_object_from_a_newer_library_version_is_the_same_object(node, ct_series, monkeypatch):
     [path] = ct_series(1)
     assert node.send(path)[0].ok
     [before] = node.stored()
@@ -93,7 +93,7 @@ def test_storescu_with_compression(node, ct_series, dcmtk):
     assert {split_dataset(path)[0].TransferSyntaxUID for path in kept} == {"1.2.840.10008.1.2.4.70"}
 
 
-def test_what_is_written_down_is_what_is_on_disk(node, ct_series):
+def test_the_ledger_agrees_with_the_files(node, ct_series):
     node.send(*ct_series(3))
     rows = ask(node.settings.data, "SELECT path, transfer_syntax, sha256, size FROM instances")
     assert len(rows) == 3
@@ -104,7 +104,7 @@ def test_what_is_written_down_is_what_is_on_disk(node, ct_series):
     assert len(node.stored()) == 3, "no temporary file is left"
 
 
-def test_duplicates_are_taken_and_counted_once(node, ct_series):
+def test_duplicates_are_accepted_and_counted_once(node, ct_series):
     files = ct_series(3)
     assert all(sent.ok for sent in node.send(*files))
     assert all(sent.ok for sent in node.send(*files))
@@ -127,7 +127,7 @@ def test_a_series_over_several_associations_is_one_job(node, ct_series):
     assert node.only_job().instances == 4
 
 
-def test_other_kinds_are_taken_and_left_to_the_decision(node, ct_series):
+def test_other_modalities_are_accepted_and_decided_later(node, ct_series):
     def as_mr(_index, dataset):
         dataset.SOPClassUID = "1.2.840.10008.5.1.4.1.1.4"
         dataset.Modality = "MR"

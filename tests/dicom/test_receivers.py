@@ -58,7 +58,7 @@ def test_a_receiver_may_open_as_many_files_as_its_connections_need(start_serving
     assert resource.prlimit(receiver, resource.RLIMIT_NOFILE) == (expected, before[1])
 
 
-def test_no_more_files_are_asked_for_than_the_administrator_allows():
+def test_the_hard_limit_of_open_files_is_respected():
     count = "import resource; from node.scp.listener import allow_files; allow_files({}); print(*resource.getrlimit(7))"
     command = ["bash", "-c", f'ulimit -Sn 200; ulimit -Hn 300; exec {sys.executable} -c "$0"']
     for wanted, expected in ((250, "250 300"), (10_000, "300 300"), (100, "200 300")):
@@ -66,7 +66,7 @@ def test_no_more_files_are_asked_for_than_the_administrator_allows():
         assert done.stdout.strip() == expected
 
 
-def test_a_killed_receiver_is_started_again_and_nobody_is_refused(start_serving, ct_series, poll):
+def test_a_killed_receiver_is_restarted_and_no_association_is_refused(start_serving, ct_series, poll):
     serving = start_serving(QCT_NODE_INTAKE__RECEIVERS="1")
     [only] = serving.receivers()
     os.kill(only, signal.SIGKILL)
@@ -76,7 +76,7 @@ def test_a_killed_receiver_is_started_again_and_nobody_is_refused(start_serving,
     assert again != only
 
 
-def test_the_places_of_a_killed_receiver_are_free_again(start_serving, poll):
+def test_the_association_slots_of_a_killed_receiver_are_freed(start_serving, poll):
     serving = start_serving(QCT_NODE_INTAKE__RECEIVERS="1", QCT_NODE_INTAKE__MAXIMUM_ASSOCIATIONS="1")
     held = associate(serving)
     assert held.is_established
@@ -108,7 +108,7 @@ def test_receivers_use_the_settings_file_of_their_parent(tmp_path, free_port, ct
 
 
 @pytest.mark.parametrize("same", ["port", "data"])
-def test_a_second_one_on_the_same_port_or_folder_is_refused_in_one_sentence(serving, tmp_path, free_port, same):
+def test_a_second_node_on_the_same_port_or_folder_is_refused(serving, tmp_path, free_port, same):
     data = serving.settings.data if same == "data" else tmp_path / "other"
     port = serving.peer.port if same == "port" else free_port()
     environment = {**os.environ, "QCT_NODE_NODE__DATA": str(data), "QCT_NODE_NODE__DICOM_PORT": str(port)}

@@ -95,12 +95,12 @@ def renamed(path, uid=None, sop_class=None):
     return path
 
 
-def test_another_instance_uid_than_the_command_said(node, ct_series):
+def test_a_data_set_with_another_instance_uid_than_the_command(node, ct_series):
     path = renamed(ct_series(1)[0], "1.2.3.4")
     refused(node, path, StoreStatus.MISMATCH, Reason.UID_MISMATCH, "SOP Instance UID differs")
 
 
-def test_another_class_than_the_command_said(node, ct_series):
+def test_a_data_set_with_another_sop_class_than_the_command(node, ct_series):
     path = renamed(ct_series(1)[0], sop_class="1.2.840.10008.5.1.4.1.1.4")
     refused(node, path, StoreStatus.MISMATCH, Reason.UID_MISMATCH, "SOP Class UID differs")
 
@@ -136,14 +136,14 @@ def test_one_broken_slice_does_not_end_the_association(node, ct_series):
     assert [sent.ok for sent in node.send(*files)] == [True, False, True]
 
 
-def test_a_nearly_full_disk_is_answered_before_anything_is_written(start_node, ct_series):
+def test_a_nearly_full_disk_refuses_before_writing(start_node, ct_series):
     node = start_node(intake={"min_free_mb": 10**9})
     [sent] = node.send(*ct_series(1))
     assert sent.retry and "0xA700" in sent.reason and "out of resources" in sent.reason
     assert node.stored() == []
 
 
-def test_an_association_that_carries_nothing_is_a_row(node, poll):
+def test_an_empty_association_is_recorded(node, poll):
     for end in ("release", "abort", "release"):
         ae = AE("CHECKER")
         association = ae.associate("127.0.0.1", node.receiver.port, contexts=contexts(CT), ae_title="QCTNODE")
@@ -155,7 +155,7 @@ def test_an_association_that_carries_nothing_is_a_row(node, poll):
     assert (job.state, job.code, job.calling_ae) == (JobState.DECLINED, Reason.EMPTY_ASSOCIATION, "CHECKER")
 
 
-def test_an_association_with_nothing_for_us_names_what_it_offered(node, poll):
+def test_an_association_without_accepted_classes_is_recorded_with_its_offer(node, poll):
     ae = AE("WORKLIST")
     association = ae.associate(
         "127.0.0.1", node.receiver.port, contexts=contexts("1.2.840.10008.5.1.4.31"), ae_title="QCTNODE"
@@ -166,13 +166,13 @@ def test_an_association_with_nothing_for_us_names_what_it_offered(node, poll):
     assert "Modality Worklist" in node.only_job().reason
 
 
-def test_an_echo_is_no_empty_association(node):
+def test_an_echo_is_not_an_empty_association(node):
     echo(node.peer, "CHECKER")
     node.stop()
     assert node.ledger.queries.jobs() == []
 
 
-def test_unknown_callers_are_turned_away_if_so_set(start_node, ct_series, poll):
+def test_unknown_calling_ae_titles_are_rejected_if_so_configured(start_node, ct_series, poll):
     peer = {"name": "ct1", "ae_title": "SCANNER", "host": "127.0.0.1", "port": 104}
     node = start_node(intake={"accept_unknown_peers": False}, peers=[peer])
     assert node.send(*ct_series(1))[0].ok
@@ -184,7 +184,7 @@ def test_unknown_callers_are_turned_away_if_so_set(start_node, ct_series, poll):
     assert "not among the peers" in row.reason
 
 
-def test_who_calls_by_another_name_is_told_and_noted(node, ct_series, poll):
+def test_another_called_ae_title_is_rejected_and_recorded(node, ct_series, poll):
     node.peer = node.peer.model_copy(update={"ae_title": "ORTHANC"})
     with pytest.raises(NodeError, match="its AE title is not ORTHANC"):
         node.send(*ct_series(1))
@@ -192,7 +192,7 @@ def test_who_calls_by_another_name_is_told_and_noted(node, ct_series, poll):
     assert node.only_job().reason == "association rejected: the called AE title is ORTHANC, but ours is QCTNODE"
 
 
-def test_a_taken_port_is_one_sentence(node, tmp_path):
+def test_a_port_in_use_is_one_sentence(node, tmp_path):
     settings = load_settings(None, node={"data": str(tmp_path / "x"), "dicom_port": node.receiver.port})
     with pytest.raises(NodeError, match=f"cannot listen for DICOM on 127.0.0.1:{node.receiver.port}"):
         Receiver(settings, node.ledger)
@@ -204,7 +204,7 @@ def contexts(*abstract_syntaxes):
     return [build_context(syntax) for syntax in abstract_syntaxes]
 
 
-def test_what_is_sent_again_takes_the_place_of_a_file_that_is_gone(node, ct_series):
+def test_an_object_sent_again_replaces_its_missing_file(node, ct_series):
     path = ct_series(1)[0]
     assert node.send(path)[0].ok
     [lost] = node.stored()

@@ -60,7 +60,7 @@ def nested(_index, dataset):
     [("+xi", ImplicitVRLittleEndian), ("+xe", ExplicitVRLittleEndian)],
     ids=["implicit", "explicit"],
 )
-def test_explicit_files_reach_a_peer_whole(storescp, ct_series, option, syntax):
+def test_explicit_files_reach_a_peer_complete(storescp, ct_series, option, syntax):
     files = ct_series(2, nested)
     before = [hashlib.sha256(path.read_bytes()).digest() for path in files]
     peer, folder = storescp(option)
@@ -76,7 +76,7 @@ def test_explicit_files_reach_a_peer_whole(storescp, ct_series, option, syntax):
     assert [hashlib.sha256(path.read_bytes()).digest() for path in files] == before
 
 
-def test_what_is_not_explicit_little_endian_is_not_converted(storescp, ct_series, tmp_path):
+def test_only_explicit_little_endian_is_converted(storescp, ct_series, tmp_path):
     dataset = dcmread(ct_series(1)[0])
     deflated = tmp_path / "deflated.dcm"
     dataset.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.1.99"

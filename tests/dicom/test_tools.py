@@ -104,7 +104,7 @@ def test_check_asks_every_peer(node, run, tmp_path, free_port):
     assert not found["peer away"]["ok"] and "nothing listens there" in found["peer away"]["detail"]
 
 
-def test_more_kinds_than_one_association_has_contexts(node, ct_series):
+def test_more_sop_classes_than_one_association_has_contexts(node, ct_series):
     """130 SOP classes need more than the 128 contexts of an association; the node takes what is storage."""
     from pynetdicom import AllStoragePresentationContexts
 

@@ -36,7 +36,7 @@ def out(tmp_path: Path) -> Path:
 
 
 @pytest.mark.timeout(900)
-def test_variants_are_trained_judged_and_not_done_twice(out: Path):
+def test_variants_are_trained_and_evaluated_once(out: Path):
     equal = ["--out", str(out), "--patients", "2", "--steps", "1", "--held-out", "1", "--crop", "48", "--device", "cpu"]
     done = ablation(*equal, "--variants", "width-8")
     assert done.returncode == 0, done.stderr

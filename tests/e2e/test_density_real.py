@@ -30,7 +30,7 @@ def real() -> Path:
 
 
 @pytest.mark.parametrize("name", SCANS)
-def test_no_phantom_is_found_where_there_is_none(real: Path, name: str):
+def test_no_calibration_phantom_is_found_in_scans_without_one(real: Path, name: str):
     path = real / name
     if path.is_dir():
         files = [f for f in find_series(path) if dcmread(f, specific_tags=["Modality"]).Modality == "CT"]

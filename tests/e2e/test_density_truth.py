@@ -85,7 +85,7 @@ def test_other_options_have_other_uids_and_the_old_ones_keep_theirs():
     assert len(set(names)) == 4
 
 
-def test_the_cases_cover_what_they_shall():
+def test_the_cases_cover_every_group():
     drawn = [options(number) for number in range(COUNT)]
     assert drawn == [options(number) for number in range(COUNT)]
     plain = [o for n, o in enumerate(drawn) if group(n)[0] == "plain"]

@@ -148,7 +148,7 @@ def test_the_protocol_validates_each_case_once_and_tests_the_best_fold(protocol:
         assert line in said
 
 
-def test_a_broken_run_does_again_only_what_was_not_done(protocol: tuple[Path, list[str], str]):
+def test_an_interrupted_run_repeats_only_unfinished_cases(protocol: tuple[Path, list[str], str]):
     out, arguments, _ = protocol
     lost = out / "men" / "fold-01" / "evaluation.json"
     before = json.loads(lost.read_text())

@@ -72,7 +72,7 @@ def threshold(model: Path, device: str) -> SegmentationMethod:
     return SegmentationMethod(models.name, models.version, models.digest, find)
 
 
-def test_the_best_fold_is_tested_and_a_broken_run_is_taken_up(
+def test_the_best_fold_is_tested_and_an_interrupted_run_continues(
     cases: list[Any], settings: Fit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(protocol, "vnet_method", threshold)
@@ -127,7 +127,7 @@ def test_all_cases_make_one_model_with_the_locator_of_the_start(cases: list[Any]
     assert load_models(model, "cpu").name == "tiny-local"
 
 
-def test_fine_tuning_begins_with_the_weights_and_goes_slowly(settings: Fit):
+def test_fine_tuning_starts_from_the_weights_with_a_low_learning_rate(settings: Fit):
     scratch, tuned = settings.options(), Fit(settings.start, fine_tune=True).options()
     assert (scratch.init, tuned.init) == (None, settings.model / "fine.safetensors")
     assert tuned.learning_rate == pytest.approx(scratch.learning_rate / 10)

@@ -78,7 +78,7 @@ def hospital(request, tmp_path, start_node, ct, peer):
     return Hospital(tmp_path, start_node, ct.write_ct(tmp_path / "ct", ct.CtSpec()))
 
 
-def test_node_stopped_in_the_middle_of_a_job_gives_it_back_and_delivers_it_later(hospital, peer, poll):
+def test_a_node_stopped_during_a_job_requeues_it_and_delivers_it_later(hospital, peer, poll):
     hospital.scan()
     poll(lambda: hospital.job()["stage"] == "segment", 30)
     assert hospital.node.stop() == (0, "")
@@ -91,7 +91,7 @@ def test_node_stopped_in_the_middle_of_a_job_gives_it_back_and_delivers_it_later
 
 
 @pytest.mark.parametrize("hospital", ["embedded", "redis"], indirect=True)
-def test_node_killed_in_the_middle_of_a_job_delivers_it_after_its_restart(hospital, peer, poll):
+def test_a_node_killed_during_a_job_delivers_it_after_its_restart(hospital, peer, poll):
     hospital.scan()
     poll(lambda: hospital.job()["stage"] == "segment", 30)
     family = hospital.node.descendants()
@@ -105,7 +105,7 @@ def test_node_killed_in_the_middle_of_a_job_delivers_it_after_its_restart(hospit
     assert len(peer.received) == 1
 
 
-def test_node_killed_in_the_middle_of_a_delivery_sends_the_same_bytes_again(hospital, peer, poll):
+def test_a_node_killed_during_a_delivery_sends_the_same_bytes_again(hospital, peer, poll):
     hold = threading.Event()
     peer.hold = hold
     hospital.order("quick")
@@ -120,7 +120,7 @@ def test_node_killed_in_the_middle_of_a_delivery_sends_the_same_bytes_again(hosp
     assert list(Counter(peer.received).values()) == [2]
 
 
-def test_killed_child_of_the_worker_costs_an_attempt_and_nothing_else(hospital, peer, poll):
+def test_a_killed_child_of_the_worker_costs_one_attempt(hospital, peer, poll):
     hospital.scan()
     poll(lambda: hospital.job()["stage"] == "segment", 30)
     os.kill(int(hospital.job()["worker"].split("-")[-2]), signal.SIGKILL)
@@ -142,7 +142,7 @@ def test_absent_pacs_gets_the_result_when_it_is_back(hospital, peer, poll):
 
 
 @pytest.mark.timeout(600)
-def test_killed_node_with_the_real_network_delivers_one_seg(tmp_path, start_node, peer, poll):
+def test_a_killed_node_with_the_vnet_delivers_one_seg(tmp_path, start_node, peer, poll):
     require_model()
     (tmp_path / "qct-node.toml").write_text(SETTINGS.format(broker="embedded", port=peer.port))
     phantom = ("phantom", "--size", "128", "--slices", "48", "--step", "4", "--out", str(tmp_path / "patient"))

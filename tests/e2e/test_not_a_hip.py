@@ -123,7 +123,7 @@ def test_each_kind_of_wrong_input_has_its_reason_and_the_node_stays_up(node, sen
     assert node.stop() == (0, "")
 
 
-def test_the_chest_is_no_empty_picture(tmp_path):
+def test_the_chest_scan_is_not_empty(tmp_path):
     spec = CtSpec(shape=(4, 64, 72), spacing=(5.0, 5.0, 5.0))
     (first, *_) = write_ct(tmp_path / "chest", spec, as_chest)
     data = dcmread(first)

@@ -125,7 +125,7 @@ def painted(image, scale=1.0, size=(421, 538)):
     return canvas
 
 
-def test_the_eye_of_these_tests_tells_right_from_wrong(patient):
+def test_the_comparison_detects_wrong_pictures(patient):
     index = patient.best_slice()
     image = patient.image(index)
     left, right = image.masks[Side.LEFT], image.masks[Side.RIGHT]
@@ -144,7 +144,7 @@ def test_the_eye_of_these_tests_tells_right_from_wrong(patient):
         assert faults(wrong, image) != []
 
 
-def test_the_sample_lets_a_viewer_read_and_nothing_else(address):
+def test_the_sample_configuration_is_read_only(address):
     page = httpx.get(f"{address}/viewer")
     assert "app-config.js" in page.text
     assert "default-src 'self'" in page.headers["Content-Security-Policy"]

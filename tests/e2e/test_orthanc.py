@@ -56,7 +56,7 @@ def dice(seg: Path, truth: Path) -> dict[str, float]:
 
 
 @pytest.mark.timeout(600)
-def test_a_study_sent_by_storescu_comes_to_orthanc_as_seg(tmp_path, start_node, orthanc, tool, poll):
+def test_a_study_sent_by_storescu_arrives_at_orthanc_as_seg(tmp_path, start_node, orthanc, tool, poll):
     series = write_synthetic_series(PATIENT, tmp_path / "patient")
     (tmp_path / "qct-node.toml").write_text(SETTINGS.format(port=orthanc.dicom_port))
     node = start_node("-m", "node", "--config", str(tmp_path / "qct-node.toml"), "up").ready(120)

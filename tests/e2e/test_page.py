@@ -142,7 +142,7 @@ def every_state(ledger, settings, arrive):
     return delivered
 
 
-def test_a_new_study_appears_by_itself(browser, serve, arrive, poll):
+def test_a_new_study_appears_without_a_reload(browser, serve, arrive, poll):
     browser.resize(1280, 900)
     browser.open(serve())
     assert "No study has arrived yet" in browser.text()
@@ -156,7 +156,7 @@ def test_a_new_study_appears_by_itself(browser, serve, arrive, poll):
     assert browser.run("return window.sameDocument") is True
 
 
-def test_focus_stays_and_a_selection_is_not_taken_away(browser, serve, arrive, poll):
+def test_focus_and_selection_are_kept(browser, serve, arrive, poll):
     job_id = arrive(1)
     browser.open(serve())
     browser.run(f"document.querySelector(`a[href='/jobs/{job_id}']`).focus()")
@@ -171,7 +171,7 @@ def test_focus_stays_and_a_selection_is_not_taken_away(browser, serve, arrive, p
     poll(lambda: "Hip 3" in browser.text("#studies"), what="the third study once nothing is selected")
 
 
-def test_a_node_that_stops_is_said_and_forgotten_when_it_is_back(browser, serve, poll):
+def test_the_page_reports_a_stopped_node_until_it_is_back(browser, serve, poll):
     browser.open(serve())
     lost = "return document.getElementById('lost').checkVisibility()"
     assert browser.run(lost) is False
@@ -181,7 +181,7 @@ def test_a_node_that_stops_is_said_and_forgotten_when_it_is_back(browser, serve,
     poll(lambda: not browser.run(lost), what="the end of the notice")
 
 
-def test_it_reloads_itself_without_scripts(browser, serve, arrive, poll):
+def test_the_page_reloads_without_scripts(browser, serve, arrive, poll):
     browser.allow_scripts(False)
     try:
         browser.open(serve())
@@ -194,7 +194,7 @@ def test_it_reloads_itself_without_scripts(browser, serve, arrive, poll):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390])
-def test_it_fits_and_is_legible(browser, serve, every_state, tmp_path, width, scheme):
+def test_the_page_fits_and_is_legible(browser, serve, every_state, tmp_path, width, scheme):
     browser.resize(width, 900 if width > 600 else 844)
     browser.prefer(scheme)
     browser.console()  # what earlier pages said is not ours
@@ -208,7 +208,7 @@ def test_it_fits_and_is_legible(browser, serve, every_state, tmp_path, width, sc
 
 
 @pytest.mark.parametrize("width", [1280, 390])
-def test_bad_health_fits_and_is_named(browser, serve, ledger, width):
+def test_a_health_problem_is_shown_and_fits(browser, serve, ledger, width):
     for process in ledger.processes.all():
         ledger.processes.remove(process.name)
     browser.resize(width, 844)

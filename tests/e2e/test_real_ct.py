@@ -87,7 +87,7 @@ def test_a_head_cut_off_by_the_scan_makes_an_incomplete_femur(real, method, tmp_
     assert "Error" not in checked.stderr + checked.stdout
 
 
-def test_running_again_gives_the_same_bytes(real, method, tmp_path):
+def test_a_second_run_gives_the_same_bytes(real, method, tmp_path):
     for name in ("a", "b"):
         segment(request(real / "STS_048" / "dicom", tmp_path / name), method=method)
     assert (tmp_path / "a" / "seg.dcm").read_bytes() == (tmp_path / "b" / "seg.dcm").read_bytes()
@@ -102,7 +102,7 @@ def test_every_partial_hip_is_found_on_its_side_and_marked_incomplete(real, side
 
 
 @pytest.mark.parametrize("name", ["STS_009", "STS_017"])
-def test_a_shaft_or_a_knee_is_no_proximal_femur(real, method, tmp_path, name):
+def test_a_shaft_or_a_knee_is_not_a_proximal_femur(real, method, tmp_path, name):
     files = [path for path in find_series(real / "negatives" / name) if path.name != "RS.dcm"]
     report = segment(SegmentRequest(files, tmp_path), method=method)
     assert (report.finding, report.femurs) == (NOTHING_FOUND, ())
@@ -111,12 +111,12 @@ def test_a_shaft_or_a_knee_is_no_proximal_femur(real, method, tmp_path, name):
 
 
 @pytest.mark.parametrize("name", ["STS_002", "STS_005", "STS_019", "STS_049"])
-def test_other_parts_of_the_body_hold_no_hip(real, name):
+def test_no_femur_is_found_in_other_parts_of_the_body(real, name):
     assert find_hips(*nifti(real / "negatives" / f"{name}.nii.gz"), load_models(device="cpu")) == []
 
 
 @pytest.mark.parametrize("prone", [False, True])
-def test_a_table_with_its_calibration_phantom_alone_holds_no_hip(prone):
+def test_no_femur_is_found_on_a_table_with_a_calibration_phantom(prone):
     geometry = Geometry.axial((40, 256, 256), (5.0, 1.8, 1.8), (-230.0, -230.0, 0.0))
     volume = np.full(geometry.shape, -1000, np.float32)
     table = CalibrationPhantom(-20.0 if prone else 20.0, 0.0, 200.0, 0.0, 1.3, 0.0, with_rods=True, prone=prone)

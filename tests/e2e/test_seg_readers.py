@@ -63,7 +63,7 @@ def test_dciodvfy_finds_no_error(case, tool):
     assert errors_of(tool, case.paths["binary"]) == []
 
 
-def test_dciodvfy_finds_no_error_in_a_label_map_but_that_it_is_one(case, tool, tmp_path):
+def test_dciodvfy_finds_no_error_in_a_label_map_except_its_sop_class(case, tool, tmp_path):
     seg = dcmread(case.paths["labelmap"])
     seg.SOPClassUID = seg.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.66.4"
     seg.save_as(tmp_path / "known.dcm")

@@ -129,7 +129,7 @@ def test_a_scan_that_ends_too_early_stops_at_the_lesser_trochanter(supine, tmp_p
         assert (complete, reasons) == (False, ("scan ends above or at the lesser trochanter",))
 
 
-def test_a_scan_of_one_hip_is_round_and_knows_the_other_is_outside(supine, tmp_path, tool):
+def test_a_scan_of_one_hip_is_round_and_excludes_the_other(supine, tmp_path, tool):
     scan, told = read(supine, replace(PLAIN, hip=Side.RIGHT), tmp_path)
     assert list(scan.truth) == [Side.RIGHT]
     assert (told["left"]["state"], told["right"]["state"]) == ("outside", "whole")
@@ -176,14 +176,14 @@ def test_a_cohort_is_cases_that_evaluation_reads_and_continues_where_it_was_brok
         (["--crop", "knee"], "'knee' is not one of 'head', 'shaft'"),
     ],
 )
-def test_options_that_mean_nothing_are_refused(options: list[str], sentence: str, tmp_path):
+def test_invalid_options_are_refused(options: list[str], sentence: str, tmp_path):
     command = [sys.executable, "-m", "node", "phantom", "--out", str(tmp_path / "x"), *options]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ended.returncode == 2
     assert sentence in ended.stderr
 
 
-def test_the_command_grants_wishes(tmp_path):
+def test_the_command_follows_its_options(tmp_path):
     wishes = "--size 64 --slices 5 --step 5 --sex M --bone 0.9 --position FFS --kernel soft --crop head --seed 12"
     command = [sys.executable, "-m", "node", "phantom", "--out", str(tmp_path), *wishes.split()]
     ended = subprocess.run(command, capture_output=True, text=True, check=True)

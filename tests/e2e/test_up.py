@@ -37,7 +37,7 @@ def refused(start_node, *command: str) -> str:
     return failing.log.read_text().splitlines()[-1]
 
 
-def test_everything_answers_once_the_ready_line_is_out(start_node, tmp_path):
+def test_every_part_answers_after_the_ready_line(start_node, tmp_path):
     (tmp_path / "node").mkdir()
     (tmp_path / "node" / "__init__.py").write_text("raise SystemExit('a stranger')")
     node = start_node("-P", *UP, str(tmp_path / "data")).ready()
@@ -47,14 +47,14 @@ def test_everything_answers_once_the_ready_line_is_out(start_node, tmp_path):
     assert "listening on 127.0.0.1" in (tmp_path / "data" / "logs" / "node.log").read_text()
 
 
-def test_a_web_proxy_in_the_environment_is_not_asked_for_our_own_page(start_node, tmp_path, monkeypatch):
+def test_a_web_proxy_in_the_environment_is_not_used_for_the_own_page(start_node, tmp_path, monkeypatch):
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")  # nothing listens there
     for name in ("no_proxy", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
     assert start_node(*UP, str(tmp_path / "data")).ready(30).stop() == (0, "")
 
 
-def test_what_the_node_writes_is_for_its_user_alone(start_node, tmp_path):
+def test_the_files_of_the_node_are_readable_by_its_user_only(start_node, tmp_path):
     data = tmp_path / "data"
     before = os.umask(0o022)
     try:
@@ -79,7 +79,7 @@ def test_stop_is_clean_and_complete(node, number, poll):
         reserve_port("127.0.0.1", port, "it").close()
 
 
-def test_killed_node_leaves_nobody_behind_and_can_start_again_at_once(node, start_node, up, poll):
+def test_a_killed_node_leaves_no_process_and_can_restart_at_once(node, start_node, up, poll):
     family = node.descendants()
     node.process.kill()
     node.process.wait()
@@ -95,7 +95,7 @@ def test_second_node_on_the_same_folder_is_refused(node, start_node, tmp_path):
 
 
 @pytest.mark.parametrize(("option", "what"), [("--dicom-port", "DICOM"), ("--http-port", "web page")])
-def test_taken_port_is_one_clear_sentence(start_node, tmp_path, option, what):
+def test_a_port_in_use_is_one_sentence(start_node, tmp_path, option, what):
     with closing(socket.socket()) as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -104,19 +104,19 @@ def test_taken_port_is_one_clear_sentence(start_node, tmp_path, option, what):
     assert said == f"{what}: cannot listen on 127.0.0.1:{port} (Address already in use)."
 
 
-def test_part_that_cannot_start_ends_the_node_with_its_name(start_node, tmp_path):
+def test_a_part_that_cannot_start_stops_the_node_and_is_named(start_node, tmp_path):
     (tmp_path / "qct-node.toml").write_text('[node]\nbroker_url = "nonsense://x"\n')
     said = refused(start_node, *UP, str(tmp_path / "data"))
     assert re.fullmatch(r"the part `(supervise|segment|deliver)` ended 3 times while starting; its log is above", said)
 
 
-def test_settings_with_faults_are_refused_before_anything_starts(start_node, tmp_path):
+def test_invalid_settings_are_refused_before_anything_starts(start_node, tmp_path):
     (tmp_path / "qct-node.toml").write_text("[node]\nae_title = 'MUCH TOO LONG A TITLE'\n")
     assert "ae_title" in refused(start_node, *UP, str(tmp_path / "data"))
     assert not (tmp_path / "data").exists()
 
 
-def test_killed_parts_come_back(node, poll):
+def test_killed_parts_are_restarted(node, poll):
     before = node.descendants()
     commands = {pid: Path(f"/proc/{pid}/cmdline").read_text() for pid in before}
     serve = next(pid for pid, command in commands.items() if command.endswith("serve\0"))

@@ -71,7 +71,7 @@ def _tools(tool):
         tool(name)
 
 
-def test_wait_for_answers():
+def test_response_times():
     template = Template.of(dcmread(next((phantom() / "dicom").iterdir())))
     waits: dict[tuple[int, str], list[float]] = {(n, kind.name): [] for n in SLICES for kind in COMPARED}
     for repetition in range(REPEATS):

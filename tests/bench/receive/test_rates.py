@@ -121,7 +121,7 @@ def _tools(tool):
         tool(name)
 
 
-def test_rates_against_others():
+def test_rates_of_receivers():
     files = [file for cell in CELLS for series in series_files(cell.associations, cell.slices) for file in series]
     for file in files:
         file.read_bytes()  # from now on they come from memory

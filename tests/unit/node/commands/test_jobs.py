@@ -1,5 +1,8 @@
 import hashlib
 import json
+import os
+import platform
+import pwd
 from contextlib import closing
 
 import pytest
@@ -114,6 +117,8 @@ def test_show_tells_the_history(ledger, run):
 def test_hold_release_cancel_retry(ledger, run):
     job_id = received(ledger)
     assert run("hold", job_id) == (0, f"job {job_id} is held\n", "")
+    actor = f"{pwd.getpwuid(os.getuid()).pw_name} on {platform.node()}"
+    assert f"held       held by {actor}" in run("show", job_id)[1]
     assert run("release", job_id) == (0, f"job {job_id} is received\n", "")
     assert not ledger.queries.job(job_id).forced
     assert run("release", job_id) == (0, f"job {job_id} is received\n", "")
