@@ -1,13 +1,13 @@
-"""At the start of the receiver: the files of the inbox and the rows of the ledger are brought to agree again.
+"""Reconciles the files of the inbox with the rows of the ledger, before the receivers start.
 
-A crash leaves them apart in two ways: half a file, or a whole one whose row was not written. Neither was acknowledged,
-so the sender still has it; what is whole is taken all the same. A row whose file is gone is a loss, and is told.
+A crash leaves two kinds of difference: an incomplete file, or a complete file without a row. Neither was acknowledged,
+so the sender still has the object; a complete file is adopted all the same. A row without its file is a loss, and is
+reported.
 """
 
 import hashlib
 import logging
 import os
-import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -21,18 +21,16 @@ from pydicom.filereader import read_file_meta_info
 from node.dicom.headers import file_header
 from node.errors import InboxError, ObjectError, StoreStatus
 from node.files.durable import sync_folder
+from node.files.inbox_names import INBOX, TEMPORARY, digest_start
 from node.ledger import Ledger
 from node.records.instances import Arrival, Association, Ending, Outcome
 from node.records.states import Reason
 
-NAME = re.compile(r"[0-9.]{1,64}-(?:([0-9a-f]{16})-[0-9A-Za-z_]{8}|([0-9a-f]{12}))\.dcm")
-"""How received files are called, now and in the first version: SOP Instance UID, digest and, now, a token."""
-AHEAD = 144  # bytes of preamble, "DICM" and the group length, which counts what follows (PS3.10 7.1)
-PIECE = 1 << 20
-AT_ONCE = 100  # objects in one transaction
-TEMPORARY = "tmp"
+META_START = 144  # bytes of preamble, "DICM" and the group length, which counts what follows (PS3.10 7.1)
+READ_BYTES = 1 << 20
+BATCH = 100  # objects in one transaction
 FINDER = "FOUND-ON-DISK"
-"""What stands where the calling AE title of an association would: nobody knows any more who sent the object."""
+"""The calling AE title of adopted files: who sent them is not known any more."""
 
 Listing = dict[str, set[str]]
 
@@ -40,22 +38,22 @@ log = logging.getLogger(__name__)
 
 
 class Fault(Enum):
-    """Why a file without a row is not taken."""
+    """Why a file without a row is not adopted."""
 
-    HALF = "half"  # it is broken, so nobody was told that we have it
-    STRANGE = "strange"  # it is no file of ours, or cannot be read: it is left alone
+    INCOMPLETE = "incomplete"  # it was never acknowledged: it is removed
+    UNKNOWN = "unknown"  # it is not one of our files, or cannot be read: it is left alone
 
 
 @dataclass(frozen=True)
 class Reconciled:
-    """What was found: files taken into the ledger, removed half files, removed doubles, rows without a file.
+    """How many files were adopted, removed as incomplete, removed as duplicates; how many rows have no file.
 
-    left: files that are none of ours, or cannot be read, and were left alone.
+    left: files that are not ours, or cannot be read, and were left alone.
     """
 
     adopted: int = 0
     removed: int = 0
-    doubled: int = 0
+    duplicates: int = 0
     missing: int = 0
     left: int = 0
 
@@ -63,46 +61,46 @@ class Reconciled:
         if self == Reconciled():
             return "the inbox and the ledger agree"
         return (
-            f"the inbox and the ledger did not agree: {self.adopted} whole files were taken into the ledger, "
-            f"{self.removed} unfinished and {self.doubled} double ones removed, {self.left} strange ones left alone; "
-            f"{self.missing} files that were received are gone"
+            f"the inbox and the ledger did not agree: {self.adopted} complete files were added to the ledger, "
+            f"{self.removed} incomplete and {self.duplicates} duplicate files removed, {self.left} unknown files left "
+            f"alone; {self.missing} received files are missing"
         )
 
 
 def reconcile(ledger: Ledger, data: Path) -> Reconciled:
-    """Bring the inbox and the ledger to agree; no receiver may run on this data folder meanwhile.
+    """Make the inbox and the ledger agree; no receiver may run on this data folder meanwhile.
 
-    Retention may: files are listed before rows are read, so that what it removes in between is only gone twice.
+    Retention may run: files are listed before rows are read, so a file that it removes in between has no row either.
     Raises InboxError when the inbox cannot be listed, LedgerError.
     """
     try:
-        removed = _clear(data / "inbox" / TEMPORARY)
-        unknown = _listing(data)
+        removed = _clear(data / INBOX / TEMPORARY)
+        listing = _listing(data)
         missing = [
             instance_id
             for instance_id, path in ledger.missing_files.recorded_files()
-            if not _tick_off(unknown, path, data)
+            if not _tick_off(listing, path, data)
         ]
         for path in ledger.retention.pending_removals():
-            _tick_off(unknown, path, data)
-        counts = _adopt(ledger, data, unknown)
+            _tick_off(listing, path, data)
+        counts = _adopt(ledger, data, listing)
     except OSError as error:
         raise InboxError(f"the inbox cannot be reconciled: {error.strerror} ({error.filename})") from error
     found = Reconciled(
         adopted=counts[Outcome.NEW] + counts[Outcome.VARIANT],
-        removed=removed + counts[Fault.HALF],
-        doubled=counts[Outcome.DUPLICATE],
-        missing=_tell(ledger, missing),
-        left=counts[Fault.STRANGE],
+        removed=removed + counts[Fault.INCOMPLETE],
+        duplicates=counts[Outcome.DUPLICATE],
+        missing=_report_missing(ledger, missing),
+        left=counts[Fault.UNKNOWN],
     )
     for job_id in ledger.missing_files.resume_jobs():
-        log.info("job %s goes on: its missing files are there again", job_id)
+        log.info("job %s continues: its missing files are there again", job_id)
     log.log(logging.ERROR if found.missing else logging.INFO, "%s", found)
     return found
 
 
 def _clear(folder: Path) -> int:
-    """Remove everything under the folder of unfinished files: nobody writes there now."""
+    """Remove everything in the folder of temporary files: no receiver writes there now."""
     count = 0
     for place, _, names in os.walk(folder):
         for name in names:
@@ -114,12 +112,12 @@ def _clear(folder: Path) -> int:
 def _listing(data: Path) -> Listing:
     """Return the names of the files in `inbox/STUDY/SERIES` by that folder."""
     found: Listing = {}
-    for study in _folders(data / "inbox"):
+    for study in _folders(data / INBOX):
         if study.name == TEMPORARY:
             continue
         for series in _folders(Path(study.path)):
             files = {entry.name for entry in _entries(Path(series.path)) if not entry.is_dir(follow_symlinks=False)}
-            found[f"inbox/{study.name}/{series.name}"] = files
+            found[f"{INBOX}/{study.name}/{series.name}"] = files
     return found
 
 
@@ -128,13 +126,13 @@ def _folders(folder: Path) -> Iterator[os.DirEntry[str]]:
 
 
 def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
-    """Yield what lies in a folder; nothing if retention has just removed it."""
+    """Yield the entries of a folder; none if retention has just removed it."""
     with suppress(FileNotFoundError), os.scandir(folder) as entries:
         yield from entries
 
 
 def _tick_off(listing: Listing, path: str, data: Path) -> bool:
-    """Strike a path off the listing; tell whether its file is there."""
+    """Remove a path from the listing; tell whether its file exists."""
     folder, _, name = path.rpartition("/")
     names = listing.get(folder)
     if names is not None and name in names:
@@ -148,12 +146,12 @@ def _tick_off(listing: Listing, path: str, data: Path) -> bool:
 
 
 def _adopt(ledger: Ledger, data: Path, listing: Listing) -> Counter[Outcome | Fault]:
-    """Take what is whole into the ledger and remove what is not."""
+    """Record complete files in the ledger and remove incomplete ones."""
     counts: Counter[Outcome | Fault] = Counter()
     association = Association(uuid4().hex, "reconcile", FINDER, "", "", ledger.now())
     arrivals: list[Arrival] = []
     for folder in sorted(folder for folder, names in listing.items() if names):
-        sync_folder(data / folder)  # perhaps its entries had not reached the disk when the receiver died
+        sync_folder(data / folder)  # its entries may not have been durable when the receiver died
         for name in sorted(listing[folder]):
             path = data / folder / name
             arrival = _arrival(path, association)
@@ -161,13 +159,13 @@ def _adopt(ledger: Ledger, data: Path, listing: Listing) -> Counter[Outcome | Fa
                 arrivals.append(arrival)
             elif arrival is not None:
                 counts[arrival] += 1
-            if arrival is Fault.HALF:
+            if arrival is Fault.INCOMPLETE:
                 path.unlink(missing_ok=True)
-            if len(arrivals) == AT_ONCE:
+            if len(arrivals) == BATCH:
                 counts.update(_record(ledger, arrivals))
                 arrivals = []
     counts.update(_record(ledger, arrivals))
-    # Whoever brought them never heard of success, so it is as well to say that their association was lost.
+    # Their senders got no success response, as if the association had been lost.
     ledger.associations.end(association.id, Ending.LOST)
     return counts
 
@@ -184,51 +182,48 @@ def _record(ledger: Ledger, arrivals: Sequence[Arrival]) -> Iterator[Outcome]:
 
 
 def _arrival(path: Path, association: Association) -> Arrival | Fault | None:
-    """Return what to write down about a file, or why not; None when it is gone in the meantime."""
-    named = NAME.fullmatch(path.name)
-    if named is None:
-        log.warning("%s is no file of ours and is left alone", path)
-        return Fault.STRANGE
+    """Return what to record about a file, or why it is not adopted; None when it has been removed meanwhile."""
+    start = digest_start(path.name)
+    if start is None:
+        log.warning("%s is not the name of a received file; the file is left alone", path)
+        return Fault.UNKNOWN
     try:
         syntax, digest, size = _digest(path)
-        if not digest.startswith(named[1] or named[2]):
-            return Fault.HALF
+        if not digest.startswith(start):
+            return Fault.INCOMPLETE
         return Arrival(file_header(path), syntax, path, digest, size, association)
     except FileNotFoundError:
         return None
     except ObjectError:
-        return Fault.HALF
+        return Fault.INCOMPLETE
     except OSError as error:
         log.error("%s cannot be read (%s) and is left alone", path, error.strerror)
-        return Fault.STRANGE
+        return Fault.UNKNOWN
 
 
 def _digest(path: Path) -> tuple[str, str, int]:
-    """Return transfer syntax, the SHA-256 of what the sender sent (that and the data set), and the size in bytes.
-
-    The bytes are durable afterwards.
-    """
+    """Return transfer syntax, SHA-256 of transfer syntax and data set, and the size of a file; make it durable."""
     with path.open("rb") as file:
         os.fsync(file.fileno())
         try:
             meta = read_file_meta_info(path)
             syntax = str(meta.TransferSyntaxUID)
-            file.seek(AHEAD + int(meta.FileMetaInformationGroupLength))
+            file.seek(META_START + int(meta.FileMetaInformationGroupLength))
         except OSError:
             raise
         except Exception as error:
-            # pydicom meets half a file with nearly any exception.
+            # pydicom raises nearly any exception on an incomplete file.
             sentence = "it has no DICOM file meta information"
             raise ObjectError(Reason.BROKEN_OBJECT, sentence, StoreStatus.CANNOT_UNDERSTAND) from error
         sent = hashlib.sha256(syntax.encode())
-        while piece := file.read(PIECE):
+        while piece := file.read(READ_BYTES):
             sent.update(piece)
         return syntax, sent.hexdigest(), file.tell()
 
 
-def _tell(ledger: Ledger, missing: Sequence[int]) -> int:
-    """Note on the jobs which received files are gone; return how many."""
+def _report_missing(ledger: Ledger, missing: Sequence[int]) -> int:
+    """Record on the jobs how many of their received files are missing; return the total."""
     by_job = ledger.missing_files.mark_missing(missing)
     for job_id, count in by_job.items():
-        log.error("job %s: %d of its received files are gone from the disk", job_id, count)
+        log.error("job %s: %d of its received files are missing on disk", job_id, count)
     return sum(by_job.values())

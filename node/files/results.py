@@ -1,7 +1,6 @@
-"""The files of a job: made in an unfinished folder, made durable, and shown under their final name by one rename."""
+"""The result files of a job: written in a temporary folder, made durable, and moved into place by one rename."""
 
 import hashlib
-import os
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -9,19 +8,20 @@ from pathlib import Path
 import pydicom
 from pydicom.errors import InvalidDicomError
 
+from node.files.durable import sync
 from node.records.results import Result
 
 
 class ResultFolder:
-    """Where one attempt of a job writes, and where its results stay: `results/<job>` under the data folder."""
+    """The folder one attempt of a job writes to, and the final one: `results/<job>` under the data folder."""
 
     def __init__(self, data: Path, job_id: str, attempt: str) -> None:
         results = data / "results"
         results.mkdir(parents=True, exist_ok=True)
         self.final = results / job_id
         self.unfinished = results / f".{job_id}.{attempt}"
-        for left in results.glob(f".{job_id}.*"):  # by attempts that were killed
-            shutil.rmtree(left, ignore_errors=True)
+        for leftover in results.glob(f".{job_id}.*"):  # of attempts that were killed
+            shutil.rmtree(leftover, ignore_errors=True)
         self.unfinished.mkdir()
 
     def discard(self) -> None:
@@ -29,17 +29,17 @@ class ResultFolder:
         shutil.rmtree(self.unfinished, ignore_errors=True)
 
     def keep(self, files: Iterable[Path]) -> tuple[Result, ...]:
-        """Make everything durable under the final name and return the records of `files`.
+        """Make all files durable under the final name and return the records of `files`.
 
-        What an earlier attempt left under that name is replaced: it was never recorded, and its bytes are the
+        The files of an earlier attempt under that name are replaced: they were never recorded, and the bytes are the
         same.
         """
         records = tuple(self._record(path) for path in files)
         for path in (*self.unfinished.rglob("*"), self.unfinished):
-            _sync(path)
+            sync(path)
         shutil.rmtree(self.final, ignore_errors=True)
         self.unfinished.rename(self.final)
-        _sync(self.final.parent)
+        sync(self.final.parent)
         return records
 
     def _record(self, path: Path) -> Result:
@@ -57,11 +57,3 @@ def _sop_uids(path: Path) -> tuple[str, str]:
     except InvalidDicomError:
         return "", ""
     return str(header.SOPClassUID), str(header.SOPInstanceUID)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -65,7 +65,8 @@ class Receiver:
         self.port: int = self._listener.getsockname()[1]
         self._slots = slots or AssociationSlots(settings.intake.maximum_associations)
         refusals = RefusalLog(ledger)
-        services = service_table(Storage(settings, ledger, refusals))
+        self._storage = Storage(settings, ledger, refusals)
+        services = service_table(self._storage)
         self._context = AcceptorContext(
             intake=settings.intake,
             ledger=ledger,
@@ -103,6 +104,7 @@ class Receiver:
             acceptor.abort()
         while self._all() and time.monotonic() < deadline + STOP_SECONDS:
             time.sleep(0.02)
+        self._storage.close()
         os.close(self._wake_reader)
         os.close(self._wake_writer)
 

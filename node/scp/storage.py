@@ -43,6 +43,10 @@ class Storage:
         self._group_commit = GroupCommit(ledger)
         self.refusals = refusals
 
+    def close(self) -> None:
+        """Release what is kept open between objects."""
+        self._inbox.close()
+
     def begin(self, association: Association, request: dimse.Request, transfer_syntax: str) -> "StoreOperation":
         """Begin to receive an object."""
         return StoreOperation(self, association, request, transfer_syntax)

@@ -1,4 +1,4 @@
-"""Files of the inbox and rows of the ledger are brought to agree: what is whole is taken, what is gone is told."""
+"""Files of the inbox and rows of the ledger are reconciled: complete files are adopted, missing ones reported."""
 
 import hashlib
 import logging
@@ -145,7 +145,7 @@ def test_half_a_file_was_never_acknowledged_and_is_removed(ledger, data, files, 
 def test_a_double_is_removed_and_the_known_file_stays(ledger, data, files):
     [known, *_] = received(ledger, data, files)
     double = kept(data, files[0], token="ffffffff")
-    assert reconcile(ledger, data) == Reconciled(doubled=1)
+    assert reconcile(ledger, data) == Reconciled(duplicates=1)
     assert known.path.exists() and not double.path.exists()
     assert only_job(ledger).instances == 4
 
@@ -175,7 +175,7 @@ def test_files_of_others_are_left_alone(ledger, data, files, name, caplog):
     arrival = kept(data, files[0])
     strange = arrival.path.rename(arrival.path.with_name(name))
     assert reconcile(ledger, data) == Reconciled(left=1)
-    assert strange.exists() and "is no file of ours" in caplog.text
+    assert strange.exists() and "not the name of a received file" in caplog.text
 
 
 def test_a_file_that_cannot_be_read_is_not_removed_for_that(ledger, data, files, caplog):
@@ -205,8 +205,8 @@ def test_a_job_that_lacks_files_is_held_and_goes_on_when_they_come_back(ledger, 
     job = ledger.queries.job(job_id)
     assert (job.state, job.code, job.worker) == (S.HELD, Reason.MISSING_FILE, "")
     assert job.reason.startswith("2 of its files are gone from the disk")
-    assert f"job {job_id}: 2 of its received files are gone" in caplog.text
-    assert "2 files that were received are gone" in caplog.text
+    assert f"job {job_id}: 2 of its received files are missing on disk" in caplog.text
+    assert "2 received files are missing" in caplog.text
     history = len(ledger.queries.events(job_id))
     assert reconcile(ledger, data).missing == 2
     assert len(ledger.queries.events(job_id)) == history, "it is told once, not at every start"
@@ -215,7 +215,7 @@ def test_a_job_that_lacks_files_is_held_and_goes_on_when_they_come_back(ledger, 
     assert reconcile(ledger, data) == Reconciled()
     job = ledger.queries.job(job_id)
     assert (job.state, job.code, job.reason) == (resumed, "", "")
-    assert f"job {job_id} goes on" in caplog.text
+    assert f"job {job_id} continues" in caplog.text
 
 
 def test_a_finished_job_only_remembers_that_files_are_gone(ledger, data, files):
