@@ -2,7 +2,6 @@
 
 import re
 import tomllib
-from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
@@ -11,33 +10,13 @@ from pydantic import (
     ValidationInfo,
     field_validator,
 )
-from pydantic_settings import (
-    BaseSettings,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-    TomlConfigSettingsSource,
-)
+from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
 
 from node.errors import SettingsError
 from node.settings.routing import Peer, Route
 from node.settings.sections import Delivery, Intake, Jobs, Node, Retention, Segmenter
 
 DEFAULT_FILE = "qct-node.toml"
-
-
-class SettingsFile(TomlConfigSettingsSource):
-    """The TOML file; relative folders in it (data, models) are meant relative to the file."""
-
-    def _read_file(self, path: Path | Traversable) -> dict[str, Any]:
-        values: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
-        routes = values.get("routes")
-        places = [(values.get("node"), "data")]
-        places += [(values.get("segmenter"), key) for key in ("model", "calibration")]
-        places += [(route, "model") for route in routes] if isinstance(routes, list) else []
-        for section, key in places:
-            if isinstance(section, dict) and isinstance(section.get(key), str) and (section[key] or key == "data"):
-                section[key] = str(Path(str(path)).parent.absolute() / Path(section[key]).expanduser())
-        return values
 
 
 class Settings(BaseSettings):
@@ -55,18 +34,6 @@ class Settings(BaseSettings):
     delivery: Delivery = Delivery()
     retention: Retention = Retention()
     segmenter: Segmenter = Segmenter()
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Let the command line win over the environment, and both over the file."""
-        return init_settings, env_settings, SettingsFile(settings_cls)
 
     @field_validator("peers", "routes")
     @classmethod
@@ -133,20 +100,42 @@ class Settings(BaseSettings):
 def load_settings(path: Path | str | None = None, **overrides: dict[str, Any]) -> Settings:
     """Read the settings; overrides are sections, as in `load_settings(path, node={"dicom_port": 0})`.
 
-    Without a path, `qct-node.toml` in the current folder is read if it is there.
-    Raises SettingsError with all faults at once.
+    Overrides, which the command line gives, precede the environment, and both precede the file. Without a path,
+    `qct-node.toml` in the current folder is read if it exists. Raises SettingsError with all faults at once.
     """
     file = _settings_file(path)
-    # The file is a trait of the class in pydantic-settings; a class of our own keeps two loads apart.
-    traits = {"model_config": SettingsConfigDict(toml_file=file), "__module__": __name__}
     try:
-        settings = type("Settings", (Settings,), traits)(**overrides)
+        values = _read_file(file) if file else {}
+        for stronger in (EnvSettingsSource(Settings)(), overrides):
+            values = _merged(values, stronger)
+        return Settings.model_validate(values)
     except ValidationError as error:
         raise SettingsError([_fault(dict(e)) for e in error.errors()]) from None
     except (OSError, ValueError) as error:  # ValueError: TOML, or JSON in the environment
         raise SettingsError([f"{file or 'environment'}: {error}"]) from None
-    assert isinstance(settings, Settings)
-    return settings
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    """Return the values of a TOML file; relative paths in it (data, models) are relative to the file."""
+    values: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+    routes = values.get("routes")
+    paths = [(values.get("node"), "data")]
+    paths += [(values.get("segmenter"), key) for key in ("model", "calibration")]
+    paths += [(route, "model") for route in routes] if isinstance(routes, list) else []
+    for section, key in paths:
+        if isinstance(section, dict) and isinstance(section.get(key), str) and (section[key] or key == "data"):
+            section[key] = str(path.parent.absolute() / Path(section[key]).expanduser())
+    return values
+
+
+def _merged(values: dict[str, Any], stronger: dict[str, Any]) -> dict[str, Any]:
+    """Return values with those of a stronger source put in, tables key by key."""
+    merged = dict(values)
+    for key, value in stronger.items():
+        weaker = merged.get(key)
+        both_tables = isinstance(weaker, dict) and isinstance(value, dict)
+        merged[key] = _merged(weaker, value) if both_tables else value  # type: ignore[arg-type]
+    return merged
 
 
 def _settings_file(path: Path | str | None) -> Path | None:
@@ -169,6 +158,6 @@ def _fault(error: dict[str, Any]) -> str:
     if error["type"] == "missing":
         return f"{key}: missing"
     if isinstance(error["input"], dict | list | tuple):
-        return f"{key}: {rule}"  # the rule names what it found in there
+        return f"{key}: {rule}"  # the rule says what it found in the value
     value = re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", repr(error["input"]))
     return f"{key} = {value}: {rule}"
