@@ -16,7 +16,7 @@ from segmenter.commands.train import DISTAL, FOLDER, OUT, PLAIN_ERRORS, _read
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
 @click.option("--json", "as_json", is_flag=True, help="Print the evaluation as one JSON document.")
 def evaluate(cases: Path, model: Path | None, out: Path, distal: float, device: str, as_json: bool) -> None:
-    """Measure one model on a folder of cases, next to the paper's figures. For investigational use."""
+    """Measure one model on a folder of cases, beside the paper's figures. For investigational use."""
     from segmenter.evaluation.evaluate import evaluate_cases
     from segmenter.evaluation.plots import require_matplotlib
     from segmenter.evaluation.report import EVALUATION, TABLE, describe_model, write_evaluation

@@ -18,7 +18,7 @@ ONE_PATIENT = {
 
 @click.command()
 @click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder to write to.")
-@click.option("--seed", default=1, show_default=True, type=click.IntRange(0), help="Another seed, another patient.")
+@click.option("--seed", default=1, show_default=True, type=click.IntRange(0), help="Each seed gives another patient.")
 @click.option("--slices", default=72, show_default=True, type=click.IntRange(2, 1000))
 @click.option("--size", default=512, show_default=True, type=click.IntRange(64, 1024), help="Rows and columns.")
 @click.option("--step", default=2.5, show_default=True, type=click.FloatRange(0.4, 5.0), help="Slice distance, mm.")
@@ -27,23 +27,23 @@ ONE_PATIENT = {
 @click.option("--kernel", default="standard", show_default=True, type=click.Choice(["soft", "standard", "sharp"]))
 @click.option("--position", default="HFS", show_default=True, type=click.Choice(["HFS", "HFP", "FFS", "FFP"]))
 @click.option("--crop", type=click.Choice(["head", "shaft"]), help="Cut through the heads, or end at the trochanters.")
-@click.option("--hip", type=SIDES, help="Show this hip only, in a round field of view.")
+@click.option("--hip", type=SIDES, help="Show only this hip, in a round field of view.")
 @click.option("--sex", type=click.Choice(["F", "M"]))
 @click.option("--bone", type=click.FloatRange(0, 1), help="0 osteoporotic to 1 dense.")
-@click.option("--metal", type=SIDES, help="A hip prosthesis on this side, which then has no truth.")
+@click.option("--metal", type=SIDES, help="Hip prosthesis on this side, which then has no true mask.")
 @click.option("--family", type=click.IntRange(0, 23), help="A held-out family of bone shapes.")
 @click.option(
     "--calibration", default="slab", show_default=True, help="The calibration phantom under the patient.",
     type=click.Choice(["slab", "mindways", "image-analysis", "qrm-bdc", "qrm-bdc-6", "b-mas"]),
 )  # fmt: skip
 @click.option("--drift", default=0.0, show_default=True, type=click.FloatRange(-10, 10), help="HU scale drift, %.")
-@click.option("--cohort", type=click.IntRange(1, 9999), help="Write so many held-out cases instead.")
-@click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="With --cohort: processes.")
+@click.option("--cohort", type=click.IntRange(1, 9999), help="Write this many held-out cases instead.")
+@click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Processes for --cohort.")
 @click.pass_context
 def phantom(ctx: click.Context, /, cohort: int | None, workers: int, **given: Any) -> None:
     """Write a synthetic QCT patient: OUT/dicom (CT series), OUT/truth (masks, densities), OUT/calibration.toml.
 
-    With --cohort, a folder of cases for `qct-node evaluate`; broken off, it continues. For investigational use.
+    With --cohort: a folder of cases for `qct-node evaluate`; an interrupted run is continued. For investigational use.
     """
     for name in sorted(ONE_PATIENT if cohort else {"workers"}):
         if ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
@@ -53,7 +53,7 @@ def phantom(ctx: click.Context, /, cohort: int | None, workers: int, **given: An
     except (OSError, ValueError) as error:
         raise click.ClickException(f"cannot write the patient: {error}") from error
     except BrokenProcessPool as error:
-        raise click.ClickException("a process was ended from outside: the same command continues") from error
+        raise click.ClickException("a process was killed: run the same command again to continue") from error
 
 
 def _patient(*, out: Path, slices: int, **given: Any) -> Path:

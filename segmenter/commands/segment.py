@@ -20,18 +20,18 @@ from segmenter.pipeline import segment as run
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
 @click.option(
     "--created", type=click.DateTime(),
-    help="Time the results carry; default: the scan's own, so that the same scan gives the same bytes.",
+    help="Date and time of the results; default: those of the scan, so that the same scan gives the same bytes.",
 )  # fmt: skip
 @click.option(
     "--distal-mm", default=None, type=click.FloatRange(80), callback=lambda ctx, param, value: value or 0.0,
-    help="Cut each femur so far below the top of its head; default: follow the scan.",
+    help="Cut each femur this far below the top of its head; default: as far as the scan shows it.",
 )  # fmt: skip
 @click.option(
     "--calibration", type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="File of calibration phantoms and certificates; default: HU only.",
 )  # fmt: skip
-@click.option("--labelmap", is_flag=True, help="Write the segmentation a second time, as a label map.")
-@click.option("--mesh", is_flag=True, help="Write a closed surface of every femur: STL and PLY, mm, LPS.")
+@click.option("--labelmap", is_flag=True, help="Also write the segmentation as a label map.")
+@click.option("--mesh", is_flag=True, help="Write a closed surface of every femur as STL and PLY (mm, LPS).")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as one JSON document.")
 def segment(dicom_dir: Path, *, as_json: bool, labelmap: bool, mesh: bool, **given: Any) -> None:
     """Segment and measure the one CT series in DICOM_DIR: SEG, SR, picture, report. For investigational use."""

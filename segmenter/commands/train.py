@@ -16,32 +16,38 @@ OUT = click.Path(file_okay=False, path_type=Path)
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 OF_SYNTHESIS = {"config", "patients", "coarse_steps", "fine_steps"}
 OF_CASES = {"protocol", "start", "fine_tune", "steps", "folds", "distal"}
-DISTAL = "Cut found and true femurs so many mm below the top of the head before they are compared; 0: nowhere."
+DISTAL = "Cut found and true femurs this many mm below the top of the head before comparing them; 0: not at all."
 PLAIN_ERRORS = (SegmenterError, OSError, ModuleNotFoundError)  # one sentence says all that helps
 
 
 @click.command()
 @click.option("--out", required=True, type=OUT, help="Pool, runs and model.")
-@click.option("--config", type=FILE, help="Settings of the run (TOML); what it leaves out is as in the shipped run.")
+@click.option("--config", type=FILE, help="Settings of the run (TOML); default: those of the shipped run.")
 @click.option("--seed", default=1, show_default=True, type=click.IntRange(0))
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
-@click.option("--workers", default=2, show_default=True, type=click.IntRange(0), help="Processes that make examples.")
+@click.option(
+    "--workers", default=2, show_default=True, type=click.IntRange(0), help="Processes that prepare examples."
+)
 @click.option("--patients", type=click.IntRange(2), help="Synthetic patients.")
 @click.option("--coarse-steps", type=click.IntRange(1))
 @click.option("--fine-steps", type=click.IntRange(1))
 @click.option("--cases", type=FOLDER, help="Train the fine network on these cases instead (docs/evidence/protocol.md).")
 @click.option("--protocol", type=click.Choice(["zhao2020"]), help="With --cases: cross-validation and held-out test.")
-@click.option("--start", type=FOLDER, help="With --cases: model to start from; default: the one shipped.")
-@click.option("--fine-tune", is_flag=True, help="With --cases: begin with its weights, not only its locator.")
-@click.option("--steps", default=1200, show_default=True, type=click.IntRange(1), help="With --cases: per network.")
-@click.option("--folds", default=10, show_default=True, type=click.IntRange(2), help="With --protocol.")
+@click.option("--start", type=FOLDER, help="With --cases: model to start from; default: the shipped one.")
+@click.option("--fine-tune", is_flag=True, help="With --cases: start from its weights instead of its locator only.")
+@click.option(
+    "--steps", default=1200, show_default=True, type=click.IntRange(1), help="With --cases: steps for each network."
+)
+@click.option(
+    "--folds", default=10, show_default=True, type=click.IntRange(2), help="With --protocol: number of folds."
+)
 @click.option("--distal", default=0.0, show_default=True, type=click.FloatRange(0), help=f"With --protocol. {DISTAL}")
 @click.pass_context
 def train(ctx: click.Context, /, cases: Path | None, **given: Any) -> None:
-    """Train networks; a broken run continues. For investigational use.
+    """Train networks; an interrupted run is continued. For investigational use.
 
     Without --cases, both networks learn from synthetic patients; the defaults are the shipped recipe, and options
-    override --config. With --cases, the fine network learns from your own scans, all of them, or by the paper's
+    override --config. With --cases, the fine network learns from your own scans: from all of them, or by the paper's
     protocol.
     """
     chosen = {name for name in given if ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE}
@@ -98,7 +104,7 @@ def _on_cases(folder: Path, *, out: Path, protocol: str | None, folds: int, dist
 
 
 def _read(folder: Path) -> "list[Case]":
-    """Return the checked cases; what is wrong with them is said all at once."""
+    """Return the checked cases; all faults are reported at once."""
     from segmenter.evaluation.cases import read_cases
 
     count = sum(path.is_dir() for path in folder.iterdir())
