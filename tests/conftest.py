@@ -23,6 +23,7 @@ from typing import Any
 import ct_factory
 import ports
 import pytest
+import sharing
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import (
     Comprehensive3DSRStorage,
@@ -33,6 +34,15 @@ from pynetdicom.sop_class import (
 )
 
 ROOT = Path(__file__).parents[1]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    sharing.one_thread_each(config)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if hasattr(config, "workerinput"):  # one of several processes
+        sharing.arrange(items)
 
 
 def require_tool(name: str) -> str:

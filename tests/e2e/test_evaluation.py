@@ -26,7 +26,8 @@ from segmenter.synth.series import SyntheticSeriesOptions, write_synthetic_serie
 from segmenter.vnet.network import VNet, VNetConfig
 from segmenter.vnet.weights import file_digest, load_models, save_weights, write_manifest
 
-pytestmark = pytest.mark.timeout(900)  # a fixture's time counts for the first test that asks for it
+# A fixture's time counts for the first test that asks for it.
+pytestmark = [pytest.mark.xdist_group("network 2"), pytest.mark.timeout(900)]
 
 SHIPPED = Path(__file__).parents[2] / "segmenter" / "data" / "model"
 PERSONS = {"F": 1, "M": 5}  # sex and seed

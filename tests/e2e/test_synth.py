@@ -10,6 +10,8 @@ from segmenter.synth.sampling import PatientOptions, sample_patient
 from segmenter.volume.femur import Side
 from segmenter.volume.geometry import Geometry, box_geometry
 
+pytestmark = pytest.mark.xdist_group("synth")
+
 WISHES = PatientOptions(body=3, metal=False, screws=False)
 
 
