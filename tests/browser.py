@@ -77,6 +77,13 @@ class Browser:
     def console(self):
         return self._do("/se/log", type="browser")
 
+    def forget(self, address):
+        """Leave the page and remove all that the site stored or said: cookies, settings, files kept, the console."""
+        self.open("about:blank")
+        self.devtools("Storage.clearDataForOrigin", origin=address, storageTypes="all")
+        self.devtools("Network.clearBrowserCache")
+        self.console()
+
     def quit(self):
         self._call("DELETE", f"/session/{self._session}")
         self._http.close()

@@ -71,17 +71,17 @@ def ct() -> ModuleType:
     return ct_factory
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tool() -> Callable[[str], str]:
     return require_tool
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def poll() -> Callable[..., Any]:
     return poll_until
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def free_port() -> Callable[[], int]:
     return ports.free_port
 

@@ -32,6 +32,11 @@ class Orthanc:
         except OSError:
             return False
 
+    def clear(self) -> None:
+        """Remove all patients."""
+        if patients := self.get("/patients"):
+            self.get("/tools/bulk-delete", {"Resources": patients})
+
     def find(self, **query: str) -> list[str]:
         """Return Orthanc's ids of the instances that match."""
         found: list[str] = self.get("/tools/find", {"Level": "Instance", "Query": query})

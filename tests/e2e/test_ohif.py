@@ -89,28 +89,42 @@ def patient(tmp_path_factory):
     return Patient(files, {side: sitk.GetArrayFromImage(image) > 0 for side, image in truth.items()})
 
 
-@pytest.fixture
-def archive(tmp_path, free_port, tool, poll):
+@pytest.fixture(scope="module")
+def orthanc(tmp_path_factory, free_port, tool, poll):
     program = tool("Orthanc")
     if not Path(DICOMWEB).exists():
         (pytest.fail if os.environ.get("CI") else pytest.skip)(f"{DICOMWEB} is not installed")
-    ports = (free_port(), free_port())
-    with running_orthanc(program, tmp_path / "orthanc", ports, poll, **OPTIONS) as orthanc:
-        yield orthanc
-
-
-@pytest.fixture
-def address(tmp_path, archive, free_port, tool, poll):
-    """The viewer's, with the archive behind it."""
-    nginx, viewer = tool("nginx"), viewer_files(tool("npm"))
-    with running_viewer(nginx, viewer, tmp_path / "nginx", (free_port(), archive.http_port), poll) as running:
+    folder, ports = tmp_path_factory.mktemp("archive") / "orthanc", (free_port(), free_port())
+    with running_orthanc(program, folder, ports, poll, **OPTIONS) as running:
         yield running
 
 
 @pytest.fixture
-def window(tmp_path, poll):
-    with running_browser(tmp_path / "profile", *FLAGS) as browser:
-        yield OhifWindow(browser, poll)
+def archive(orthanc):
+    """The archive, empty at the beginning and at the end."""
+    yield orthanc
+    orthanc.clear()
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory, orthanc, free_port, tool, poll):
+    """The viewer's, with the archive behind it."""
+    nginx, viewer = tool("nginx"), viewer_files(tool("npm"))
+    folder, ports = tmp_path_factory.mktemp("viewer") / "nginx", (free_port(), orthanc.http_port)
+    with running_viewer(nginx, viewer, folder, ports, poll) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    with running_browser(tmp_path_factory.mktemp("browser"), *FLAGS) as running:
+        yield running
+
+
+@pytest.fixture
+def window(browser, address, poll):
+    yield OhifWindow(browser, poll)
+    browser.forget(address)
 
 
 def painted(image, scale=1.0, size=(421, 538)):
