@@ -3,10 +3,9 @@
 from collections.abc import Collection
 from datetime import datetime
 
-from sqlalchemy import bindparam, delete, func, select, update
+from sqlalchemy import Connection, bindparam, delete, func, select, update
 
 from node.ledger.database import Database
-from node.ledger.sqlite_fast_path import Executing
 from node.ledger.tables import associations, carried
 from node.ledger.upsert import insert_if_new
 from node.records.instances import Association, Ending
@@ -24,7 +23,7 @@ class Associations:
         self._db = database
         self._links: set[tuple[str, int]] = set()  # associations and series known to be linked: no need to ask again
 
-    def note_carried(self, connection: Executing, association: Association, series_id: int) -> None:
+    def note_carried(self, connection: Connection, association: Association, series_id: int) -> None:
         """Note that an association carries a series, and the association itself before its first one."""
         if (association.id, series_id) in self._links:
             return

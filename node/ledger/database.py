@@ -4,7 +4,7 @@ import fcntl
 import os
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -16,14 +16,12 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from node.errors import LedgerError, NotAllowedError, StoreStatus, UnknownJobError
-from node.ledger.sqlite_fast_path import Executing, Straight
 from node.ledger.tables import HEAD, events, jobs
 from node.records.states import JobState, may_become
 
 Clock = Callable[[], datetime]
 
 BUSY_SECONDS = 30
-MIGRATION_LOCK = 0x71637400  # PostgreSQL's advisory lock number; any constant of our own will do
 
 
 def utc_now() -> datetime:
@@ -31,11 +29,11 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-class Turn:
-    """Whose turn it is to write to an SQLite file, among threads and processes.
+class WriteLock:
+    """Lets one thread of one process at a time write to an SQLite file.
 
-    SQLite itself lets a writer who finds the file taken sleep for up to 100 ms before it looks again; the kernel wakes
-    the next one at once, and frees the lock when its holder dies.
+    SQLite itself lets a writer that finds the file locked sleep for up to 100 ms before it tries again. With a lock of
+    the kernel the next writer goes on at once, and the lock is released when its holder dies.
     """
 
     def __init__(self, database: str | None) -> None:
@@ -71,12 +69,10 @@ class Database:
 
     def __init__(self, engine: Engine, data: Path, clock: Clock) -> None:
         self.engine = engine
-        self._quick = engine
-        if engine.dialect.name == "sqlite":
-            self._quick = _engine(engine.url, synchronous="NORMAL")
+        self._unsynced = _engine(engine.url, synchronous="NORMAL")
+        self._unsynced_connection: Connection | None = None
         self._reading = engine.execution_options(ledger_reads=True)
-        self._turn = Turn(engine.url.database) if engine.dialect.name == "sqlite" else nullcontext()
-        self._straight: Straight | None = None
+        self._write_lock = WriteLock(engine.url.database)
         self.data = data
         self.now = clock
 
@@ -98,35 +94,33 @@ class Database:
 
     def close(self) -> None:
         """Give the connections back."""
-        if self._straight is not None:
-            self._straight.close()
+        if self._unsynced_connection is not None:
+            self._unsynced_connection.close()
         self.engine.dispose()
-        self._quick.dispose()
-        if isinstance(self._turn, Turn):
-            self._turn.close()
+        self._unsynced.dispose()
+        self._write_lock.close()
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """Write in one transaction. Raises LedgerError."""
-        with _answering(), self._turn, self.engine.begin() as connection:
+        with _answering(), self._write_lock, self.engine.begin() as connection:
             yield connection
 
     @contextmanager
-    def write_unsynced(self) -> Iterator[Executing]:
+    def write_unsynced(self) -> Iterator[Connection]:
         """Write without a sync of the database file, for rows that the files in the inbox can tell again.
 
         A killed process loses nothing by that. After a power cut the last of these rows may be gone, and the next start
         takes them from the files, which were synced before (`node.files.reconcile`).
         """
-        with _answering(), self._turn, self._beginning() as connection:
-            yield connection
+        with _answering(), self._write_lock, self._open_unsynced().begin():
+            yield self._open_unsynced()
 
-    def _beginning(self) -> AbstractContextManager[Executing]:
-        if self._quick.dialect.name != "sqlite":
-            return self._quick.begin()
-        if self._straight is None:  # nobody else looks: it is our turn
-            self._straight = Straight(self._quick)
-        return self._straight.begin()
+    def _open_unsynced(self) -> Connection:
+        """Return the connection for such writes, kept open: taking one from the pool costs three statements."""
+        if self._unsynced_connection is None:
+            self._unsynced_connection = self._unsynced.connect()
+        return self._unsynced_connection
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -135,7 +129,7 @@ class Database:
             yield connection
 
     def move(
-        self, connection: Executing, job_id: str, target: JobState, sentence: str | None = None, **values: Any
+        self, connection: Connection, job_id: str, target: JobState, sentence: str | None = None, **values: Any
     ) -> JobState:
         """Bring a job into a state, with `values`, and note it; return the state it was in.
 
@@ -155,7 +149,7 @@ class Database:
         self.note(connection, job_id, target, str(values.get("reason", "")) if sentence is None else sentence)
         return state
 
-    def note(self, connection: Executing, job_id: str, state: str, sentence: str) -> None:
+    def note(self, connection: Connection, job_id: str, state: str, sentence: str) -> None:
         """Add a line to the history of a job."""
         connection.execute(insert(events).values(job_id=job_id, at=self.now(), state=state, text=sentence))
 
@@ -178,8 +172,6 @@ def _answering() -> Iterator[None]:
 
 def _engine(url: str | URL, synchronous: str = "FULL") -> Engine:
     parsed = make_url(url)
-    if parsed.get_backend_name() != "sqlite":
-        return create_engine(parsed, pool_pre_ping=True, pool_size=10, max_overflow=50)
     if parsed.database and parsed.database != ":memory:":
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
     engine = create_engine(parsed, connect_args={"timeout": BUSY_SECONDS}, pool_size=10, max_overflow=200)
@@ -197,18 +189,13 @@ def _prepare_sqlite(synchronous: str, connection: Any, _record: Any) -> None:
 def _begin_sqlite(connection: Connection) -> None:
     # IMMEDIATE: a transaction that reads and then writes would otherwise fail when another writes in between.
     reads = connection.get_execution_options().get("ledger_reads")
-    connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
+    driver: Any = connection.connection.driver_connection
+    driver.execute("BEGIN" if reads else "BEGIN IMMEDIATE")
 
 
 @contextmanager
 def _migration_lock(engine: Engine) -> Iterator[None]:
-    """Let one process at a time migrate; the kernel or PostgreSQL frees the lock when its holder dies."""
-    if engine.dialect.name == "postgresql":
-        with engine.connect() as connection:
-            connection.execute(text("SELECT pg_advisory_lock(:n)"), {"n": MIGRATION_LOCK})
-            yield
-            connection.execute(text("SELECT pg_advisory_unlock(:n)"), {"n": MIGRATION_LOCK})
-        return
+    """Let one process at a time migrate; the kernel releases the lock when its holder dies."""
     database = engine.url.database
     assert database, "the ledger is a file, never in memory"
     with Path(f"{database}.lock").open("w") as lock:
@@ -217,11 +204,10 @@ def _migration_lock(engine: Engine) -> Iterator[None]:
 
 
 def _migrate(engine: Engine) -> None:
-    if engine.dialect.name == "sqlite":
-        with engine.connect() as connection:
-            driver = connection.connection.driver_connection
-            assert driver is not None
-            driver.execute("PRAGMA journal_mode=WAL")
+    with engine.connect() as connection:
+        driver = connection.connection.driver_connection
+        assert driver is not None
+        driver.execute("PRAGMA journal_mode=WAL")
     if _revision(engine) == HEAD:
         return
     from alembic import command

@@ -1,44 +1,25 @@
 """Received instances and the revisions of their series."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Row, bindparam, insert, select, update
+from sqlalchemy import Connection, Row, insert, select
 
 from node.ledger.associations import Associations
 from node.ledger.database import Database
 from node.ledger.ids import new_job_id
-from node.ledger.sqlite_fast_path import Executing
+from node.ledger.instance_statements import Instance, InstanceStatements, NewestJob
 from node.ledger.tables import instances, jobs, series
-from node.ledger.upsert import insert_if_new
 from node.records.instances import Arrival, Header, Outcome
 from node.records.states import UNFINISHED, JobState, Reason
-
-# Statements of the way every object takes are built once: building them takes longer than running them.
-SERIES_KEY = (series.c.study_uid == bindparam("study_uid")) & (series.c.series_uid == bindparam("series_uid"))
-# On PostgreSQL concurrent slices of one series queue up here; the look at its newest job must come after the wait.
-LOCK_SERIES = select(series.c.id).where(SERIES_KEY).with_for_update()
-SERIES = (
-    select(series.c.id.label("series_id"), *jobs.c["id", "revision", "state", "code", "instances", "removed_at"])
-    .select_from(series.outerjoin(jobs, jobs.c.series_id == series.c.id))
-    .where(SERIES_KEY)
-    .order_by(jobs.c.revision.desc())
-    .limit(1)
-)
-THIS_JOB = jobs.c.id == bindparam("job_id")
-COUNT_NEW = (
-    update(jobs).where(THIS_JOB).values(instances=jobs.c.instances + bindparam("n"), last_slice_at=bindparam("at"))
-)
-COUNT_AGAIN = update(jobs).where(THIS_JOB).values(duplicates=jobs.c.duplicates + bindparam("n"))
-KNOWN = select(instances.c.sha256, instances.c.variant).where(
-    instances.c.series_id == bindparam("series_id"), instances.c.sop_uid == bindparam("sop_uid")
-)
 
 
 class Instances:
     """Records received objects and opens the jobs of their series."""
+
+    statements: Callable[[Connection], InstanceStatements] = InstanceStatements
 
     def __init__(self, database: Database, associations: Associations) -> None:
         self._db = database
@@ -69,58 +50,59 @@ class Instances:
         [outcome] = self.record_all([arrival])
         return outcome
 
-    def _record_series(self, connection: Executing, arrivals: Sequence[Arrival]) -> tuple[int, list[Outcome]]:
+    def _record_series(self, connection: Connection, arrivals: Sequence[Arrival]) -> tuple[int, list[Outcome]]:
         """Write down what came of one series; return its id and the outcomes."""
         header = arrivals[0].header
-        key = {"study_uid": header.study_uid, "series_uid": header.series_uid}
-        found = _with_newest_job(connection, key)
+        statements = self.statements(connection)
+        key = (header.study_uid, header.series_uid)
+        found = statements.newest_job(*key)
         if found is None:
-            insert_if_new(connection, series, key | _described(header))
-            found = _with_newest_job(connection, key)
+            connection.execute(insert(series).values(_described(header)))
+            found = statements.newest_job(*key)
             assert found is not None
         for association in {arrival.association.id: arrival.association for arrival in arrivals}.values():
             self._associations.note_carried(connection, association, found.series_id)
         joins = found.id is not None and _takes_more(found)
         revision = (found.revision or 0) + (not joins)
-        outcomes = [self._record(connection, found.series_id, revision, arrival) for arrival in arrivals]
+        outcomes = [self._record(statements, found.series_id, revision, arrival) for arrival in arrivals]
         fresh, again = outcomes.count(Outcome.NEW), outcomes.count(Outcome.DUPLICATE)
         job_id = found.id
         if fresh and not joins:
             job_id = self._open(connection, found, arrivals[outcomes.index(Outcome.NEW)])
         if fresh:
-            connection.execute(COUNT_NEW, {"job_id": job_id, "n": fresh, "at": self._db.now()})
+            statements.count_new(job_id, fresh, self._db.now())
         if again and job_id is not None:
-            connection.execute(COUNT_AGAIN, {"job_id": job_id, "n": again})
+            statements.count_duplicates(job_id, again)
         return found.series_id, outcomes
 
-    def _record(self, connection: Executing, series_id: int, revision: int, arrival: Arrival) -> Outcome:
-        values = {
-            "series_id": series_id,
-            "revision": revision,
-            "sop_uid": arrival.header.sop_uid,
-            "variant": 0,
-            "transfer_syntax": arrival.transfer_syntax,
-            "path": self._db.relative(arrival.path),
-            "sha256": arrival.sha256,
-            "size": arrival.size,
-            "received_at": self._db.now(),
-            "header": vars(arrival.header),
-        }
-        if insert_if_new(connection, instances, values):
+    def _record(self, statements: InstanceStatements, series_id: int, revision: int, arrival: Arrival) -> Outcome:
+        instance = Instance(
+            series_id=series_id,
+            revision=revision,
+            sop_uid=arrival.header.sop_uid,
+            variant=0,
+            transfer_syntax=arrival.transfer_syntax,
+            path=self._db.relative(arrival.path),
+            sha256=arrival.sha256,
+            size=arrival.size,
+            received_at=self._db.now(),
+            header=vars(arrival.header),
+        )
+        if statements.insert(instance):
             return Outcome.NEW
         while True:
-            known = connection.execute(KNOWN, {"series_id": series_id, "sop_uid": arrival.header.sop_uid}).all()
-            if any(row.sha256 == arrival.sha256 for row in known):
+            known = statements.variants(series_id, arrival.header.sop_uid)
+            if any(sha256 == arrival.sha256 for sha256, _ in known):
                 return Outcome.DUPLICATE
-            values["variant"] = max(row.variant for row in known) + 1
-            if insert_if_new(connection, instances, values):
+            variant = max(number for _, number in known) + 1
+            if statements.insert(instance._replace(variant=variant)):
                 return Outcome.VARIANT
 
-    def _open(self, connection: Executing, found: Row[Any], arrival: Arrival) -> str:
+    def _open(self, connection: Connection, found: NewestJob, arrival: Arrival) -> str:
         """Open the series' next revision; what has no result yet makes place for it. Returns the new job's id."""
         revision = found.revision or 0
         so_far = 0 if found.removed_at is not None else found.instances or 0
-        if found.id is not None and JobState(found.state) in UNFINISHED:
+        if found.id is not None and found.state in UNFINISHED:
             sentence = "more slices arrived, so a new revision of the series takes its place"
             values: dict[str, Any] = {"code": Reason.SUPERSEDED, "reason": sentence, "finished_at": self._db.now()}
             self._db.move(connection, found.id, JobState.CANCELLED, **values)
@@ -165,23 +147,17 @@ class Instances:
             return connection.execute(wanted).all()
 
 
-def _takes_more(job: Row[Any]) -> bool:
+def _takes_more(job: NewestJob) -> bool:
     """Tell whether a new slice joins this job: it is still receiving, or was held or cancelled while it was."""
     held = job.state == JobState.HELD and job.code in {Reason.PERSON_HOLDS, Reason.STILL_ARRIVING}
     cancelled = job.state == JobState.CANCELLED and job.code == Reason.PERSON_CANCELS
     return held or cancelled or bool(job.state == JobState.RECEIVED)
 
 
-def _with_newest_job(connection: Executing, key: dict[str, str]) -> Row[Any] | None:
-    """Return a series' id and the columns of its newest job, None when it is new, and hold its lock."""
-    if connection.dialect.name != "sqlite":  # there the transaction has the whole file
-        connection.execute(LOCK_SERIES, key)
-    found: Row[Any] | None = connection.execute(SERIES, key).first()
-    return found
-
-
 def _described(header: Header) -> dict[str, str]:
     return {
+        "study_uid": header.study_uid,
+        "series_uid": header.series_uid,
         "modality": header.modality[:16],
         "accession": header.accession[:64],
         "study_description": header.study_description[:64],

@@ -1,17 +1,14 @@
 """Insert statements for rows that may be there already."""
 
-from functools import cache
 from typing import Any
 
 from sqlalchemy import Connection, Select, Table
 from sqlalchemy.dialects.sqlite import insert
 
-from node.ledger.sqlite_fast_path import Executing
 
-
-def insert_if_new(connection: Executing, table: Table, values: dict[str, Any]) -> bool:
+def insert_if_new(connection: Connection, table: Table, values: dict[str, Any]) -> bool:
     """Insert a row unless its unique key is taken; tell whether it was inserted."""
-    return bool(connection.execute(_insert_if_new(table), values).rowcount)
+    return bool(connection.execute(insert(table).on_conflict_do_nothing(), values).rowcount)
 
 
 def insert_new_from(connection: Connection, table: Table, column: str, rows: Select[str]) -> None:
@@ -25,8 +22,3 @@ def insert_or_update(
     """Insert a row of key, `first` and `values`; if its key is taken, set only `values`."""
     statement = insert(table).values(key | first | values)
     connection.execute(statement.on_conflict_do_update(index_elements=list(key), set_=values))
-
-
-@cache
-def _insert_if_new(table: Table) -> Any:
-    return insert(table).on_conflict_do_nothing()

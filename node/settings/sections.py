@@ -1,5 +1,6 @@
 """The sections of the settings that stand once in the file."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -15,6 +16,7 @@ from pydantic import (
 
 from node.settings.types import AETitle, ListenPort, Section
 
+LEAVE_EMPTY = "leave it empty for the SQLite file under the data folder"
 SHORTEST_FEMUR_MM = 80.0  # from the top of the head: a large femur's trochanters reach as far
 
 
@@ -33,12 +35,21 @@ class Node(Section):
     """Port of the web page; 0 chooses a free one, which `up` prints."""
     data: Path = Path("qct-data")
     """Folder for received objects, results, the ledger and logs. A relative path starts at the settings file."""
-    database_url: Annotated[str, Field(pattern=r"^(|(sqlite|postgresql)[a-z0-9+]*://.*)$")] = ""
+    database_url: str = ""
     """SQLAlchemy URL of the ledger; empty: an SQLite file under `data`."""
     broker_url: Annotated[str, Field(pattern=r"^(embedded|[a-z+]+://.*)$")] = "embedded"
     """Celery broker: `embedded` (files under `data`), or a Redis server, `redis://...`, for several segmenters."""
     storage_url: str = ""
     """Must be empty: objects are kept under `data`."""
+
+    @field_validator("database_url")
+    @classmethod
+    def _only_sqlite(cls, url: str) -> str:
+        if url.startswith("postgresql"):
+            raise ValueError(f"PostgreSQL is not supported yet; {LEAVE_EMPTY}")
+        if url and not re.match(r"sqlite(\+[a-z0-9]+)?:///.", url):
+            raise ValueError(f"expected sqlite:/// and the path of a file; {LEAVE_EMPTY}")
+        return url
 
     @field_validator("storage_url")
     @classmethod

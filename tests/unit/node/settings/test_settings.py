@@ -158,6 +158,24 @@ def test_what_is_not_supported_yet_is_refused_and_not_ignored():
     assert "leave it empty" in faults(node={"storage_url": "s3://bucket"})[0]
 
 
+def test_postgresql_is_refused_in_one_sentence():
+    [found] = faults(node={"database_url": "postgresql+psycopg://qct:secret@db/qct"})
+    assert found == (
+        "node.database_url = 'postgresql+psycopg://qct:***@db/qct': PostgreSQL is not supported yet; "
+        "leave it empty for the SQLite file under the data folder"
+    )
+
+
+@pytest.mark.parametrize(
+    ("url", "good"), [("sqlite:////srv/a.db", True), ("sqlite://", False), ("oracle://x/y", False)]
+)
+def test_the_ledger_is_an_sqlite_file(url, good):
+    if good:
+        assert load_settings(None, node={"database_url": url}).database_url == url
+    else:
+        assert "expected sqlite:/// and the path of a file" in faults(node={"database_url": url})[0]
+
+
 def test_settings_are_frozen():
     with pytest.raises(ValidationError):
         load_settings().node.dicom_port = 1

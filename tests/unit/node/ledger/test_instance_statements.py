@@ -1,4 +1,4 @@
-"""The straight way into the ledger writes what the way through SQLAlchemy's engine writes."""
+"""The statements written as SQL leave the same rows as those built by SQLAlchemy."""
 
 import shutil
 import sqlite3
@@ -10,18 +10,20 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from senders import association
-from sqlalchemy import select
+from sqlalchemy import select, update
+from sqlalchemy.dialects.sqlite import insert
 
 from node.errors import LedgerError
 from node.ledger import Ledger
-from node.ledger.database import Database
-from node.ledger.sqlite_fast_path import Straight
-from node.ledger.tables import instances, jobs
+from node.ledger.instance_statements import InstanceStatements, NewestJob
+from node.ledger.instances import Instances
+from node.ledger.tables import instances, jobs, series
 from node.records.instances import Arrival, Header, Outcome
 from node.records.jobs import Decision
 from node.records.states import JobState
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+NORMAL = 1  # PRAGMA synchronous: the file of the database is not synced at each commit
 SENDERS = [replace(association(), id=f"{number:032x}", started_at=NOON) for number in range(2)]
 
 
@@ -36,11 +38,37 @@ class Clock:
         return NOON + timedelta(seconds=self.looks)
 
 
-class ThroughEngine(Database):
-    """Takes the way through SQLAlchemy's engine."""
+class Reference:
+    """The same statements, built and run by SQLAlchemy."""
 
-    def _beginning(self):
-        return self._quick.begin()
+    def __init__(self, connection):
+        self.connection = connection
+
+    def newest_job(self, study_uid, series_uid):
+        columns = jobs.c["id", "revision", "state", "code", "instances", "removed_at"]
+        joined = select(series.c.id, *columns).select_from(series.outerjoin(jobs, jobs.c.series_id == series.c.id))
+        wanted = joined.where(series.c.study_uid == study_uid, series.c.series_uid == series_uid)
+        row = self.connection.execute(wanted.order_by(jobs.c.revision.desc()).limit(1)).first()
+        return None if row is None else NewestJob(*row)
+
+    def insert(self, instance):
+        return bool(self.connection.execute(insert(instances).on_conflict_do_nothing(), instance._asdict()).rowcount)
+
+    def variants(self, series_id, sop_uid):
+        wanted = select(instances.c.sha256, instances.c.variant)
+        own = wanted.where(instances.c.series_id == series_id, instances.c.sop_uid == sop_uid)
+        return [tuple(row) for row in self.connection.execute(own)]
+
+    def count_new(self, job_id, number, at):
+        values = {"instances": jobs.c.instances + number, "last_slice_at": at}
+        self.connection.execute(update(jobs).where(jobs.c.id == job_id).values(values))
+
+    def count_duplicates(self, job_id, number):
+        self.connection.execute(update(jobs).where(jobs.c.id == job_id).values(duplicates=jobs.c.duplicates + number))
+
+
+class ReferenceInstances(Instances):
+    statements = Reference
 
 
 @pytest.fixture
@@ -59,7 +87,7 @@ def arrival(ledger, series=1, number=1, content=1, sender=0):
 
 def rows(ledger):
     """Return all rows of all tables as SQLite has them; jobs, whose ids are by chance, by their number."""
-    with closing(sqlite3.connect(ledger.database.engine.url.database)) as database:
+    with closing(sqlite3.connect(ledger.data / "ledger.sqlite3")) as database:
         tables = [name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
         known = {table: database.execute(f"SELECT * FROM {table} ORDER BY rowid").fetchall() for table in tables}
     numbers = {row[0]: number for number, row in enumerate(known["jobs"])}
@@ -78,13 +106,14 @@ groups = st.lists(
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(groups)
-def test_both_ways_leave_the_same_rows(tmp_path_factory, empty_ledger, groups):
+def test_sql_text_and_sqlalchemy_leave_the_same_rows(tmp_path_factory, empty_ledger, groups):
     """groups: arrivals in one transaction as (series, number, content, sender), or what is decided about all jobs."""
     found = []
-    for kind in (Database, ThroughEngine):
+    for kind in (Instances, ReferenceInstances):
         folder = tmp_path_factory.mktemp(kind.__name__)
         shutil.copy(empty_ledger, folder)
-        with closing(Ledger.over(kind.open(f"sqlite:///{folder}/ledger.sqlite3", folder, Clock()))) as ledger:
+        with closing(Ledger.open(f"sqlite:///{folder}/ledger.sqlite3", folder, Clock())) as opened:
+            ledger = replace(opened, instances=kind(opened.database, opened.associations))
             outcomes = []
             for group in groups:
                 if isinstance(group, JobState):
@@ -98,7 +127,7 @@ def test_both_ways_leave_the_same_rows(tmp_path_factory, empty_ledger, groups):
 
 def test_an_exception_undoes_all_and_the_next_transaction_goes_on(ledger):
     with pytest.raises(ZeroDivisionError), ledger.database.write_unsynced() as connection:
-        assert isinstance(connection, Straight)
+        assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == NORMAL
         connection.execute(jobs.insert().values(id="a", state="received", calling_ae="", host="", instances=0,
                                                 received_at=NOON, last_slice_at=NOON))  # fmt: skip
         assert connection.execute(select(jobs.c.id)).scalar() == "a"
@@ -109,15 +138,21 @@ def test_an_exception_undoes_all_and_the_next_transaction_goes_on(ledger):
 
 def test_nothing_found_is_none_and_no_rows(ledger):
     with ledger.database.write_unsynced() as connection:
-        found = connection.execute(select(instances.c.id, instances.c.path))
-    assert (found.first(), found.scalar(), list(found.all())) == (None, None, [])
+        statements = InstanceStatements(connection)
+        assert (statements.newest_job("1.2", "1.2.3"), statements.variants(1, "1.2.3.4")) == (None, [])
+
+
+def be_impatient(ledger):
+    """Let the connection for instances give up after 10 ms when the database is locked."""
+    with ledger.database.write_unsynced() as connection:
+        connection.exec_driver_sql("PRAGMA busy_timeout = 10")
 
 
 def test_a_locked_database_is_an_error_that_may_be_tried_again(ledger):
     ledger.instances.record(arrival(ledger))
-    with closing(sqlite3.connect(ledger.database.engine.url.database, isolation_level=None)) as other:
+    be_impatient(ledger)
+    with closing(sqlite3.connect(ledger.data / "ledger.sqlite3", isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
-        ledger.database._straight._connection.execute("PRAGMA busy_timeout = 10")
         with pytest.raises(LedgerError, match="does not answer: database is locked") as failure:
             ledger.instances.record(arrival(ledger, number=2))
     assert failure.value.retry
