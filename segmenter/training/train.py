@@ -20,7 +20,7 @@ from segmenter.training.curves import Row, RunLog
 from segmenter.training.loss import compound_loss, hard_dice
 from segmenter.training.options import MAY_CHANGE, TrainOptions
 from segmenter.vnet.network import VNet
-from segmenter.vnet.weights import choose_device, read_weights, save_weights
+from segmenter.vnet.weights import choose_device, make_deterministic, read_weights, save_weights
 
 VALIDATION_CROPS = 16
 
@@ -52,10 +52,7 @@ class Trainer:
         self.options, self.out = options, out
         self.training, self.validation = training, validation
         self.device = choose_device(options.device)
-        # Gradients of a saturated softmax are denormal numbers, on which a CPU is several times slower.
-        torch.set_flush_denormal(True)
-        # The same seed must give the same weights, so no algorithm is chosen by the clock.
-        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
+        make_deterministic()
         torch.manual_seed(options.seed)
         resumed = (out / "checkpoint.pt").exists()
         network = VNet(options.network) if resumed or options.init is None else start_from(options)

@@ -45,6 +45,15 @@ def choose_device(name: str = "auto") -> torch.device:
     return device
 
 
+def make_deterministic() -> None:
+    """Let this process compute the same bytes from the same input; threads inherit it from the one that starts them."""
+    # Numbers below 1e-38, such as the gradients of a saturated softmax, slow a CPU down many times.
+    torch.set_flush_denormal(True)
+    # No algorithm is chosen by timing, and no float32 convolution or product is rounded to TF32.
+    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+
+
 def save_weights(network: VNet, path: Path) -> None:
     """Write the network's weights as fp16 with its configuration in the header."""
     tensors = {
@@ -71,11 +80,7 @@ def load_models(path: Path | None = None, device: str = "auto") -> Models:
     folder = path or Path(str(resources.files("segmenter"))) / "data" / "model"
     manifest = read_manifest(folder)
     target = choose_device(device)
-    # Numbers below 1e-38 slow a CPU down many times. Threads inherit it from the one that starts them.
-    torch.set_flush_denormal(True)
-    # The same input must give the same bytes, so no algorithm is chosen by the clock and none rounds more coarsely.
-    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    make_deterministic()
     networks = {stage: _load_network(weight_file(folder, stage), target) for stage in STAGES}
     return Models(
         manifest["name"],
