@@ -2,7 +2,7 @@
 
 from datetime import date
 
-from segmenter.density.calibration import Calibration, CalibrationMode
+from segmenter.density.calibration import Calibration, CalibrationMode, uncalibrated
 from segmenter.density.scanner import Scanner, same
 from segmenter.density.settings import AsynchronousSettings
 
@@ -17,11 +17,11 @@ def by_certificate(certificates: tuple[AsynchronousSettings, ...], scanner: Scan
     fitting = [certificate for certificate in certificates if _fits(certificate, scanner)]
     exact = [certificate for certificate in fitting if certificate.kernel] or fitting
     if not exact:
-        return _refused(
+        return uncalibrated(
             f"no certificate fits the scanner {_name(scanner)} at {scanner.kvp or 0:g} kV, kernel {scanner.kernel!r}"
         )
     if len(exact) > 1:
-        return _refused(
+        return uncalibrated(
             f"{len(exact)} certificates fit the scanner {_name(scanner)} at {scanner.kvp or 0:g} kV: keep one of them"
         )
     (certificate,) = exact
@@ -60,7 +60,3 @@ def _fits(certificate: AsynchronousSettings, scanner: Scanner) -> bool:
 
 def _name(scanner: Scanner) -> str:
     return " ".join(filter(None, (scanner.manufacturer, scanner.model, scanner.station_name))) or "without a name"
-
-
-def _refused(reason: str) -> Calibration:
-    return Calibration(CalibrationMode.NONE, warnings=(reason,))

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from segmenter.density.asynchronous import by_certificate
-from segmenter.density.calibration import UNCALIBRATED, Calibration, CalibrationMode
+from segmenter.density.calibration import UNCALIBRATED, Calibration, uncalibrated
 from segmenter.density.find_phantom import Found, find_phantom
 from segmenter.density.quality_gates import WARN_R2, calibration_of
 from segmenter.density.scanner import Scanner, read_scanner, same
@@ -65,16 +65,16 @@ def by_phantom(
 ) -> Calibration:
     """Return the calibration by the one of these phantoms that is in the scan."""
     if not phantoms:
-        return _refused("no calibration phantom of the settings belongs to this scanner")
+        return uncalibrated("no calibration phantom of the settings belongs to this scanner")
     blocks = make_blocks(volume, geometry, masks)
     seen = [(phantom, find_phantom(volume, geometry, blocks, phantom)) for phantom in phantoms]
     judged = [(found.form.count, calibration_of(found)) for _, found in seen if isinstance(found, Found)]
     if not judged:
         reasons = "; ".join(f"{phantom.title}: {why}" for phantom, why in seen)
-        return _refused(f"no calibration phantom was found ({reasons})")
+        return uncalibrated(f"no calibration phantom was found ({reasons})")
     good = [(count, calibration) for count, calibration in judged if calibration.usable]
     if not good:
-        return _refused("; ".join(warning for _, calibration in judged for warning in calibration.warnings))
+        return uncalibrated("; ".join(warning for _, calibration in judged for warning in calibration.warnings))
     return choose(good)
 
 
@@ -89,7 +89,7 @@ def choose(good: list[tuple[int, Calibration]]) -> Calibration:
     if len(well) == 1:
         return well[0]
     names = " and ".join(f"{calibration.phantom} {calibration.serial}".strip() for calibration in well)
-    return _refused(f"the rods fit {names} alike: keep one of them in the settings, or give each its station_name")
+    return uncalibrated(f"the rods fit {names} alike: keep one of them in the settings, or give each its station_name")
 
 
 def _compared(phantom: Calibration, certificate: Calibration) -> Calibration:
@@ -113,7 +113,3 @@ def _compared(phantom: Calibration, certificate: Calibration) -> Calibration:
 
 def _with_warnings(calibration: Calibration, more: tuple[str, ...]) -> Calibration:
     return replace(calibration, warnings=(*more, *calibration.warnings))
-
-
-def _refused(reason: str) -> Calibration:
-    return Calibration(CalibrationMode.NONE, warnings=(reason,))

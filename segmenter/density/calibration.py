@@ -1,6 +1,6 @@
 """What turns HU into density: a line, where it comes from, and which material it speaks of."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -76,3 +76,8 @@ class Calibration:
 
 
 UNCALIBRATED = Calibration(CalibrationMode.NONE)
+
+
+def uncalibrated(reason: str) -> Calibration:
+    """Return a calibration without a line; reason: the sentence that says why there is none."""
+    return replace(UNCALIBRATED, warnings=(reason,))

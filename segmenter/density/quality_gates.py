@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from segmenter.density.calibration import Calibration, CalibrationMode, Rod
+from segmenter.density.calibration import Calibration, CalibrationMode, Rod, uncalibrated
 from segmenter.density.calibration_line import Line
 from segmenter.density.find_phantom import Found
 from segmenter.density.rods import RodSlices
@@ -47,9 +47,11 @@ def calibration_of(found: Found) -> Calibration:
     used = _undisturbed(found.rods)
     name = found.template.settings.title
     if (~used).sum() > MOST_MISSING or used.sum() < LEAST_RODS:
-        return _refused(f"the phantom {name} shows {used.sum()} of {len(used)} rods undisturbed: too few for a line")
+        return uncalibrated(
+            f"the phantom {name} shows {used.sum()} of {len(used)} rods undisturbed: too few for a line"
+        )
     if not (used[0] and used[-1]):
-        return _refused(
+        return uncalibrated(
             f"the phantom {name} does not show the rod at an end of its row: "
             "the same rods one place farther would fit, too"
         )
@@ -57,7 +59,7 @@ def calibration_of(found: Found) -> Calibration:
     line = found.form.fit(hu, used)
     fit = Fit(line, hu, used, found.form.expected(line))
     if why := _refusal(found, fit):
-        return _refused(f"the phantom {name} {why}")
+        return uncalibrated(f"the phantom {name} {why}")
     settings = found.template.settings
     return Calibration(
         CalibrationMode.PHANTOM,
@@ -152,7 +154,3 @@ def _warnings(found: Found, fit: Fit) -> list[str]:
 
 def _list(densities: FloatArray) -> str:
     return ", ".join(f"{density:g}" for density in densities)
-
-
-def _refused(reason: str) -> Calibration:
-    return Calibration(CalibrationMode.NONE, warnings=(reason,))

@@ -1,6 +1,7 @@
 """What all result objects share: their maker, their UIDs, and the patient and study they belong to."""
 
 import logging
+from collections.abc import Iterable
 from copy import deepcopy
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,7 +23,7 @@ from segmenter.objects.labels import NOTICE
 from segmenter.objects.plain_text import plain
 from segmenter.objects.uids import derive_uid
 from segmenter.read.series import Series
-from segmenter.read.slices import number_of
+from segmenter.read.slices import Slice, number_of
 
 log = logging.getLogger(__name__)
 
@@ -170,6 +171,28 @@ def _valid(vr: str, value: object) -> object:
             continue
         return value if candidate == text else candidate
     return None
+
+
+def source_references(slices: Iterable[Slice]) -> list[Dataset]:
+    """Return a reference to every image of the slices, once each: an enhanced object holds many slices."""
+    once = {plane.sop_instance_uid: plane.sop_class_uid for plane in slices}
+    return [reference_to(uid, sop_class) for uid, sop_class in once.items()]
+
+
+def reference_to(sop_instance_uid: str, sop_class_uid: str) -> Dataset:
+    """Return the item that refers to one object (PS3.3 table 10-11)."""
+    item = Dataset()
+    item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = sop_class_uid, sop_instance_uid
+    return item
+
+
+def add_lossy_history(result: Dataset, header: Dataset) -> None:
+    """Record a lossy compression of the source, which cannot be undone (PS3.3 C.7.6.1.1.5)."""
+    lossy = header.get("LossyImageCompression") == "01"
+    result.LossyImageCompression = "01" if lossy else "00"
+    for keyword in ("LossyImageCompressionRatio", "LossyImageCompressionMethod") if lossy else ():
+        if keyword in header:
+            result.add(header[keyword])
 
 
 def source_time(series: Series) -> datetime | None:

@@ -7,7 +7,7 @@ from PIL import Image, ImageOps
 from pydicom.dataset import Dataset
 from pydicom.uid import SecondaryCaptureImageStorage
 
-from segmenter.objects.common import ResultIdentity, new_object
+from segmenter.objects.common import ResultIdentity, add_lossy_history, new_object, source_references
 from segmenter.objects.labels import NOTICE
 from segmenter.read.series import Series
 
@@ -31,30 +31,11 @@ def write_sc(series: Series, identity: ResultIdentity, page: Image.Image, edge: 
     capture.RecognizableVisualFeatures = "NO"
     capture.DerivationDescription = f"Page of pictures and measurements by an algorithm, {NOTICE}"
     capture.ImageComments = NOTICE.capitalize()
-    capture.SourceImageSequence = _sources(series)
-    _add_lossy_history(capture, series.header)
+    capture.SourceImageSequence = source_references(series.slices)  # the numbers on the page are of all of them
+    add_lossy_history(capture, series.header)
     _add_pixels(capture, ImageOps.expand(page.convert("RGB"), (0, EDGE), edge))
     capture.save_as(path, enforce_file_format=True)
     return path
-
-
-def _sources(series: Series) -> list[Dataset]:
-    """Return every image of the scan once; the numbers on the page are of all of them."""
-    items = []
-    for uid, sop_class in {plane.sop_instance_uid: plane.sop_class_uid for plane in series.slices}.items():
-        item = Dataset()
-        item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = sop_class, uid
-        items.append(item)
-    return items
-
-
-def _add_lossy_history(capture: Dataset, header: Dataset) -> None:
-    """Say that the source was compressed with loss, if it was: it cannot be undone (PS3.3 C.7.6.1.1.5)."""
-    lossy = header.get("LossyImageCompression") == "01"
-    capture.LossyImageCompression = "01" if lossy else "00"
-    for keyword in ("LossyImageCompressionRatio", "LossyImageCompressionMethod") if lossy else ():
-        if keyword in header:
-            capture.add(header[keyword])
 
 
 def _add_pixels(capture: Dataset, image: Image.Image) -> None:

@@ -19,7 +19,7 @@ from pydicom.sr.coding import Code
 from pydicom.uid import SegmentationStorage
 
 from segmenter.errors import Reason, SegmenterError, Verdict
-from segmenter.objects.common import PRODUCT, ResultIdentity, new_object
+from segmenter.objects.common import PRODUCT, ResultIdentity, add_lossy_history, new_object
 from segmenter.objects.labels import ANATOMICAL_STRUCTURE, LABELS, NOTICE, PROXIMAL_FEMUR
 from segmenter.objects.seg_frames import Frame, add_frames
 from segmenter.objects.uids import LABELMAP_STORAGE
@@ -124,11 +124,7 @@ def _add_image_modules(seg: Dataset, series: Series, bits: int) -> None:
     seg.Rows, seg.Columns = first.rows, first.columns
     seg.SamplesPerPixel, seg.PhotometricInterpretation = 1, "MONOCHROME2"
     seg.BitsAllocated, seg.BitsStored, seg.HighBit, seg.PixelRepresentation = bits, bits, bits - 1, 0
-    seg.LossyImageCompression = "01" if series.header.get("LossyImageCompression") == "01" else "00"
-    if seg.LossyImageCompression == "01":
-        for keyword in ("LossyImageCompressionRatio", "LossyImageCompressionMethod"):
-            if keyword in series.header:
-                seg.add(series.header[keyword])
+    add_lossy_history(seg, series.header)
     seg.SegmentsOverlap = "NO"
     seg.ContentLabel = "PROXIMAL_FEMUR"
     seg.ContentDescription = f"Proximal femur by an algorithm, {NOTICE}"

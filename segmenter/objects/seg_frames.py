@@ -9,6 +9,7 @@ from pydicom.sr.codedict import codes
 from pydicom.tag import Tag
 from pydicom.valuerep import format_number_as_ds
 
+from segmenter.objects.common import source_references
 from segmenter.read.series import Series
 from segmenter.read.slices import Slice, number_of
 
@@ -43,20 +44,11 @@ def add_frames(seg: Dataset, series: Series, frames: Sequence[Frame], organizati
     seg.NumberOfFrames = len(frames)
 
 
-def _reference(plane: Slice) -> Dataset:
-    item = Dataset()
-    item.ReferencedSOPClassUID = plane.sop_class_uid
-    item.ReferencedSOPInstanceUID = plane.sop_instance_uid
-    return item
-
-
 def _referenced_series(series: Series) -> Dataset:
     """Return the reference without which OHIF does not list the object (getSopClassHandlerModule.ts)."""
     item = Dataset()
     item.SeriesInstanceUID = series.series_uid
-    # The network saw every slice, so every one is referenced; an enhanced object once for all its frames.
-    once = {plane.sop_instance_uid: plane for plane in series.slices}
-    item.ReferencedInstanceSequence = [_reference(plane) for plane in once.values()]
+    item.ReferencedInstanceSequence = source_references(series.slices)  # the network saw every slice
     return item
 
 
@@ -117,7 +109,7 @@ def _position(plane: Slice) -> list[Dataset]:
 
 
 def _derivation(plane: Slice, purpose: list[CodedConcept], derived: list[CodedConcept]) -> list[Dataset]:
-    source, derivation = _reference(plane), Dataset()
+    (source,), derivation = source_references([plane]), Dataset()
     if plane.frame is not None:
         source.ReferencedFrameNumber = plane.frame
     source.SpatialLocationsPreserved = "YES"

@@ -22,7 +22,16 @@ from pydicom.uid import Comprehensive3DSRStorage
 
 from segmenter.measure.findings import Findings
 from segmenter.objects import codes as own
-from segmenter.objects.common import MAX_LENGTH, PRODUCT, VERSION, ResultIdentity, device_uid, new_object
+from segmenter.objects.common import (
+    MAX_LENGTH,
+    PRODUCT,
+    VERSION,
+    ResultIdentity,
+    device_uid,
+    new_object,
+    reference_to,
+    source_references,
+)
 from segmenter.objects.labels import NOTICE
 from segmenter.objects.plain_text import plain
 from segmenter.objects.sr_groups import Source, measurement_groups, sentence
@@ -116,20 +125,16 @@ def _scheme() -> Dataset:
 
 def _evidence(series: Series, segmentation: Dataset | None) -> Dataset:
     """Return all that the report stands on: the segmentation and every image of the scan (PS3.3 C.17.2)."""
-    once = {plane.sop_instance_uid: plane.sop_class_uid for plane in series.slices}
-    parts = [(series.series_uid, once)]
+    parts = [(series.series_uid, source_references(series.slices))]
     if segmentation is not None:
-        parts.insert(0, (segmentation.SeriesInstanceUID, {segmentation.SOPInstanceUID: segmentation.SOPClassUID}))
+        reference = reference_to(segmentation.SOPInstanceUID, segmentation.SOPClassUID)
+        parts.insert(0, (segmentation.SeriesInstanceUID, [reference]))
     study = Dataset()
     study.StudyInstanceUID = series.study_uid
     study.ReferencedSeriesSequence = []
-    for series_uid, instances in parts:
+    for series_uid, references in parts:
         item = Dataset()
         item.SeriesInstanceUID = series_uid
-        item.ReferencedSOPSequence = []
-        for uid, sop_class in instances.items():
-            reference = Dataset()
-            reference.ReferencedSOPClassUID, reference.ReferencedSOPInstanceUID = sop_class, uid
-            item.ReferencedSOPSequence.append(reference)
+        item.ReferencedSOPSequence = references
         study.ReferencedSeriesSequence.append(item)
     return study
