@@ -18,6 +18,7 @@ from segmenter.measure.femurs import measure_femurs
 from segmenter.measure.findings import Findings
 from segmenter.measure.options import MeasureOptions
 from segmenter.objects.common import ResultIdentity, source_time
+from segmenter.output.femur_report import describe_measurements
 from segmenter.output.outputs import (
     OutputOptions,
     SegmentedSeries,
@@ -33,7 +34,6 @@ from segmenter.output.report_json import (
     ModelReport,
     Report,
     describe_calibration,
-    describe_measurements,
     describe_objects,
     describe_series,
 )

@@ -11,7 +11,8 @@ from jsonschema import Draft202012Validator
 
 from segmenter.density.calibration import UNCALIBRATED, Material
 from segmenter.measure.records import Measurements
-from segmenter.output.report_json import describe_calibration, describe_measurements, json_schema
+from segmenter.output.femur_report import describe_measurements
+from segmenter.output.report_json import describe_calibration, json_schema
 
 DOCS = Path(__file__).parents[4] / "docs/reference"
 UNITS = ("_ml", "_mm", "_mm2", "_hu", "_g", "_mg_cm3", "_deg", "_percent", "_hu_per_mg_cm3")
