@@ -90,7 +90,7 @@ class Browser:
 
 
 def started_driver(program: str) -> tuple[subprocess.Popen[str], int]:
-    """Start chromedriver on a port of its choice; when that was taken meanwhile it ends, and is started again."""
+    """Start chromedriver on a port of its choice; start it again if another process took that port first."""
     said: list[str] = []
     for _ in range(5):
         driver = subprocess.Popen([program, "--port=0"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
@@ -104,7 +104,7 @@ def started_driver(program: str) -> tuple[subprocess.Popen[str], int]:
 
 @contextmanager
 def running_browser(profile: Path, *flags: str) -> Iterator[Browser]:
-    """Run a browser with a fresh profile folder; without one skip on a laptop, fail under CI."""
+    """Run a browser with a new profile folder; without a browser skip, or fail under CI."""
     programs = {name: shutil.which(name) for name in ("chromedriver", "chromium")}
     missing = [name for name, path in programs.items() if path is None]
     if missing:

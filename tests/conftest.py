@@ -1,4 +1,4 @@
-"""Fixtures for every kind of test: free ports, polling with a deadline, real outside services."""
+"""Fixtures for all tests: free ports, polling with a deadline, external services."""
 
 import contextlib
 import hashlib
@@ -46,7 +46,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def require_tool(name: str) -> str:
-    """Return the tool's path; without it skip on a laptop, fail under CI."""
+    """Return the tool's path; without the tool skip, or fail under CI."""
     path = shutil.which(name)
     if path is None and os.environ.get("CI"):
         pytest.fail(f"{name} is not installed")
@@ -56,7 +56,7 @@ def require_tool(name: str) -> str:
 
 
 def poll_until(condition: Callable[[], Any], seconds: float = 20.0, what: str = "the condition") -> Any:
-    """Return the first true value of `condition`, asked every 50 ms; fail after `seconds`."""
+    """Return the first true value of `condition`, checked every 50 ms; fail after `seconds`."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if found := condition():
@@ -87,7 +87,7 @@ def free_port() -> Callable[[], int]:
 
 
 class RedisServer:
-    """A real redis-server on one port, which can be killed and started again."""
+    """A redis-server on one port, which can be killed and restarted."""
 
     def __init__(self, program: str, port: int, folder: Path) -> None:
         self._program = program
@@ -135,7 +135,7 @@ def redis_server(tmp_path: Path, free_port: Callable[[], int]) -> Iterator[Redis
 
 
 class Peer:
-    """A real Storage SCP that keeps what it gets and answers with `status`; the next answer waits for `hold`."""
+    """A Storage SCP that records received objects and answers with `status`; the next answer waits for `hold`."""
 
     def __init__(self) -> None:
         self.status = 0x0000
@@ -187,7 +187,7 @@ def peer():
 
 
 class NodeProcess:
-    """A whole node as a process, from its ready line to its end."""
+    """A complete node as a process, from its ready line to its end."""
 
     def __init__(self, command: list[str], folder: Path, name: str) -> None:
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "tests" / "broker")))}
@@ -201,7 +201,7 @@ class NodeProcess:
         threading.Thread(target=self._read, daemon=True).start()
 
     def ready(self, seconds: float = 60.0) -> "NodeProcess":
-        """Wait for the ready line and take the addresses from it."""
+        """Wait for the ready line and read the addresses from it."""
         line = self._lines.get(timeout=seconds)
         found = re.fullmatch(r"ready: dicom 127\.0\.0\.1:(\d+) aet QCTNODE, web (http://127\.0\.0\.1:\d+)\n", line)
         assert found, f"{line!r}\n{self.log.read_text()}"
@@ -209,7 +209,7 @@ class NodeProcess:
         return self
 
     def stop(self, number: int = signal.SIGTERM, seconds: float = 45.0) -> tuple[int, str]:
-        """Send a signal; return the exit code and what came on stdout after the ready line."""
+        """Send a signal; return the exit code and the output on stdout after the ready line."""
         self.process.send_signal(number)
         code = self.process.wait(seconds)
         return code, "".join(iter(lambda: self._lines.get(timeout=5), ""))
@@ -231,7 +231,7 @@ class NodeProcess:
 
     @staticmethod
     def living(pids: set[int]) -> set[int]:
-        """Return those that still run; who is dead and only waits to be counted is dead."""
+        """Return those that still run; a zombie process does not count."""
         found = set()
         for pid in pids:
             with contextlib.suppress(OSError):
@@ -249,7 +249,7 @@ class NodeProcess:
 
 @pytest.fixture
 def start_node(tmp_path: Path) -> Iterator[Callable[..., NodeProcess]]:
-    """Start nodes by their command line; whatever still runs at the end is killed."""
+    """Start nodes by their command line; those still running at the end are killed."""
     started: list[NodeProcess] = []
 
     def start(*command: str) -> NodeProcess:

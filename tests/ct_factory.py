@@ -1,4 +1,4 @@
-"""Tiny valid CT series of any orientation, with the truth about every voxel, for tests."""
+"""Small valid CT series of any orientation, with known values in every voxel."""
 
 import random
 from collections.abc import Callable
@@ -26,7 +26,7 @@ Edit = Callable[[int, Dataset], None]
 
 @dataclass(frozen=True)
 class CtSpec:
-    """A grid and what is written of it; spacing `(z, y, x)` mm, pixels deliberately not square.
+    """A grid and the content of its files; spacing `(z, y, x)` mm, pixels deliberately not square.
 
     tilt: angle in degrees, about the rows, by which the slices are stacked off their normal; spacing[0] is along it.
     """
@@ -51,7 +51,7 @@ class CtSpec:
         return Geometry(self.shape, affine)
 
     def hu(self) -> NDArray[np.int16]:
-        """Different numbers in every voxel's neighbourhood, so that no flip or shift goes unseen."""
+        """Random numbers, so that every flip or shift is detected."""
         return np.random.default_rng(7).integers(-1000, 2000, self.shape).astype(np.int16)
 
     def balls(self) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
@@ -64,7 +64,7 @@ class CtSpec:
 
 
 def write_ct(folder: Path, spec: CtSpec, edit: Edit = lambda index, ds: None) -> list[Path]:
-    """Write one file per slice, with names and instance numbers that say nothing about the order."""
+    """Write one file per slice, with names and instance numbers independent of the order."""
     order = list(range(spec.shape[0]))
     random.Random(3).shuffle(order)
     folder.mkdir(parents=True, exist_ok=True)
@@ -104,7 +104,7 @@ def write_enhanced(
 ) -> list[Path]:
     """Write the same volume as one enhanced multi-frame CT, frames out of order.
 
-    edit: told each slice's index and the item of its frame.
+    edit: called with the index of each slice and the item of its frame.
     """
     order = list(range(spec.shape[0]))
     random.Random(5).shuffle(order)

@@ -1,4 +1,4 @@
-"""A femur of balls and tubes whose every measure is known, on any grid, in any posture."""
+"""A femur of balls and tubes with known measures, on any grid and in any posture."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""A real Query SCP that answers as a test wishes, for tests of who asks."""
+"""A Query SCP whose responses a test sets, for tests of the Query SCU."""
 
 from collections.abc import Callable, Iterator
 
@@ -25,7 +25,7 @@ class FindScp:
         self.peer = Peer(name="pacs", ae_title="PACS", host="127.0.0.1", port=self._server.server_address[1])
 
     def handle(self, find: Callable[[evt.Event], Iterator[tuple[int, Dataset | None]]]) -> None:
-        """Let `find` answer each C-FIND from now on."""
+        """Make `find` answer each C-FIND from now on."""
         self._server.bind(evt.EVT_C_FIND, find)
 
     def _find(self, event):
@@ -46,7 +46,7 @@ def match(asked: Dataset, **values: object) -> tuple[int, Dataset]:
 
 
 def holding(count: int) -> Answers:
-    """Answer that every series has so many instances, as an archive does."""
+    """Answer that every series has this number of instances, as an archive does."""
 
     def answers(asked: Dataset) -> Iterator[tuple[int, Dataset | None]]:
         yield match(asked, NumberOfSeriesRelatedInstances=count)

@@ -1,4 +1,4 @@
-"""Hand-made findings of a scan, for tests of what is written of them."""
+"""Made-up findings of a scan, for tests of the objects and pages written from them."""
 
 from dataclasses import replace
 from datetime import datetime

@@ -1,6 +1,6 @@
-"""How the tests that search for harmful input search: the same examples everywhere, more of them when asked.
+"""Settings of the fuzz tests: the same examples in every run, or more of them on request.
 
-`QCT_FUZZ_EXAMPLES=5000 pytest tests/...` looks further, at random; what fails is printed with the way to repeat it.
+`QCT_FUZZ_EXAMPLES=5000 pytest tests/...` searches further, at random; a failure is printed with the way to repeat it.
 """
 
 import os
@@ -10,11 +10,11 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 MORE = int(os.environ.get("QCT_FUZZ_EXAMPLES", "0"))
-LIES = (0, 1, 2, 5, 255, 65535, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFE, 0xFFFFFFFF)
+FALSE_NUMBERS = (0, 1, 2, 5, 255, 65535, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFE, 0xFFFFFFFF)
 
 
 def fuzz(examples):
-    """Return the settings of a search with so many examples."""
+    """Return the settings of a search with this number of examples."""
     return settings(
         max_examples=MORE or examples,
         derandomize=not MORE,
@@ -34,7 +34,7 @@ def mutations(length):
         st.tuples(st.just("drop"), place, st.integers(1, 64)),
         st.tuples(st.just("insert"), place, st.binary(min_size=1, max_size=32)),
         st.tuples(st.just("double"), place, st.integers(1, 300)),
-        st.tuples(st.just("lie"), place, st.sampled_from(LIES), st.sampled_from(["<I", ">I", "<H", ">H"])),
+        st.tuples(st.just("lie"), place, st.sampled_from(FALSE_NUMBERS), st.sampled_from(["<I", ">I", "<H", ">H"])),
     )
     return st.lists(change, min_size=1, max_size=4)
 

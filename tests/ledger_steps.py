@@ -17,7 +17,7 @@ S = JobState
 
 
 class Clock:
-    """A clock that stands until it is pushed."""
+    """A clock that moves only when a test moves it."""
 
     def __init__(self):
         self.time = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)

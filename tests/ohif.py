@@ -1,4 +1,4 @@
-"""OHIF, the DICOM viewer, as its makers publish it, served by nginx beside an Orthanc as deploy/ohif has it."""
+"""The published build of OHIF, the DICOM viewer, served by nginx beside Orthanc as deploy/ohif configures it."""
 
 import base64
 import hashlib
@@ -19,9 +19,9 @@ SAMPLE = ROOT / "deploy" / "ohif"
 CACHE = ROOT / ".cache" / "ohif"
 
 PACKAGE, VERSION = "@ohif/app", "3.13.2"
-# The package's "integrity": another file under the same name is not unpacked.
+# The package's "integrity"; a different file of the same name is not unpacked.
 SHA512 = "WZdxmpmG7rqFgW9ZJLcbgr3XCtLi1KDNPoMaeY5PPe6j4G4fjEjjkycZM6C6Zk2F87BKxFfpq+jd5xXZB9E8EA=="
-BULK = "package/dist/ort/"  # networks for drawing by click, two thirds of the package
+BULK = "package/dist/ort/"  # networks for interactive segmentation, two thirds of the package
 
 MAIN = """\
 daemon off;
@@ -43,7 +43,7 @@ http {{
 
 
 def viewer_files(npm: str) -> Path:
-    """Return the folder of the built viewer; fetched once. Offline: skip on a laptop, fail under CI."""
+    """Return the folder of the built viewer; downloaded once. Offline skip, or fail under CI."""
     folder = CACHE / VERSION
     if (folder / "index.html").exists():
         return folder
@@ -59,13 +59,13 @@ def viewer_files(npm: str) -> Path:
         with tarfile.open(archive) as packed:
             wanted = [member for member in packed.getmembers() if not member.name.startswith(BULK)]
             packed.extractall(work, wanted, filter="data")
-        if not folder.exists():  # another run may have been faster
+        if not folder.exists():  # another run may have written it first
             (Path(work) / "package" / "dist").rename(folder)
     return folder
 
 
 def site(folder: Path, viewer: Path, port: int, orthanc_port: int) -> str:
-    """Return the sample site with the addresses and paths of this run; all else is as administrators get it."""
+    """Return the sample site with the addresses and paths of this run and no other change."""
     text = (SAMPLE / "nginx.conf").read_text()
     for sample, ours in {
         "127.0.0.1:8081": f"127.0.0.1:{port}",

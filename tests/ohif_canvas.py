@@ -1,4 +1,4 @@
-"""What is drawn in a viewport, compared with the image and the masks that should be there."""
+"""Comparison of the pixels in a viewport with the image and the masks it should show."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ class Image:
 
 
 def faults(canvas: Canvas, image: Image) -> list[str]:
-    """Return what is wrong with an image seen from the feet or the front; nothing when a reader sees the truth."""
+    """Return the faults of an image seen from the feet or the front; empty if it is shown correctly."""
     scale, correlation = found_scale(canvas, image)
     found = _unlike(correlation, 0.98)
     for side, drawn in drawn_sides(canvas).items():
@@ -47,7 +47,7 @@ def faults(canvas: Canvas, image: Image) -> list[str]:
 
 
 def page_faults(canvas: Canvas, page: PIL.Image.Image) -> list[str]:
-    """Return what is wrong with a page that fills the viewport; letters are too fine to be compared line by line."""
+    """Return the faults of a page that fills the viewport; its letters are too fine to be compared line by line."""
     small = page.convert("RGB").resize((page.width // FINE, page.height // FINE), PIL.Image.Resampling.BOX)
     wide = round(min(canvas.shape[0] / small.height, canvas.shape[1] / small.width))
     smooth = uniform_filter(canvas, (wide, wide, 0))
@@ -60,7 +60,7 @@ def _unlike(correlation: float, least: float) -> list[str]:
 
 
 def drawn_sides(canvas: Canvas) -> dict[Side, Mask]:
-    """Return where each side's colour is: what is left of a colour over grey when the grey is taken away."""
+    """Return the pixels of each side's colour: the remainder after the grey is subtracted."""
     chroma = canvas - canvas.mean(-1, keepdims=True)
     strength = np.linalg.norm(chroma, axis=-1)
     sides = {}
@@ -74,8 +74,8 @@ def drawn_sides(canvas: Canvas) -> dict[Side, Mask]:
 def found_scale(canvas: Canvas, image: Image) -> tuple[float, float]:
     """Return at how many canvas pixels per mm the image is drawn, and the correlation there.
 
-    The image is taken to fill the canvas about its centre, and the viewer is not asked how it drew it: one that is
-    flipped, turned or shifted fits at no scale. What is coloured does not count.
+    The image should fill the canvas about its centre. The viewer is not asked how it drew the image: one that is
+    flipped, rotated or shifted fits at no scale. Coloured pixels do not count.
     """
     drawn = np.where(np.logical_or(*drawn_sides(canvas).values()), np.nan, canvas.mean(-1))
     size = np.multiply(image.grey.shape, image.spacing)

@@ -1,4 +1,4 @@
-"""What a reader does in OHIF, and what the reader then sees: names in the panel, colours in the viewport."""
+"""The actions of a user in OHIF, and the result: names in the panel, colours in the viewport."""
 
 import base64
 import io
@@ -13,7 +13,7 @@ from browser import Browser
 from ohif_canvas import Canvas
 from PIL import Image
 
-# WebGL without a graphics card, and no way out to other machines.
+# WebGL without a graphics card, and no connections to other machines.
 FLAGS = (
     "--use-angle=swiftshader",
     "--enable-unsafe-swiftshader",
@@ -21,12 +21,12 @@ FLAGS = (
 )
 CANVAS = "canvas.cornerstone-canvas"
 SERIES = "[data-cy^=study-browser-thumbnail]"
-STEP_SECONDS = 120  # a loaded machine draws slowly; nothing waits longer than it must
+STEP_SECONDS = 120  # a loaded machine draws slowly; each wait ends as soon as its condition holds
 WHEEL_NOTCH = 100  # pixels
 
 
 class OhifWindow:
-    """One browser window with the viewer in it."""
+    """One browser window that shows the viewer."""
 
     def __init__(self, browser: Browser, poll: Callable[..., Any]) -> None:
         self._browser, self._poll = browser, poll
@@ -41,7 +41,7 @@ class OhifWindow:
         self.press("Confirm and hide")
 
     def open_segmentation(self) -> None:
-        """Open the study's only SEG by a double click, say yes to the question, and unfold the panel at the right."""
+        """Open the study's only SEG by a double click, confirm the question, and open the panel on the right."""
         self.open_series("SEG")
         self.press("Yes")
         if not self._has("[data-cy=data-row-title]"):
@@ -49,23 +49,23 @@ class OhifWindow:
         self._wait(self.segments, "the list of segments")
 
     def open_series(self, modality: str) -> None:
-        """Open the study's only series of a modality by a double click in the list at the left."""
+        """Open the study's only series of a modality by a double click in the list on the left."""
         mark = f"e => e.toggleAttribute('data-wanted', e.innerText.startsWith({modality + chr(10)!r}))"
         listed = f"[...document.querySelectorAll({SERIES!r})].filter({mark}).length === 1"
         self._wait(lambda: self._browser.run(f"return {listed}"), f"a single {modality} in the list of series")
         self._browser.double_click("[data-wanted]")
 
     def press(self, label: str) -> None:
-        """Press the button with this label as soon as there is one."""
+        """Press the button with this label as soon as it appears."""
         find = f"[...document.querySelectorAll('button')].find(b => b.innerText.trim() === {label!r})"
         self._wait(lambda: self._browser.run(f"const b = {find}; b?.click(); return !!b"), f"the button '{label}'")
 
     def series(self) -> list[str]:
-        """Return the modality of each series in the list at the left."""
+        """Return the modality of each series in the list on the left."""
         return [text.split()[0] for text in self._texts(SERIES)]
 
     def segments(self) -> list[str]:
-        """Return the names in the list at the right."""
+        """Return the names in the list on the right."""
         return self._texts("[data-cy=data-row-title]")
 
     def side_letter(self, edge: str) -> str:
@@ -79,7 +79,7 @@ class OhifWindow:
         return int(found[1]) if found else None
 
     def go_to_image(self, number: int, order: Sequence[int]) -> None:
-        """Turn the wheel, notch by notch, until the image with this InstanceNumber is shown.
+        """Turn the mouse wheel, notch by notch, until the image with this InstanceNumber is shown.
 
         order: all numbers as the viewer has them, which is against the normal of the slices (row x column direction):
         from the head down, from the back to the front.
@@ -90,13 +90,13 @@ class OhifWindow:
             self._wait(lambda before=shown: self.shown_image() not in (before, None), f"the image after {shown}")
 
     def canvas(self) -> Canvas:
-        """Return what is drawn in the viewport, without letters and buttons: `(row, column, RGB)` 0-255."""
+        """Return the pixels of the viewport, without letters and buttons: `(row, column, RGB)` 0-255."""
         address = self._browser.run(f"return document.querySelector('{CANVAS}').toDataURL()")
         with Image.open(io.BytesIO(base64.b64decode(address.partition(",")[2]))) as picture:
             return np.asarray(picture.convert("RGB"), float)
 
     def wait_until_drawn(self, faults: Callable[[Canvas], list[str]]) -> None:
-        """Wait until a look at the canvas finds no fault."""
+        """Wait until the check of the canvas finds no fault."""
         found: list[str] = []
 
         def right() -> bool:
@@ -110,13 +110,13 @@ class OhifWindow:
             raise
 
     def errors(self) -> list[str]:
-        """Return what the browser has complained about so far."""
+        """Return the errors that the browser has reported so far."""
         self._listen()
         return [message for level, message in self._log if level == "SEVERE"]
 
     @contextmanager
     def evidence(self, picture: Path) -> Iterator[None]:
-        """Keep a picture of the window as it is at the end; a failure names it, and all that the browser said."""
+        """Save a picture of the window at the end; a failure names it, with the messages of the browser."""
         try:
             yield
         except BaseException as error:

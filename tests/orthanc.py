@@ -1,4 +1,4 @@
-"""A running Orthanc with an empty store, for tests that need a PACS of another make."""
+"""A running Orthanc with an empty store, for tests that need an independent PACS."""
 
 import json
 import subprocess
@@ -14,7 +14,7 @@ DICOMWEB = "/usr/share/orthanc/plugins/libOrthancDicomWeb.so"  # Debian's orthan
 
 
 class Orthanc:
-    """Its ports, and what its REST interface tells."""
+    """The ports of Orthanc, and its REST interface."""
 
     def __init__(self, dicom_port: int, http_port: int) -> None:
         self.dicom_port, self.http_port = dicom_port, http_port

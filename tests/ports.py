@@ -1,6 +1,6 @@
 """Ports on loopback that stay free for the process that asked for them, beside other test processes on this machine.
 
-A port that the kernel chose and the test closed again may be given to somebody else's connection before the server
+A port that the kernel chose and the test closed again may be given to another connection before the server
 under test listens on it. These ports are below the range the kernel chooses from, and a lock file per port keeps other
 test processes away from them until this process has ended.
 """

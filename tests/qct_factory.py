@@ -1,4 +1,4 @@
-"""Small CT volumes with a calibration phantom under a simple body, on any grid, rods where a test wants them."""
+"""Small CT volumes with a calibration phantom under a simple body, on any grid, with rods at chosen places."""
 
 from dataclasses import dataclass, field, replace
 
@@ -39,7 +39,7 @@ def settings_for(*names: str, mode: str = "auto") -> DensitySettings:
 
 @dataclass(frozen=True)
 class Scene:
-    """What lies in the scan. HU = slope * density + intercept; hide: numbers of rods that are only slab.
+    """The content of the scan. HU = slope * density + intercept; hide: numbers of rods drawn as slab.
 
     prone: the phantom lies before the body. metal: (number of a rod, low z, high z) where a streak spoils it, mm.
     shade: HU that the field falls by from the middle of the row to its ends.

@@ -1,4 +1,4 @@
-"""A caller that says whatever bytes a test wants: PDUs (PS3.8 9.3) and command sets (PS3.7 6.3) made by hand."""
+"""A requestor that sends any bytes a test needs: PDUs (PS3.8 9.3) and command sets (PS3.7 6.3) built by hand."""
 
 import socket
 import struct
@@ -53,7 +53,7 @@ def p_data(*values):
 
 
 def elements(values, *, group_length=None):
-    """Encode a command set; values: element -> int (US), str (UI) or bytes as they are."""
+    """Encode a command set; values: element -> int (US), str (UI) or encoded bytes."""
     body = b""
     for number, value in sorted(values.items()):
         raw = struct.pack("<H", value) if isinstance(value, int) else value
@@ -82,7 +82,7 @@ def echo(message=1, number=3):
 
 
 def store(sop_uid, data_set, message=1, number=1, room=16378):
-    """Return a C-STORE request in PDUs of at most so many bytes of data set each."""
+    """Return a C-STORE request in PDUs with at most this number of bytes of the data set each."""
     pieces = [data_set[at : at + room] for at in range(0, len(data_set), room)] or [b""]
     parts = [p_data(pdv(number, COMMAND_END, store_command(sop_uid, message)))]
     parts += [p_data(pdv(number, DATA, piece)) for piece in pieces[:-1]]
@@ -100,7 +100,7 @@ class Caller:
         self.socket.sendall(b"".join(parts))
 
     def pdu(self):
-        """Return type and body of the next PDU, None when the other side has closed."""
+        """Return type and body of the next PDU, None if the node has closed the connection."""
         head = self._exactly(6)
         if head is None:
             return None
@@ -108,14 +108,14 @@ class Caller:
         return kind, self._exactly(length)
 
     def established(self, *arguments, **options):
-        """Ask for an association, which must be accepted; returns self."""
+        """Request an association, which must be accepted; return self."""
         self.send(request(*arguments, **options))
         kind, _ = self.pdu() or (None, b"")
         assert kind == 2, f"no association: PDU of type {kind}"
         return self
 
     def answer(self):
-        """Return the next command set as pydicom reads it."""
+        """Return the next command set, read by pydicom."""
         command, last = b"", False
         while not last:
             kind, body = self.pdu()
@@ -127,14 +127,14 @@ class Caller:
         return decode(BytesIO(command), is_implicit_vr=True, is_little_endian=True)
 
     def ending(self):
-        """Return what the other side still says until it closes: the types and bodies of PDUs."""
+        """Return the types and bodies of all PDUs until the node closes the connection."""
         said = []
         while (found := self.pdu()) is not None:
             said.append((found[0], found[1].hex()))
         return said
 
     def reset(self):
-        """Close without a farewell: the other side gets a TCP reset."""
+        """Close the connection with a TCP reset."""
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.socket.close()
 

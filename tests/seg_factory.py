@@ -1,4 +1,4 @@
-"""A series, its masks and what is written of them, for the tests of segmentations."""
+"""A series, its masks and the objects written from them, for the tests of segmentations."""
 
 from datetime import datetime
 
@@ -30,7 +30,7 @@ def position(name):
 
 
 THIN = {"shape": (70, 40, 44), "spacing": (0.625, 1.3, 1.7)}
-# What case_of takes, for grids of every kind that scanners and reformations make.
+# Arguments of case_of for every kind of grid that scanners and reformations produce.
 GEOMETRIES = {name: {"orientation": axes} for name, axes in ORIENTATIONS.items()} | {
     "prone": {"orientation": (-1.0, 0.0, 0.0, 0.0, -1.0, 0.0), "tags": position("HFP")},
     "feet-first": {"orientation": (-1.0, 0.0, 0.0, 0.0, 1.0, 0.0), "tags": position("FFS")},
@@ -75,7 +75,7 @@ def masks_of(spec, sides=tuple(Side)):
 
 
 def case_of(folder, write=write_ct, sides=tuple(Side), cut=False, **fields):
-    """Write a CT of a spec with these fields; return the series as it is read, and masks on its grid."""
+    """Write a CT of a spec with these fields; return the series as read, and masks on its grid."""
     spec = CtSpec(**fields)
     masks = masks_of(spec, sides)
     return read_series(write(folder, spec)), cut_off(masks) if cut else masks

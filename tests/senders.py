@@ -1,4 +1,4 @@
-"""Associations as the ledger knows them, for tests that write arrivals down without a network."""
+"""Associations as the ledger records them, for tests that record arrivals without a network."""
 
 from datetime import UTC, datetime
 from uuid import uuid4
@@ -7,5 +7,5 @@ from node.records.instances import Association
 
 
 def association(calling_ae: str = "SCANNER", host: str = "127.0.0.1", receiver: str = "scp@test:1") -> Association:
-    """Return an association of its own that has begun just now."""
+    """Return a new association that has just begun."""
     return Association(uuid4().hex, receiver, calling_ae, "QCTNODE", host, datetime.now(UTC))

@@ -1,4 +1,4 @@
-"""`qct-node serve` as a process with its receivers, which can be killed and started again on the same folder."""
+"""`qct-node serve` as a process with its receivers, which can be killed and restarted on the same folder."""
 
 import os
 import subprocess
@@ -16,7 +16,7 @@ REPOSITORY = Path(__file__).parents[1]
 
 
 class ServeProcess:
-    """`qct-node serve` as a process of its own, which can be killed and started again on the same folder."""
+    """`qct-node serve` as a process of its own, which can be killed and restarted on the same folder."""
 
     def __init__(self, data, port, poll, **environment):
         self.settings = load_settings(None, node={"data": str(data), "dicom_port": port})
@@ -32,7 +32,7 @@ class ServeProcess:
         self._poll(self.answers, 60, "qct-node serve")
 
     def kill(self):
-        """Kill the parent; the kernel kills the receivers with it, a moment later."""
+        """Kill the parent; the kernel then kills the receivers."""
         if self._process is not None:
             receivers = self.receivers()
             self._process.kill()
@@ -41,7 +41,7 @@ class ServeProcess:
             self._poll(lambda: not any(Path(f"/proc/{pid}").exists() for pid in receivers), 10, "the receivers' end")
 
     def stop(self):
-        """Stop it in order; return its exit code."""
+        """Stop it with SIGTERM; return its exit code."""
         self._process.terminate()
         return self._process.wait(timeout=20)
 

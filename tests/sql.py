@@ -1,4 +1,4 @@
-"""What the ledger's file says, read beside the product: tests of what is written look here."""
+"""Read the ledger's file without the product's code, for tests of its content."""
 
 import sqlite3
 from contextlib import closing
@@ -6,6 +6,6 @@ from pathlib import Path
 
 
 def ask(data: Path, query: str, values: tuple[object, ...] = ()) -> list[tuple]:
-    """Return the rows of a query to the ledger in a data folder; nothing can be changed."""
+    """Return the rows of a query to the ledger in a data folder, opened read-only."""
     with closing(sqlite3.connect(f"file:{data / 'ledger.sqlite3'}?mode=ro", uri=True, timeout=30)) as connection:
         return connection.execute(query, values).fetchall()

@@ -1,4 +1,4 @@
-"""Networks that only look how dense a voxel is: the truth of a made-up body is what they must find."""
+"""Networks that threshold each voxel: in a made-up body they must find the true masks."""
 
 import numpy as np
 import torch
@@ -9,9 +9,9 @@ from segmenter.vnet.weights import Models
 
 
 def denser_than(hu: float, classes: int) -> VNet:
-    """A network that looks at one voxel and calls it class 1 when it is denser than `hu`, else class 0."""
+    """A network that assigns class 1 to a voxel above `hu`, else class 0."""
     network = VNet(VNetConfig(classes, width=1, convs=(1,), kernel=1, normalised=False))
-    limit = 2 * float(normalise(np.float32([hu]))[0])  # the stage's residual doubles what comes in
+    limit = 2 * float(normalise(np.float32([hu]))[0])  # the residual of the stage doubles its input
     with torch.no_grad():
         network.stem.convs[0][0].weight.fill_(1.0)
         network.stem.convs[0][0].bias.fill_(0.0)
@@ -24,5 +24,5 @@ def denser_than(hu: float, classes: int) -> VNet:
 
 
 def threshold_models() -> Models:
-    """Networks that see bone from 0 HU on; the coarse one only what is denser than 700 HU, as a left hip."""
+    """Networks that find bone from 0 HU on; the coarse one finds voxels above 700 HU as a left hip."""
     return Models("threshold", "1", "0" * 64, denser_than(700, 5), denser_than(0, 2), torch.device("cpu"))

@@ -1,10 +1,10 @@
-"""What each choice of the recipe is worth: short trainings with equal budgets, one table.
+"""The effect of each choice of the training recipe: short trainings with equal budgets, one table.
 
     python tests/bench/ablation.py --out runs/ablation [--variants dice,ce] [--steps 300]
 
-Every variant trains on the same patients with the same seed and number of steps, in a process of its own, and is judged
-on the same held-out patients; a variant that is done is not done again. `without-PART` trains on patients drawn without
-a part of the synthesis and is judged, as all are, on patients with it. For investigational use; all is synthetic.
+Every variant trains on the same patients with the same seed and number of steps, in a process of its own, and is
+evaluated on the same held-out patients; a finished variant is not repeated. `without-PART` trains on patients drawn
+without a part of the synthesis and is evaluated, as all are, on patients with it. For investigational use; all is synthetic.
 """
 
 import json
@@ -34,7 +34,7 @@ from segmenter.vnet.weights import choose_device, read_weights
 
 @dataclass(frozen=True)
 class Part:
-    """A part of the synthesis and how to leave it out. drawn: it is in the pool's patients, not only in their crops."""
+    """A part of the synthesis and how to omit it. drawn: it is in the patients of the pool, not only in their crops."""
 
     what: str
     owner: Any
@@ -44,7 +44,7 @@ class Part:
 
     @contextmanager
     def off(self) -> Iterator[None]:
-        """Leave the part out, in this process and in those forked from it."""
+        """Omit the part, in this process and in those forked from it."""
         kept = getattr(self.owner, self.name)
         setattr(self.owner, self.name, self.left_out)
         try:
@@ -53,7 +53,7 @@ class Part:
             setattr(self.owner, self.name, kept)
 
 
-# What is left out is drawn all the same and thrown away, so that what does not hang on it stays as it is.
+# The omitted part is drawn and discarded, so that independent parts do not change.
 def no_contents(*drawn: Any, draw: Any = sampling.draw_contents) -> list[Any]:
     draw(*drawn)
     return []
@@ -77,7 +77,7 @@ PARTS = {
 
 @dataclass(frozen=True)
 class Variant:
-    """One line of the table: what differs from the shipped recipe. judged: on `windows` or on whole `scans`."""
+    """One line of the table: the difference from the shipped recipe. judged: on `windows` or on complete `scans`."""
 
     what: str
     changes: dict[str, Any] = field(default_factory=dict)
@@ -106,9 +106,9 @@ VARIANTS = {
 
 @dataclass(frozen=True)
 class Budget:
-    """What is equal for all variants.
+    """The settings shared by all variants.
 
-    held_out: how many patients, the first of each pool, are judged on instead of trained on; and as many whole scans.
+    held_out: the number of patients, the first of each pool, for evaluation instead of training; as many full scans.
     crop: side of the fine network's crops, voxels; those of the coarse one shrink alike.
     """
 
@@ -121,7 +121,7 @@ class Budget:
     device: str
 
     def described(self) -> dict[str, int]:
-        """Return what decides about the figures."""
+        """Return the settings that determine the figures."""
         return {key: value for key, value in vars(self).items() if key not in ("out", "device")}
 
     def run(self, name: str) -> Path:
@@ -139,12 +139,12 @@ class Budget:
         return replace(self, seed=self.seed + 1000)
 
     def result(self, name: str) -> Path:
-        """Return where a variant's figures are."""
+        """Return the path of a variant's figures."""
         return self.out / "results" / f"{self.run(name).name}.json"
 
     def train(self, name: str, stage: str, changes: dict[str, Any], without: str = "") -> VNet:
-        """Return a trained network; a run that is done or broken is taken up."""
-        # loaders: a crop made in another process would hold what is left out
+        """Return a trained network; a finished run is reused, an interrupted one continued."""
+        # loaders: a crop made in another process would contain the omitted part
         plan = {"seed": self.seed, "loaders": 0, "warm_up": min(50, self.steps // 4), "device": self.device, **changes}
         options = TrainOptions(stage, self.steps, **plan)  # type: ignore[arg-type]
         shape = tuple(round(size * self.crop / 72 / 8) * 8 for size in crops.STAGES[stage].crop)
@@ -156,13 +156,13 @@ class Budget:
 
 
 def seconds_per_step(run: Path) -> float:
-    """Return how long a step of a run took on average."""
+    """Return the mean duration of a step of a run."""
     last = read_log(run / "log.csv")[-1]
     return last.seconds / last.step
 
 
 def measure(name: str, variant: Variant, budget: Budget) -> dict[str, Any]:
-    """Train what a variant needs, judge it, and return its figures."""
+    """Train the networks of a variant, evaluate them, and return the figures."""
     if variant.judged == "windows":
         own = budget.again() if variant.again else budget
         run, network = own.run(name), own.train(name, "fine", variant.changes, variant.without)
@@ -219,7 +219,7 @@ def table(results: dict[str, dict[str, Any]], budget: Budget) -> str:
 @click.option("--device", default="auto", show_default=True)
 @click.option("--inside", hidden=True, help="The one variant that this process measures.")
 def main(variants: str, inside: str | None, **equal: Any) -> None:
-    """Train and judge the variants that are not done yet, then write OUT/ablation.md with all that are."""
+    """Train and evaluate the variants that are not finished yet, then write OUT/ablation.md with all finished ones."""
     budget = Budget(**equal)
     if budget.held_out >= budget.patients:
         raise click.UsageError(f"{budget.patients} patients leave none to train on when {budget.held_out} are held out")

@@ -1,4 +1,4 @@
-"""What the benchmarks share: the scan they are timed on, what the machine was like, where figures go."""
+"""Shared by the benchmarks: the scan that is timed, the description of the machine, the folder of the figures."""
 
 import json
 import os
@@ -21,12 +21,12 @@ def phantom() -> Path:
 
 
 def load() -> str:
-    """Return the load of the machine over the last minute: above the number of cores, only ratios mean something."""
+    """Return the load of the machine over the last minute; above the number of cores only ratios are meaningful."""
     return f"{os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
 
 
 def machine() -> dict[str, object]:
-    """Return what the figures depend on."""
+    """Return the properties of the machine that the figures depend on."""
     names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
     cpu = names[0].split(":")[1].strip() if names else platform.processor()
     return {"cpu": cpu, "cores": os.cpu_count(), "kernel": platform.release(), "load": os.getloadavg()[0]}

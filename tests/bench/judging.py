@@ -1,4 +1,4 @@
-"""How the variants of `ablation.py` are judged: hard Dice and volume of held-out hips, alone and in whole scans."""
+"""The evaluation of the variants of `ablation.py`: hard Dice and volume of held-out hips, alone and in full scans."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,7 +25,7 @@ Outline = Callable[[NDArray[np.float32], Geometry], dict[Side, Mask]]
 
 
 def windows(patients: list[Path], seed: int) -> Iterator[tuple[NDArray[np.float32], NDArray[np.uint8]]]:
-    """Yield the held-out hips, whole, as HU scanned by a protocol of their own, and their shares 0..255."""
+    """Yield the complete held-out hips: HU, each scanned by its own protocol, and label shares 0..255."""
     for number, patient in enumerate(patients):
         for side in Side:
             if (path := patient / f"{side}.npz").exists():
@@ -36,7 +36,7 @@ def windows(patients: list[Path], seed: int) -> Iterator[tuple[NDArray[np.float3
 
 
 def scans(folder: Path, count: int, seed: int) -> Iterator[tuple[NDArray[np.float32], Geometry, dict[Side, Mask]]]:
-    """Yield whole scans of patients from held-out families with the masks of both femurs; rendered once and kept."""
+    """Yield full scans of patients from held-out families with the masks of both femurs; rendered once and kept."""
     folder.mkdir(parents=True, exist_ok=True)
     for number in range(count):
         path = folder / f"{seed}-{number:03}.npz"
@@ -73,7 +73,7 @@ def judge_scans(outline: Outline, folder: Path, count: int, seed: int) -> Iterat
 
 
 def one_stage(coarse: VNet) -> Outline:
-    """Return the outline by the coarse network alone."""
+    """Return the segmentation by the coarse network only."""
 
     def outline(hu: NDArray[np.float32], geometry: Geometry) -> dict[Side, Mask]:
         corners = geometry.corners()
@@ -86,7 +86,7 @@ def one_stage(coarse: VNet) -> Outline:
 
 
 def two_stages(coarse: VNet, fine: VNet, device: str) -> Outline:
-    """Return the outline by both networks, as in use."""
+    """Return the segmentation by both networks, as in the product."""
     models = Models("ablation", "0", "", coarse, fine, choose_device(device))
 
     def outline(hu: NDArray[np.float32], geometry: Geometry) -> dict[Side, Mask]:

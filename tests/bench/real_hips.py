@@ -1,11 +1,11 @@
-"""Look at real hips: one overlay sheet per scan, and the figures where there is a reference.
+"""Overlay sheets of real hips, one per scan, with the figures where there is a reference.
 
     python tests/bench/real_hips.py --data ../shared/data/ct --out runs/real-hips [--model DIR]
 
 Every scan below DATA and DATA/negatives (a NIfTI file; a folder with one series, with `dicom` or with `ct.nii.gz`) is
-searched. Where there is a femur, OUT/<name>.png is drawn: coronal and sagittal planes through the upper end of the
-femur, then axial ones from the top of the head down; red is what was found, green a reference (`femur_mask.nii.gz`).
-Nothing may be found in the negatives. For investigational use.
+segmented. If a femur is found, OUT/<name>.png is drawn: coronal and sagittal planes through the upper end of the
+femur, then axial ones from the top of the head down; red is the segmentation, green the reference
+(`femur_mask.nii.gz`). No femur may be found in the negatives. For investigational use.
 """
 
 from collections.abc import Iterator
@@ -50,13 +50,13 @@ def scans(data: Path) -> Iterator[tuple[str, NDArray[Any], Geometry, Mask | None
 
 
 def reference(folder: Path) -> Mask | None:
-    """Return the hand-made outline of a scan, if there is one."""
+    """Return the manual reference of a scan, if there is one."""
     path = find_image(folder, "femur_mask")
     return None if path is None else read_array(path) > 0
 
 
 def draw(volume: NDArray[Any], geometry: Geometry, masks: dict[str, Mask], title: str, path: Path) -> None:
-    """Write one sheet; masks: colour -> mask, the first decides where the planes lie: about its head or upper end."""
+    """Write one sheet; masks: colour -> mask, the first determines the planes, through its head or upper end."""
     z, y, x = geometry.spacing
     inside = np.argwhere(next(iter(masks.values())))
     around = np.ceil(AROUND_MM / np.array(geometry.spacing)).astype(int)
@@ -84,12 +84,12 @@ def draw(volume: NDArray[Any], geometry: Geometry, masks: dict[str, Mask], title
 
 
 def within(position: float, size: int) -> int:
-    """Return the nearest index there is."""
+    """Return the nearest valid index."""
     return int(np.clip(round(position), 0, size - 1))
 
 
 def described(femurs: list[Femur], geometry: Geometry, truth: Mask | None) -> str:
-    """Return what was found, in one line."""
+    """Return the result in one line."""
     words = []
     for femur in femurs:
         state = "complete" if femur.complete else ", ".join(femur.reasons)
@@ -108,7 +108,7 @@ def described(femurs: list[Femur], geometry: Geometry, truth: Mask | None) -> st
     "--model", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Default: the shipped one."
 )
 def main(data: Path, out: Path, model: Path | None) -> None:
-    """Segment every scan below DATA, print a line for each and draw what was found."""
+    """Segment every scan below DATA, print a line for each and draw the result."""
     out.mkdir(parents=True, exist_ok=True)
     models = load_models(model)
     for name, volume, geometry, truth in scans(data):

@@ -1,4 +1,4 @@
-"""Accuracy and time of the shipped networks on synthetic patients they have not seen, printed as a table."""
+"""Accuracy and time of the shipped networks on synthetic patients not used in training, printed as a table."""
 
 import json
 import os

@@ -1,9 +1,9 @@
-"""Time of inference: ours against MONAI's V-Net in sliding windows and nnU-Net's network in tiles, in one run.
+"""Inference time: our networks, MONAI's V-Net in sliding windows and nnU-Net's network in tiles, in one run.
 
-`make bench`, or `pytest -o addopts=--import-mode=importlib --timeout=0 -s tests/bench/test_inference.py`. The rivals
-get random weights, which take as long as trained ones, and are timed without what they do around the network
-(resampling, blending, test-time mirroring). MONAI comes with the `train` extra; nnU-Net's network is installed without
-what it requires, because only its transformers need that:
+`make bench`, or `pytest -o addopts=--import-mode=importlib --timeout=0 -s tests/bench/test_inference.py`. The other
+networks get random weights, which take as long as trained ones, and are timed without resampling, blending and
+test-time mirroring. MONAI comes with the `train` extra; nnU-Net's network is installed without
+its requirements, because only its transformers need them:
 
     pip install --no-deps dynamic-network-architectures==0.4.4
 
@@ -48,7 +48,7 @@ TILE, TILE_STEP = 128, 0.5  # nnU-Net's default patch and step in the 3d_fullres
 NNUNET_MM, FAST_MM = 1.5, 3.0  # grids of TotalSegmentator and of its --fast
 MONAI_ROIS = (96, 128)
 OVERLAP = 0.25  # MONAI's default
-# A child's peak memory begins with that of the process it is started from, so a small one stands between.
+# The peak memory of a child starts at that of its parent, so a small process starts the command.
 MEASURED = """
 import resource, subprocess, sys
 code = subprocess.run(sys.argv[1:]).returncode
@@ -60,7 +60,7 @@ TARGETS = {"nnunet": 40.0, "nnunet fast": 4.0, "monai": 3.0}
 
 @dataclass
 class Timing:
-    """Seconds of each repetition; of `units` runs of the network, of which only `timed` ran each time."""
+    """Seconds of each repetition; `timed` of `units` runs of the network are measured and extrapolated."""
 
     name: str
     units: int = 1
@@ -84,7 +84,7 @@ class Timing:
 
 @dataclass(frozen=True)
 class Scan:
-    """The scan all are timed on: HU `(z, y, x)`, its grid, its files."""
+    """The scan that is timed: HU `(z, y, x)`, its grid, its files."""
 
     volume: np.ndarray
     geometry: Geometry
@@ -105,7 +105,7 @@ def models() -> Models:
 
 
 def clocked(work: Callable[[], object], device: torch.device) -> float:
-    """Return the seconds some work takes, the GPU's share included."""
+    """Return the duration of some work, s, including the GPU."""
 
     def wait() -> None:
         if device.type == "cuda":
@@ -144,12 +144,12 @@ def nnunet(device: torch.device) -> nn.Module:
 
 
 def autocast(device: torch.device) -> AbstractContextManager[object]:
-    """What nnU-Net predicts under: half precision on a GPU, nothing on a CPU."""
+    """The context nnU-Net predicts in: half precision on a GPU, no change on a CPU."""
     return torch.autocast("cuda") if device.type == "cuda" else nullcontext()
 
 
 def monai_sliding(windows: list[Tensor], device: torch.device) -> Callable[[], object]:
-    """MONAI's V-Net over the hips' windows, in the cube that makes the least work of each."""
+    """MONAI's V-Net over the windows of the hips, with the cube size that needs the least work for each."""
     inferers = pytest.importorskip("monai.inferers", reason="MONAI comes with the train extra")
     nets = pytest.importorskip("monai.networks.nets", reason="MONAI comes with the train extra")
     network = nets.VNet(out_channels=2).eval().to(device)
@@ -167,7 +167,7 @@ def monai_sliding(windows: list[Tensor], device: torch.device) -> Callable[[], o
 
 
 def hip_windows(scan: Scan, models: Models) -> list[np.ndarray]:
-    """Return the windows the fine network sees, HU."""
+    """Return the input windows of the fine network, HU."""
     boxes = [
         (hip.low - FINE_MARGIN_MM, hip.high + FINE_MARGIN_MM) for hip in find_hips(scan.volume, scan.geometry, models)
     ]

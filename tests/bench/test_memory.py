@@ -1,7 +1,7 @@
 """Peak memory and time of `qct-node segment` on the largest scan promised, 512 x 512 x 2000, straight and tilted.
 
-A synthetic patient of 100 slices, 250 mm, is drawn out to 625 thin slices; what is missing to 2,000 repeats the first
-and the last of them, as a scan of the whole trunk and legs would go on there.
+A synthetic patient of 100 slices, 250 mm, is resampled to 625 thin slices; copies of the first and the last of them
+make up 2,000 slices, the length of a scan of trunk and legs.
 """
 
 import json
@@ -20,7 +20,7 @@ from segmenter.synth.series import SyntheticSeriesOptions, write_synthetic_serie
 
 SLICES, STEP_MM = 2000, 0.4
 MOST_GB = 6.0
-TILT_MM = {"straight": 0.0, "tilted": STEP_MM * np.tan(np.radians(15))}  # by which each slice lies beside the last
+TILT_MM = {"straight": 0.0, "tilted": STEP_MM * np.tan(np.radians(15))}  # shift of each slice against the previous one
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def patient(tmp_path_factory) -> list[Dataset]:
 
 
 def write_thin(patient: list[Dataset], folder: Path, drift_mm: float) -> None:
-    """Write the patient in `SLICES` thin slices, each `drift_mm` behind the one below it and showing as much less."""
+    """Write the patient in `SLICES` thin slices, each shifted by `drift_mm` against the one below it."""
     folder.mkdir()
     thick = float(patient[1].ImagePositionPatient[2]) - float(patient[0].ImagePositionPatient[2])
     pixels = [ds.pixel_array for ds in patient]

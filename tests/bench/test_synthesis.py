@@ -1,4 +1,4 @@
-"""How fast synthetic patients are made, per core: for the training pool, and as cases of the held-out cohort."""
+"""The rate of making synthetic patients, per core: for the training pool, and as cases of the held-out cohort."""
 
 import resource
 import time
@@ -11,7 +11,7 @@ COUNT = 4
 
 
 def spent() -> float:
-    """Return the CPU time of this process' ended children, s: what the processes of pool and cohort used."""
+    """Return the CPU time of the ended children of this process, s: the processes of pool and cohort."""
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return usage.ru_utime + usage.ru_stime
 

@@ -1,4 +1,4 @@
-"""What a tilted gantry costs: the shipped networks on one synthetic patient, scanned straight and tilted."""
+"""The effect of gantry tilt: the shipped networks on one synthetic patient, scanned straight and tilted."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from segmenter.vnet.weights import load_models
 from segmenter.volume.geometry import Geometry
 
 OPTIONS = SyntheticSeriesOptions(seed=1003, size=256, slices=90)
-LAYERS = 2  # of a slice, over whose mean its thickness is spread
+LAYERS = 2  # per slice; their mean simulates the slice thickness
 
 
 def tilted(straight: Geometry, degrees: float) -> Geometry:

@@ -1,8 +1,8 @@
-"""What makes the fine network faster or slower: each variant's time and agreement with the network as it is used.
+"""Variants of the fine network: the time of each, and its agreement with the network in use.
 
 `pytest -o addopts=--import-mode=importlib --timeout=0 -s tests/bench/test_variants.py`. Repetitions are interleaved, so
-a busy machine disturbs all alike; the figure is processor time, the least of QCT_BENCH_REPEATS (5). ONNX Runtime (with
-onnx and onnxscript), OpenVINO and torch.compile (with g++) take part where they are installed.
+the load of the machine affects all alike; the figure is processor time, the least of QCT_BENCH_REPEATS (5). ONNX Runtime
+(with onnx and onnxscript), OpenVINO and torch.compile (with g++) take part where they are installed.
 Results: runs/bench/variants.json.
 """
 
@@ -27,14 +27,14 @@ from segmenter.vnet.weights import load_models, read_weights
 OUT = Path(__file__).parents[2] / "runs" / "bench"
 MODEL = Path(__file__).parents[2] / "segmenter" / "data" / "model"
 REPEATS = int(os.environ.get("QCT_BENCH_REPEATS", "5"))
-WINDOW = (160, 96, 96)  # of a usual hip at 1.5 mm; a multiple of every layout
+WINDOW = (160, 96, 96)  # typical of a hip at 1.5 mm; a multiple of every layout
 CHANNELS_LAST = torch.channels_last_3d
 BASE = "as used: folded, channels last, fp32"
 
 
 @dataclass
 class Variant:
-    """A way to get logits; same: whether it is the same function, so that agreement means something."""
+    """A way to compute logits; same: whether it is the same function, so that agreement is meaningful."""
 
     run: Callable[[Tensor], Tensor]
     same: bool = True
@@ -43,7 +43,7 @@ class Variant:
 
 
 def hip_like(window: tuple[int, int, int]) -> Tensor:
-    """A bone of 1.5 mm smoothness in soft tissue, normalised: enough to make the network draw a surface."""
+    """A bone in soft tissue, blurred by 1.5 mm and normalised: enough for the network to find a surface."""
     z, y, x = np.ix_(*(np.linspace(-1, 1, size) for size in window))
     shaft = (y**2 + x**2 < 0.12) & (z < 0.3)
     head = (z - 0.45) ** 2 + (y + 0.1) ** 2 + (x + 0.2) ** 2 < 0.16
@@ -101,7 +101,7 @@ def untrained(config: VNetConfig) -> Callable[[Tensor], Tensor]:
 
 
 def variants(folder: Path) -> dict[str, Variant]:
-    """Return what is compared, the network as used first; folder: for files that a runtime wants."""
+    """Return the variants, first the network in use; folder: for the files of a runtime."""
     used = load_models(device="cpu").fine
     stored = read_weights(MODEL / "fine.safetensors")
     plain = copy.deepcopy(used).to(memory_format=torch.contiguous_format)
@@ -114,7 +114,7 @@ def variants(folder: Path) -> dict[str, Variant]:
         "torch.jit freeze, optimize_for_inference": Variant(frozen(plain)),
     }
     if shutil.which("g++"):
-        found["torch.compile"] = Variant(torch.compile(used))  # the first call compiles; the least time is not its
+        found["torch.compile"] = Variant(torch.compile(used))  # the first call compiles and is never the fastest
     if importlib.util.find_spec("onnxruntime") and importlib.util.find_spec("onnxscript"):
         found["ONNX Runtime fp32"] = Variant(onnxruntime(plain, folder, eight_bits=False))
         found["ONNX Runtime int8"] = Variant(onnxruntime(plain, folder, eight_bits=True))

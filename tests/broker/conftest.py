@@ -1,4 +1,4 @@
-"""A ledger with one series in it, a real broker, real workers as processes, a real peer."""
+"""A ledger with one series, a broker, workers as processes and a peer."""
 
 import hashlib
 import os
@@ -27,7 +27,7 @@ ROOT = HERE.parents[1]
 
 @pytest.fixture(params=["embedded", "redis"])
 def broker(request):
-    """The broker's URL and, for Redis, the server; every test that asks for it runs over both."""
+    """The URL of the broker and, for Redis, the server; every test with this fixture runs over both."""
     if request.param == "embedded":
         return "embedded", None
     server = request.getfixturevalue("redis_server")
@@ -60,7 +60,7 @@ class Site:
         return len(path.read_text().splitlines()) if path.exists() else 0
 
     def queued_job(self, destinations: tuple[str, ...] = (), priority: int = 0) -> str:
-        """Record one slice of a new series and bring its job into the queue."""
+        """Record one slice of a new series and queue its job."""
         header, path = self._slice()
         data = path.read_bytes()
         arrival = Arrival(

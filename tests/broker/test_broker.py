@@ -1,4 +1,4 @@
-"""Publishing: bounded in time, whole messages only, and back to work when the broker is back."""
+"""Publishing: bounded in time, complete messages only, working again when the broker is back."""
 
 import contextlib
 import socket
@@ -110,7 +110,7 @@ def test_publishing_continues_when_redis_is_back(redis_server, tmp_path):
 
 
 def test_jobs_run_when_redis_is_back(redis_site, redis_server, poll):
-    """The worker lives through it, the supervisor too, and the job that redis forgot is announced again."""
+    """The worker and the supervisor survive, and the message that Redis lost is sent again."""
     site = redis_site
     stop = threading.Event()
     supervisor = threading.Thread(target=Supervisor(site.ledger, site.settings, site.dispatcher).run, args=(stop, 0.1))

@@ -1,4 +1,4 @@
-"""A job for peers of both kinds: one run makes both segmentations, and each peer gets the one it asked for."""
+"""A job for peers of both kinds: one run writes both segmentations, and each peer gets the configured one."""
 
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -25,7 +25,7 @@ CLASSES = {"seg": SegmentationStorage, "labelmap": LABELMAP_STORAGE, "sr": Compr
 
 @dataclass
 class WritesBoth:
-    """A segmenter that writes a label map, too, when it is asked to."""
+    """A segmenter that also writes a label map on request."""
 
     asked: list[bool] = field(default_factory=list)
 

@@ -1,4 +1,4 @@
-"""The model a route names: from the job to the network, and only so many of them in memory."""
+"""The model of a route: from the job to the network, with a limited number of models in memory."""
 
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -22,7 +22,7 @@ from worker.tasks import SegmentTask
 
 @dataclass
 class TellsItsModel:
-    """A segmenter that writes down which model it was asked to use."""
+    """A segmenter that records the requested model."""
 
     asked: list[str] = field(default_factory=list)
 

@@ -1,4 +1,4 @@
-"""The worker's own parts: the heartbeat that interrupts, the folder that appears at once, the shipped segmenter."""
+"""The parts of the worker: the heartbeat, the atomic result folder, the shipped segmenter."""
 
 import os
 import pickle
@@ -22,7 +22,7 @@ CREATED = datetime(2026, 1, 2, tzinfo=UTC)
 
 
 def beats(answers: list[bool]):
-    """Return a beat that gives these answers, the last one for ever, and the stages it was told."""
+    """Return a heartbeat with these answers (the last is repeated) and the list of stages reported to it."""
     stages: list[str] = []
 
     def beat(stage: str) -> bool:
@@ -70,7 +70,7 @@ def test_an_interrupt_stops_the_work_once_and_not_the_cleanup():
             os.kill(os.getpid(), INTERRUPT)
             cleaned = True
     assert cleaned
-    os.kill(os.getpid(), INTERRUPT)  # between two jobs it means nothing
+    os.kill(os.getpid(), INTERRUPT)  # ignored between two jobs
 
 
 def test_a_short_failure_of_the_ledger_does_not_stop_the_work():
@@ -141,7 +141,7 @@ def test_the_segmenter_runs_the_pipeline_and_reports_its_stages(tmp_path):
     ]  # fmt: skip
     assert first.report["outputs"] == [path.name for path in first.files]
     second = VNetSegmenter(device="cpu").segment(files, tmp_path / "b", CREATED, stages.append)
-    for one, other in zip(first.files[:-1], second.files[:-1], strict=True):  # the last holds seconds
+    for one, other in zip(first.files[:-1], second.files[:-1], strict=True):  # the last value is in seconds
         assert one.read_bytes() == other.read_bytes()
 
 

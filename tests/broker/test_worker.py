@@ -1,4 +1,4 @@
-"""The segmenting worker over the embedded broker and over Redis, with real processes that are really killed."""
+"""The segmenting worker over the embedded broker and over Redis, with processes that are killed."""
 
 import hashlib
 import os
@@ -15,7 +15,7 @@ DEAD = {JobState.FAILED, JobState.DECLINED, JobState.HELD}
 
 @pytest.fixture
 def supervised(site):
-    """A supervisor at work in this process."""
+    """A supervisor that runs in this process."""
     stop = threading.Event()
     supervisor = Supervisor(site.ledger, site.settings, site.dispatcher)
     thread = threading.Thread(target=supervisor.run, args=(stop, 0.1))

@@ -1,4 +1,4 @@
-"""A receiving node in this process, tiny CT slices, and real senders."""
+"""A receiving node in this process, small CT slices, and senders."""
 
 import subprocess
 
@@ -24,7 +24,7 @@ def ct_series(tmp_path):
 
 
 class ReceivingNode:
-    """A real SCP on a free port with its own data folder and ledger."""
+    """An SCP on a free port with its own data folder and ledger."""
 
     def __init__(self, data, **sections):
         own = {"data": str(data), "dicom_port": 0} | sections.pop("node", {})
@@ -49,7 +49,7 @@ class ReceivingNode:
         self.ledger.close()
 
     def stop(self):
-        """Stop receiving; every association has ended afterwards."""
+        """Stop receiving and end every association."""
         if self.receiver is not None:
             self.receiver.stop()
             self.receiver = None

@@ -1,4 +1,4 @@
-"""Our receive path and pynetdicom's own acceptor hear the same bytes and say the same."""
+"""The node's acceptor and pynetdicom's acceptor get the same bytes and must give the same responses."""
 
 import hashlib
 import socket
@@ -22,7 +22,7 @@ PLACES = 64
 
 @pytest.fixture(scope="module")
 def scp():
-    """A plain pynetdicom SCP that offers what our node offers, with what it got: UIDs and digests of data sets."""
+    """A pynetdicom SCP with the presentation contexts of the node; it records UIDs and digests of data sets."""
     ae = AE("QCTNODE")
     ae.require_called_aet = True
     ae.maximum_associations = PLACES
@@ -50,7 +50,7 @@ def reference(scp):
 
 
 def digests(node):
-    """Return UIDs and digests of the data sets our node has kept."""
+    """Return UIDs and digests of the data sets the node has stored."""
     kept = []
     for job in node.ledger.queries.jobs(JobState.RECEIVED):
         for path in node.ledger.instances.files_of(job.id):
@@ -60,7 +60,7 @@ def digests(node):
 
 
 def said(port, turns, half_close=False):
-    """Say one thing after the other, each after the answer to the one before; return what was answered."""
+    """Send each message after the response to the one before; return the responses."""
     heard = []
     with Caller(port) as caller:
         for number, turn in enumerate(turns, 1):
@@ -75,10 +75,10 @@ def said(port, turns, half_close=False):
 
 
 def _meaning(kind, body):
-    """Return what a PDU says, as far as it means something."""
+    """Return the meaningful content of a PDU."""
     if kind == 2:
         answers = raw.answered_contexts(body)
-        # Of a rejected context the transfer syntax means nothing (PS3.8 9.3.3.2).
+        # The transfer syntax of a rejected context has no meaning (PS3.8 9.3.3.2).
         return "accepted", {n: (r, s if r == 0 else "") for n, (r, s) in sorted(answers.items())}
     if kind == 3:
         return "rejected", *body[1:4]
@@ -143,7 +143,7 @@ def test_a_slice_is_accepted_and_answered_as_by_pynetdicom(node, reference, ct_s
 
 
 def test_everything_in_one_segment_is_answered_in_order(node, ct_series):
-    """pynetdicom aborts who does not wait for the acceptance; we take the bytes as they stand in line."""
+    """pynetdicom aborts a requestor that does not wait for the acceptance; the node processes the bytes in order."""
     sop_uid, content = raw.data_set(ct_series(1)[0])
     with Caller(node.receiver.port) as caller:
         caller.send(raw.request(), raw.echo(1), raw.store(sop_uid, content, 2), raw.echo(3), raw.RELEASE)
@@ -238,7 +238,7 @@ def test_associations_end_as_with_pynetdicom(node, reference, parts):
 
 @pytest.mark.parametrize("number", range(1, 6), ids=["window", "name", "name and code", "ticket", "role"])
 def test_optional_items_of_a_request_are_accepted_and_ignored(node, ct_series, number):
-    """PS3.7 D.3.3: who gets no answer to a proposal goes on without it."""
+    """PS3.7 D.3.3: a requestor whose proposal is not answered continues without it."""
     ae = AE("SCANNER")
     more = []
     if number == 1:
@@ -279,7 +279,7 @@ CORPUS = sorted(Path(pydicom.data.__file__).parent.rglob("*.dcm"))
 
 
 def test_every_sample_file_of_pydicom_is_accepted_or_refused_with_a_reason(node):
-    """Odd, old, broken and hostile files, each over an association of its own."""
+    """Unusual, old, broken and hostile files, each over an association of its own."""
     taken = refused = 0
     for path in CORPUS:
         try:
@@ -287,7 +287,7 @@ def test_every_sample_file_of_pydicom_is_accepted_or_refused_with_a_reason(node)
             offer = (raw.context(1, str(meta.MediaStorageSOPClassUID), str(meta.TransferSyntaxUID)),)
             sop_uid, content = str(meta.MediaStorageSOPInstanceUID), path.read_bytes()[start:]
         except (AttributeError, ValueError, KeyError, InvalidDicomError):
-            continue  # no sender could send it: without file meta information there is nothing to negotiate
+            continue  # cannot be sent: without file meta information there is nothing to negotiate
         with Caller(node.receiver.port) as caller:
             caller.send(raw.request(offer))
             _, body = caller.pdu()

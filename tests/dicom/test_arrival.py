@@ -1,6 +1,6 @@
-"""From a sender's last word to the queue: a receiving node and its supervisor, with real senders.
+"""From the last object of a sender to the queue: a receiving node and its supervisor, with senders.
 
-The quiet time is an hour here: whatever starts, starts because the evidence says that the series is whole.
+The quiet time is one hour here, so that a job starts only because the evidence shows a complete series.
 """
 
 import threading
@@ -24,10 +24,10 @@ class Nobody:
     """A broker without workers."""
 
     def segment(self, job_id):
-        """Wake nobody."""
+        """Do nothing."""
 
     def deliver(self, delivery_id):
-        """Wake nobody."""
+        """Do nothing."""
 
 
 @pytest.fixture
@@ -123,7 +123,7 @@ def test_the_node_waits_for_the_number_of_images_at_the_pacs(supervised, ct_seri
     node = supervised(intake={"expect_peer": "pacs"}, peers=[orthanc.peer.model_dump()])
     files = sorted(ct_series(slices=60), key=lambda path: dcmread(path).ImagePositionPatient[2])
     assert all(sent.ok for sent in send_files(orthanc.peer, files, "SCANNER"))
-    node.send(*files[:40])  # whole as far as anybody can see
+    node.send(*files[:40])  # complete by all evidence
     poll(lambda: waits_for(node, "40 of 60 images (pacs)"), 10, "the reason")
     node.send(*files[40:])
     poll(lambda: is_queued(node), 10, "the queue")

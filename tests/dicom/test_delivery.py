@@ -1,4 +1,4 @@
-"""Delivery over real associations: what is sent, what is tried again, what is failed with a reason."""
+"""Delivery over associations: objects sent, retries, and failures with their reasons."""
 
 import hashlib
 from datetime import timedelta
@@ -136,7 +136,7 @@ def test_the_status_decides_whether_the_delivery_is_retried(ledger, settings, jo
 
 
 def test_an_instance_the_peer_already_has_counts_as_delivered(ledger, settings, job, peer):
-    peer.status = 0x0111  # duplicate SOP instance: our first answer was lost
+    peer.status = 0x0111  # duplicate SOP instance: the response to the first attempt was lost
     deliver(ledger, settings, rows(ledger, job)[0].id, "me")
     assert ledger.queries.job(job).state is JobState.DELIVERED
 
@@ -181,7 +181,7 @@ def test_a_rejected_calling_ae_title_is_not_retried(ledger, settings, job, peer)
 
 
 def test_an_unexpected_error_is_a_failed_attempt(ledger, settings, job, peer, caplog):
-    # The SCU's sockets know no such timeout: it raises what nobody foresees.
+    # The SCU's sockets do not accept such a timeout, which raises an unexpected error.
     timeout = {"timeout_seconds": 1e300, "max_attempts": 2, "backoff_seconds": (5,)}
     broken = settings.model_copy(update={"delivery": settings.delivery.model_copy(update=timeout)})
     deliver(ledger, broken, rows(ledger, job)[0].id, "me")

@@ -1,4 +1,4 @@
-"""The demo's archive as its own process, spoken to by DCMTK's storescu."""
+"""The archive of the demo as a process of its own; the sender is DCMTK's storescu."""
 
 import os
 import re
@@ -19,7 +19,7 @@ ARCHIVE = Path(__file__).parents[2] / "deploy/demo/archive.py"
 
 @pytest.fixture
 def storescu():
-    """Send one file to a port and return what storescu said."""
+    """Send one file to a port and return the output of storescu."""
     tool = shutil.which("storescu")
     if tool is None:
         if os.environ.get("CI"):

@@ -1,4 +1,4 @@
-"""A disk that really fills under a receiving node: what was acknowledged stays, the rest may be sent again."""
+"""A disk that fills while the node receives: acknowledged objects stay, the rest can be sent again."""
 
 import functools
 import hashlib
@@ -27,12 +27,12 @@ OUT_OF_RESOURCES = "answered 0xA700: it is out of resources"
 
 
 def cannot(what):
-    """Skip on a laptop, fail under CI."""
+    """Skip, or fail under CI."""
     (pytest.fail if os.environ.get("CI") else pytest.skip)(what)
 
 
 def with_mounts(test):
-    """Let a test mount file systems: as root it just runs, anybody else runs it in a namespace of its own."""
+    """Let a test mount file systems: directly as root, or else in a user namespace."""
 
     @functools.wraps(test)
     def run(request, **given):
@@ -52,7 +52,7 @@ def with_mounts(test):
 
 @contextmanager
 def small_disk(folder, size):
-    """Mount a file system of so many bytes at a new folder."""
+    """Mount a file system of this size in bytes at a new folder."""
     folder.mkdir()
     mounting = ["mount", "-t", "tmpfs", "-o", f"size={size},mode=700", "qct-test", folder]
     if subprocess.run(mounting, check=False, capture_output=True).returncode != 0:
@@ -79,9 +79,9 @@ def free(folder):
 
 
 def send(server, files):
-    """Send files and return what became of each; what got no answer at all is sent again.
+    """Send files and return the outcome of each; files without a response are sent again.
 
-    Our side loses an answer now and then: pynetdicom's own thread takes it off the queue before the sender looks.
+    The sender sometimes loses a response, because pynetdicom's thread takes it off the queue first.
     """
     outcomes = {sent.path: sent for sent in send_files(server.peer, files, "SCANNER", timeout=10)}
     for _ in range(5):
@@ -93,7 +93,7 @@ def send(server, files):
 
 
 def fill(folder, leave):
-    """Write a file that leaves so many bytes; return it."""
+    """Write a file that leaves this number of bytes free; return it."""
     filler = folder / "filler"
     with filler.open("wb") as file:
         while (room := free(folder) - leave) > 0:
@@ -103,7 +103,7 @@ def fill(folder, leave):
 
 
 def assert_kept(server, outcomes):
-    """Check that what was acknowledged is in the ledger, with its file and the right digest."""
+    """Check that every acknowledged object is in the ledger, with its file and the right digest."""
     rows = server.rows()
     assert {sent.sop_uid for sent in outcomes if sent.ok} <= set(rows)
     for path, sha256 in rows.values():
@@ -130,7 +130,7 @@ def refused(outcomes):
 def test_a_full_disk_loses_nothing_and_the_node_accepts_the_rest_later(
     request, tmp_path, free_port, poll, slices, pixels
 ):
-    """Large slices fill the disk by themselves; before small ones, the ledger's own pages find no place."""
+    """Large slices fill the disk themselves; with small ones, the pages of the ledger run out of space first."""
     first = write_own_series(tmp_path, CtSpec(shape=(2, 64, 64)))
     files = write_own_series(tmp_path, CtSpec(shape=(slices, pixels, pixels)))
     room = sum(file.stat().st_size for file in files) // 2
@@ -178,7 +178,7 @@ def test_objects_are_refused_below_min_free_mb(request, tmp_path, free_port, pol
     with small_disk(tmp_path / "disk", 60 * MB) as disk:
         inodes = os.statvfs(disk).f_favail
         floor = 30 if resource == "MB" else inodes - 200
-        # One receiver: each of several would know on its own, for a moment, how full the disk was.
+        # One receiver: several would each cache the free space for a moment.
         mark = {f"QCT_NODE_INTAKE__MIN_FREE_{resource}": str(floor), "QCT_NODE_INTAKE__RECEIVERS": "1"}
         with running(disk / "data", free_port(), poll, **mark) as server:
             taken = send(server, files[:3])

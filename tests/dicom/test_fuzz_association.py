@@ -1,4 +1,4 @@
-"""Whatever a caller sends instead of, within or after a valid conversation: the node answers or closes, and lives."""
+"""Invalid bytes instead of, within or after a valid association: the node answers or closes, and keeps running."""
 
 import socket
 import struct
@@ -48,14 +48,14 @@ BOUND_SECONDS = 20.0
 
 @pytest.fixture
 def hasty(start_node, monkeypatch):
-    """A node that soon loses patience, so that conversations which stop halfway end at once."""
+    """A node with short timeouts, so that incomplete associations end quickly."""
     monkeypatch.setattr("node.scp.acceptor.REQUEST_SECONDS", 0.3)
     silence_pynetdicom()
     return start_node(intake={"network_timeout_seconds": 0.3, "maximum_object_mb": 2})
 
 
 class Tap:
-    """Stands between a sender and a node and remembers what the sender said."""
+    """A proxy between a sender and a node that records the bytes of the sender."""
 
     def __init__(self, port):
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -89,7 +89,7 @@ def _pass_on(source, target, keep):
 
 @pytest.fixture
 def conversations(node, ct_series, dcmtk):
-    """Valid conversations, as lists of PDUs: of pynetdicom, of DCMTK, and one of our own with many small fragments."""
+    """Valid associations as lists of PDUs: from pynetdicom, from DCMTK, and one with many small fragments."""
     [path] = ct_series(1)
     said = []
     tap = Tap(node.receiver.port)
@@ -103,7 +103,7 @@ def conversations(node, ct_series, dcmtk):
 
 
 def pdus(content):
-    """Cut bytes into PDUs."""
+    """Split bytes into PDUs."""
     found = []
     while content:
         (length,) = struct.unpack(">I", content[2:6])
@@ -113,14 +113,14 @@ def pdus(content):
 
 
 def survives(node, content, caplog, ends=True):
-    """Send bytes and check that the node comes to an end with them; ends: whether we close our side at once."""
+    """Send bytes and check that the node ends the connection; ends: whether this side closes at once."""
     caplog.clear()
     with Caller(node.receiver.port, BOUND_SECONDS) as caller:
         try:
             caller.send(content)
             if ends:
                 caller.socket.shutdown(socket.SHUT_WR)
-        except OSError as error:  # the node has had enough
+        except OSError as error:  # the node has closed the connection
             assert not isinstance(error, TimeoutError), "the node takes nothing"
         try:
             caller.ending()
@@ -131,7 +131,7 @@ def survives(node, content, caplog, ends=True):
 
 
 def lives(node, poll):
-    """The node answers, holds nothing half-written, and no association stands."""
+    """Check that the node answers, has no partly written file and no open association."""
     verify(node.peer, "CHECKER")
     poll(lambda: node.ledger.associations.count_open() == 0, what="the end of all associations")
     assert [path for path in node.stored() if path.parent.name == "tmp"] == []
@@ -143,7 +143,7 @@ def test_valid_associations_with_changed_bytes(hasty, conversations, caplog, pol
     @given(data=st.data())
     def search(data):
         content = b"".join(data.draw(st.sampled_from(conversations)))
-        # Half of the changes go to the first bytes: the request and the first command, where most of the meaning is.
+        # Half of the changes go to the first bytes: the request and the first command.
         length = data.draw(st.sampled_from([len(content), 700]))
         changes = data.draw(mutations(length))
         survives(hasty, mutated(content, changes), caplog, ends=data.draw(st.integers(0, 9)) > 0)

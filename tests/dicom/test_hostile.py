@@ -1,4 +1,4 @@
-"""Callers that lie, flood, dawdle or never end: each is cut off or answered, and the node goes on as before."""
+"""Requestors that send false lengths, floods or slow data: each is aborted or answered, and the node keeps running."""
 
 import os
 import resource
@@ -32,7 +32,7 @@ def abort(reason, source=2):
 
 @pytest.fixture
 def target(start_node, poll):
-    """Return a function that starts a node; whatever happened to it, it must be in order afterwards."""
+    """Return a function that starts a node; at the end it must work normally."""
     started = []
 
     def start(**sections):
@@ -50,7 +50,7 @@ def events(node):
     return {(job.code, job.reason) for job in node.ledger.queries.jobs(JobState.DECLINED)}
 
 
-# ---- what is no protocol
+# ---- bytes that are not DICOM
 
 
 BROKEN = {
@@ -253,7 +253,7 @@ def test_an_association_over_the_time_limit_is_aborted(target):
 
 
 def test_slow_senders_do_not_block_others(target, ct_series):
-    """Two hundred connections of one address that send a byte now and then; a scanner at another address."""
+    """Two hundred connections from one address that send a byte now and then; a scanner at another address."""
     node = target()
     request = raw.request()
     with ExitStack() as stack:
@@ -263,7 +263,7 @@ def test_slow_senders_do_not_block_others(target, ct_series):
                 try:
                     dawdler.send(request[at : at + 1])
                 except OSError:
-                    continue  # too many of one address: those are closed at once
+                    continue  # too many from one address: closed at once
             began = time.monotonic()
             assert all(sent.ok for sent in node.send(*ct_series(3)))
             assert time.monotonic() - began < 10, "a dawdler's patience was waited for"
@@ -320,7 +320,7 @@ def request_and_abort(port):
 
 
 def established(port):
-    """Get an association; while too many connections of ours wait, the node closes further ones at once."""
+    """Get an association; while too many connections from this address wait, the node closes further ones at once."""
     while True:
         caller = Caller(port)
         try:
@@ -376,12 +376,12 @@ def rows(server):
 
 
 def bomb(megabytes):
-    """Return a deflated data set of so many megabytes of zeros behind an honest beginning."""
+    """Return a deflated data set of this many megabytes of zeros after a valid beginning."""
     packer = zlib.compressobj(9, wbits=-zlib.MAX_WBITS)
     begin = packer.compress(struct.pack("<HH2sHI", 0x0009, 0x1001, b"OB", 0, megabytes << 20))
     begin += packer.flush(zlib.Z_FULL_FLUSH)
     block = packer.compress(bytes(1 << 20)) + packer.flush(zlib.Z_FULL_FLUSH)
-    block = packer.compress(bytes(1 << 20)) + packer.flush(zlib.Z_FULL_FLUSH)  # the second is what each one looks like
+    block = packer.compress(bytes(1 << 20)) + packer.flush(zlib.Z_FULL_FLUSH)  # the steady state
     return begin + block * megabytes + packer.flush(zlib.Z_FINISH)
 
 
@@ -397,7 +397,7 @@ def test_compression_bombs_false_lengths_and_floods_use_little_memory(watched, p
     with ExitStack() as stack:
         for _ in range(100):
             caller = stack.enter_context(Caller(port))
-            caller.send(pdu(1, b"\0" * 1000, 262_000))  # a request of which most never comes
+            caller.send(pdu(1, b"\0" * 1000, 262_000))  # a request that never becomes complete
         poll(lambda: watched.usage()[1] > before[1] + 50, what="the callers to be taken")
         assert watched.usage()[0] < before[0] + 100
     poll(lambda: watched.usage()[1] <= before[1] + 1, 30, "the threads to end")
@@ -431,7 +431,7 @@ def test_the_node_survives_a_lack_of_file_descriptors(watched, poll):
 
 
 def test_changing_ae_titles_do_not_fill_the_ledger(target):
-    """Turned away or with nothing to offer, a thousand titles from one address; another address is still noted."""
+    """A thousand rejected titles from one address; another address is still recorded."""
     node = target()
     for number in range(500):
         with Caller(node.receiver.port) as caller:

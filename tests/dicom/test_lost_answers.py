@@ -1,4 +1,4 @@
-"""An answer that pynetdicom's own reactor takes away must still reach whoever waits for it."""
+"""A response that pynetdicom's reactor thread takes off the queue must still reach the sender."""
 
 import threading
 

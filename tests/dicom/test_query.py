@@ -1,4 +1,4 @@
-"""How many images a peer has: asked of Orthanc, and of archives that misbehave."""
+"""The number of images at a peer, queried from Orthanc and from archives that misbehave."""
 
 import socket
 
@@ -18,7 +18,7 @@ STUDY, SERIES = "1.2.3", "1.2.3.4"
 
 @pytest.fixture
 def archive():
-    """Start archives that answer as the test says."""
+    """Start archives with the responses of the test."""
     started = []
 
     def start(answers):
@@ -41,7 +41,7 @@ def ask(peer, timeout=5.0):
 
 
 def images(asked, count):
-    """Answer an IMAGE level query with so many images, any other without a number."""
+    """Answer an IMAGE level query with this number of images, any other without a number."""
     if asked.QueryRetrieveLevel == "SERIES":
         return [match(asked)]
     return [match(asked, SOPInstanceUID=f"{SERIES}.{n}") for n in range(1, count + 1)]

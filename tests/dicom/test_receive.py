@@ -1,4 +1,4 @@
-"""Objects arrive over real associations: kept byte for byte, written down, answered."""
+"""Objects received over associations: stored byte for byte, recorded, acknowledged."""
 
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
@@ -29,7 +29,7 @@ def data_set_bytes(path):
 
 
 def in_syntax(path, uid, dcmtk):
-    """Bring a file into a transfer syntax, with a real encoder where there is one."""
+    """Convert a file to a transfer syntax, with an encoder where there is one."""
     if uid in CONVERTED_BY_DCMTK:
         program, option = CONVERTED_BY_DCMTK[uid]
         assert dcmtk(program, option, path, path).returncode == 0
@@ -37,7 +37,7 @@ def in_syntax(path, uid, dcmtk):
         dataset = dcmread(path)
         if uid in COMPRESSED_BY_PYDICOM:
             dataset.compress(uid, generate_instance_uid=False)
-        else:  # the node keeps compressed pixels unseen, so any will do
+        else:  # the node stores compressed pixels without decoding them, so any bytes serve
             dataset.PixelData = encapsulate([b"\xff\x4f" + bytes(98)])
             dataset["PixelData"].is_undefined_length = True
             dataset.file_meta.TransferSyntaxUID = uid

@@ -1,4 +1,4 @@
-"""Several receiver processes on one port: they share it, its limits and their parent's luck."""
+"""Several receiver processes on one port: they share it and its limits, and end with their parent."""
 
 import os
 import resource
@@ -24,7 +24,7 @@ def associate(serving, title="SCANNER"):
 
 
 def established(serving):
-    """Return an association, or nothing as long as the places of others are not yet free again."""
+    """Return an association, or nothing while the slots of others are not free yet."""
     association = associate(serving)
     return association if association.is_established else None
 

@@ -1,4 +1,4 @@
-"""What is broken, hostile or empty: refused with a status and a sentence, and never lost from sight."""
+"""Broken, hostile or empty input: refused with a status, and recorded with a sentence."""
 
 import pytest
 from pydicom import dcmread
@@ -16,7 +16,7 @@ CT = "1.2.840.10008.5.1.4.1.1.2"
 
 
 def refused(node, path, status, code, words):
-    """Send a file that must be refused and check the answer, the row and that nothing was kept."""
+    """Send a file that must be refused; check the status, the row and that nothing was stored."""
     [sent] = node.send(path)
     assert not sent.ok
     assert f"0x{int(status):04X}" in sent.reason

@@ -1,4 +1,4 @@
-"""Sending to DCMTK's storescp that takes one transfer syntax only."""
+"""Sending to DCMTK's storescp that accepts only one transfer syntax."""
 
 import hashlib
 import subprocess

@@ -105,7 +105,7 @@ def test_check_asks_every_peer(node, run, tmp_path, free_port):
 
 
 def test_more_sop_classes_than_one_association_has_contexts(node, ct_series):
-    """130 SOP classes need more than the 128 contexts of an association; the node takes what is storage."""
+    """130 SOP classes need more than the 128 contexts of an association."""
     from pynetdicom import AllStoragePresentationContexts
 
     classes = [context.abstract_syntax for context in AllStoragePresentationContexts][:130]

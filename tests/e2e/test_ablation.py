@@ -1,4 +1,4 @@
-"""The table of variants, run whole on volumes so small and trainings so short that only the machinery is tested."""
+"""The ablation benchmark on tiny volumes and short trainings, which test only the program."""
 
 import importlib
 import json

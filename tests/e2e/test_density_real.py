@@ -1,4 +1,4 @@
-"""Real CT without a calibration phantom: none of the shipped ones may ever be found in it."""
+"""CT scans without a calibration phantom: none of the shipped phantoms may be found in them."""
 
 import os
 from importlib import resources
@@ -18,7 +18,7 @@ from segmenter.read.series import read_series
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "ct"
 SAMPLE = Path(str(resources.files("segmenter") / "data/phantoms/calibration.toml"))
-# A whole hip, and two that a row of even patches was found in before its edges and what lies between were looked at.
+# A complete hip, and two scans with false positives of a search that ignored the edges of the rods and their gaps.
 SCANS = ["STS_020/dicom", "STS_003/ct.nii.gz", "negatives/STS_002.nii.gz"]
 
 
@@ -39,7 +39,7 @@ def test_no_calibration_phantom_is_found_in_scans_without_one(real: Path, name: 
     else:
         volume, geometry = read_hu(path), read_geometry(path)
     phantoms = (*read_density_settings(SAMPLE).phantoms, phantom_settings(MODELS["slab"]))
-    # Without the femurs's masks every place in the body is looked at, too.
+    # Without the masks of the femurs the whole body is searched.
     calibration = by_phantom(volume, geometry, [], phantoms)
     assert calibration.mode is CalibrationMode.NONE
     assert calibration.warnings[0].startswith("no calibration phantom was found (Mindways Model 3 CT: ")

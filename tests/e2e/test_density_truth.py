@@ -1,4 +1,4 @@
-"""Three synthetic QCT patients whose density is known, as DICOM, calibrated by the phantom under them."""
+"""Three synthetic QCT patients of known density, as DICOM, calibrated by the phantom under them."""
 
 import json
 from dataclasses import replace
@@ -40,7 +40,7 @@ def test_the_density_of_the_true_mask_is_within_one_percent(wanted: SyntheticSer
         assert row.true_mask == pytest.approx(row.known, rel=0.01)
         assert row.slope_percent == pytest.approx(0, abs=1.0)
         assert row.intercept_hu == pytest.approx(0, abs=3.0)
-        # A certificate that knows nothing of the drift is off by about as much.
+        # A calibration that ignores the drift has about this error.
         assert 100 * (row.certificate / row.known - 1) == pytest.approx(wanted.drift_percent, abs=1.5)
     _assert_headers_and_truth(wanted, tmp_path / "case")
 

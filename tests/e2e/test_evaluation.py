@@ -1,4 +1,4 @@
-"""`qct-node evaluate`, and `qct-node train --cases` whole at the smallest scale: real commands, files, processes.
+"""`qct-node evaluate` and `qct-node train --cases`, complete at the smallest scale: commands, files, processes.
 
 Two synthetic patients are enough: cut to one hip each, and one of them again with other voxels, they are six scans.
 The networks of the protocol have a few hundred weights and learn for three steps, so their Dice says nothing here.
@@ -46,7 +46,7 @@ def list_cases(folder: Path, rows: list[tuple[str, ...]]) -> None:
 
 @pytest.fixture(scope="module")
 def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder of two cases as `qct-node phantom` writes them."""
+    """Return a folder of two cases written by `qct-node phantom`."""
     folder = tmp_path_factory.mktemp("phantoms")
     with ProcessPoolExecutor(2) as executor:
         list(executor.map(make_phantom, PERSONS, [folder / sex for sex in PERSONS]))
@@ -95,11 +95,11 @@ def command(*arguments: object) -> list[str]:
 
 @pytest.fixture(scope="module")
 def protocol(hips: Path, tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str], str]:
-    """Run the protocol as a user does; return its folder, the command and what it said."""
+    """Run the protocol as a user does; return its folder, the command and its output."""
     out = tmp_path_factory.mktemp("protocol")
     arguments = command("train", "--cases", hips, "--out", out, "--protocol", "zhao2020", "--start", tiny)
     arguments += command("--steps", 3, "--folds", 2, "--device", "cpu", "--workers", 0)
-    # Threads that wait for each other over tiny networks are ten times slower on a machine that has other work.
+    # With tiny networks several threads are ten times slower on a loaded machine.
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     run = [sys.executable, "-m", "node", *arguments]
     done = subprocess.run(run, env=environment, capture_output=True, text=True, check=False)

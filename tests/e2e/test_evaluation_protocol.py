@@ -1,4 +1,4 @@
-"""The protocol's order of things over tiny cases: real training, with a threshold that stands in for the pipeline."""
+"""The steps of the protocol over tiny cases: real training, with a threshold in place of the pipeline."""
 
 import json
 from dataclasses import replace
@@ -47,7 +47,7 @@ SMALL = VNetConfig(classes=2, width=2, convs=(1, 1), wide_up=True, dropout=0.1)
 
 @pytest.fixture
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fit:
-    """Return how to train a few weights on small crops; the fold's model is then told by its folder."""
+    """Return options to train a few weights on small crops; the folder identifies the model of a fold."""
     monkeypatch.setitem(crops.STAGES, "fine", StageOptions(("left", "right"), 1.5, (8, 8, 8)))
     start = tmp_path / "start"
     start.mkdir()
@@ -61,7 +61,7 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fit:
 def threshold(model: Path, device: str) -> SegmentationMethod:
     """Return a method that finds the ball, but only half of it with every model except that of fold 1."""
     models = load_models(model, device)
-    good = model.parent.name in {"fold-01", "whole"}  # the latter holds the best fold's
+    good = model.parent.name in {"fold-01", "whole"}  # the latter holds the model of the best fold
 
     def find(volume: np.ndarray, _: Geometry, __: Any) -> list[Femur]:
         mask = volume > 0

@@ -1,6 +1,6 @@
-"""A whole node that is stopped or killed in the middle of its work ends with the result at the PACS, once.
+"""A node that is stopped or killed during its work delivers the result to the PACS exactly once.
 
-The node is `up` with a stub segmenter that waits for the order of the test; peers and kills are real.
+The node is `up` with a stub segmenter that waits for the order of the test.
 """
 
 import os
@@ -166,6 +166,6 @@ def test_a_killed_node_with_the_vnet_delivers_one_seg(tmp_path, start_node, peer
 
 
 def require_model() -> None:
-    """Skip without the shipped weights on a laptop, fail under CI."""
+    """Without the shipped weights skip, or fail under CI."""
     if not (resources.files("segmenter") / "data" / "model" / "model.json").is_file():
         (pytest.fail if os.environ.get("CI") else pytest.skip)("the weights are not in segmenter/data/model")

@@ -1,4 +1,4 @@
-"""What is no hip CT, sent to a whole running node: each gets its reason in `qct-node jobs`, and the node goes on."""
+"""Input that is not a hip CT, sent to a running node: each gets its reason in `qct-node jobs`; the node stays up."""
 
 import json
 import subprocess
@@ -110,7 +110,7 @@ def test_each_kind_of_wrong_input_has_its_reason_and_the_node_stays_up(node, sen
     unfinished = ("received", "complete", "queued", "running")
     rows = poll(lambda: not any(r["state"] in unfinished for r in node.get("/api/jobs")) and jobs(), 200, "decisions")
     assert all(row["reason"] for row in rows)
-    # A chest that no header gives away is looked at, and a report says what was not found in it.
+    # A chest without telling headers is processed, and the report says that there is no femur.
     looked_at, *others = sorted(rows, key=lambda row: row["state"] != "delivered")
     assert {row["state"] for row in others} == {"declined"}, rows
     assert looked_at["reason"].startswith("there is no proximal femur in the scan")

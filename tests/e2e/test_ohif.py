@@ -1,4 +1,4 @@
-"""The SEG in OHIF: names in the panel and both colours on the bone they name, as a reader of a PACS sees them."""
+"""The SEG in OHIF: the names in the panel, and both colours on the right femur and the left one."""
 
 import os
 from dataclasses import replace
@@ -34,7 +34,7 @@ pytestmark = pytest.mark.xdist_group("browser")
 
 PATIENT = SyntheticSeriesOptions(seed=8, slices=28, size=256, slice_step_mm=3.5)
 IDENTITY = ResultIdentity("femur-vnet", "1.2.3", "ab" * 32, "cd" * 32, datetime(2026, 1, 2, 8, 9, 10))
-# Orthanc of that age does not know label maps; administrators set the same to take them.
+# This version of Orthanc does not know label maps; the same option makes it accept them.
 OPTIONS = {"Plugins": [DICOMWEB], "UnknownSopClassAccepted": True}
 
 
@@ -53,14 +53,14 @@ class Patient:
         return int(np.argmax(np.min([mask.sum(axis=(1, 2)) for mask in self.masks.values()], axis=0)))
 
     def image(self, index):
-        """Return a slice as a viewer shows it first, in the window its header asks for."""
+        """Return a slice as a viewer first shows it, with the window of its header."""
         centre, width = (float(self.series.header[key].value) for key in ("WindowCenter", "WindowWidth"))
         grey = np.clip((read_volume(self.series)[index] - centre) / width + 0.5, 0, 1)
         masks = {side: mask[index] for side, mask in self.masks.items()}
         return Image(grey, self.series.geometry.spacing[1:], masks)
 
     def in_coronal_slices(self, folder):
-        """Write the same patient as another study, in slices from front to back, one of every four rows."""
+        """Write the same patient as another study, in coronal slices from front to back, one of every four rows."""
         template, volume = dcmread(self.files[0]), read_volume(self.series)[:, ::4]
         (z, y, x), origin = self.series.geometry.spacing * np.array([1, 4, 1]), self.series.geometry.affine[:3, 3]
         template.StudyInstanceUID, template.SeriesInstanceUID = generate_uid(), generate_uid()
@@ -108,7 +108,7 @@ def archive(orthanc):
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory, orthanc, free_port, tool, poll):
-    """The viewer's, with the archive behind it."""
+    """The address of the viewer, with the archive behind it."""
     nginx, viewer = tool("nginx"), viewer_files(tool("npm"))
     folder, ports = tmp_path_factory.mktemp("viewer") / "nginx", (free_port(), orthanc.http_port)
     with running_viewer(nginx, viewer, folder, ports, poll) as running:
@@ -128,7 +128,7 @@ def window(browser, address, poll):
 
 
 def painted(image, scale=1.0, size=(421, 538)):
-    """Return a canvas as a viewer would paint it: the image about the centre, colours half through."""
+    """Return a canvas as a viewer paints it: the image in the centre, the colours half transparent."""
     axes = (
         (np.arange(side) - (side - 1) / 2) / (scale * step) + (pixels - 1) / 2
         for side, step, pixels in zip(size, image.spacing, image.grey.shape, strict=True)
@@ -167,11 +167,11 @@ def test_the_sample_configuration_is_read_only(address):
     assert "sourceName: 'orthanc'" in httpx.get(f"{address}/app-config.js").text
     for method in ("POST", "PUT", "DELETE"):
         assert httpx.request(method, f"{address}/dicom-web/studies").status_code == 403
-    assert httpx.get(f"{address}/system").text == page.text  # of the archive only DICOMweb is in reach
+    assert httpx.get(f"{address}/system").text == page.text  # only the DICOMweb interface of the archive can be reached
 
 
 def look_at_both_femurs(window, shown, top):
-    """See names, side letters, and the colours on the bone of the slice that shows most of both."""
+    """Check names, side letters and colours in the slice that shows most of both femurs."""
     assert window.segments()[-2:] == ["Left proximal femur", "Right proximal femur"]
     assert (window.side_letter("left"), window.side_letter("top")) == ("R", top)
     index = shown.best_slice()
@@ -219,6 +219,6 @@ def test_a_label_map_is_shown_like_the_segmentation(tmp_path, patient, archive, 
     with window.evidence(tmp_path / "ohif.png"):
         window.open_study(address, patient.series.study_uid, ["CT", "SEG"])
         window.open_segmentation()
-        assert window.segments()[0] == "Background"  # label 0 is listed like the others
+        assert window.segments()[0] == "Background"  # label 0 is in the list, too
         look_at_both_femurs(window, patient, top="A")
         assert window.errors() == []

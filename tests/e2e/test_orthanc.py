@@ -1,4 +1,4 @@
-"""The whole way with foreign peers: DCMTK's storescu sends, the node segments with its network, Orthanc is the PACS."""
+"""A node between independent peers: DCMTK's storescu sends, the node segments with the V-Net, Orthanc is the PACS."""
 
 import subprocess
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""The queue page in a real, headless browser."""
+"""The queue page in a headless browser."""
 
 import threading
 from datetime import timedelta
@@ -72,7 +72,7 @@ def serve(browser, settings, ledger, free_port, poll):
 
 @pytest.fixture
 def arrive(ledger, settings):
-    """Let slices of a series arrive; return its job's id."""
+    """Record slices of a series; return the id of its job."""
 
     def series(number, slices=1, **header):
         uid = f"{SERIES}.{number}"
@@ -95,7 +95,7 @@ def arrive(ledger, settings):
 
 @pytest.fixture
 def every_state(ledger, settings, arrive):
-    """A queue with something of everything; return the id of a delivered job."""
+    """A queue with a job in every state; return the id of a delivered job."""
     arrive(1, 37, accession="A-2026-0117")
     declined = arrive(2, 2, series_description="Scout", body_part="")
     localiser = Decision(JobState.DECLINED, "localiser", "it is a localiser (ImageType LOCALIZER)")
@@ -199,7 +199,7 @@ def test_the_page_reloads_without_scripts(browser, serve, arrive, poll):
 def test_the_page_fits_and_is_legible(browser, serve, every_state, tmp_path, width, scheme):
     browser.resize(width, 900 if width > 600 else 844)
     browser.prefer(scheme)
-    browser.console()  # what earlier pages said is not ours
+    browser.console()  # discard messages of earlier pages
     address = serve()
     for page in ("/", f"/jobs/{every_state}"):
         browser.open(address + page)
@@ -232,7 +232,7 @@ def test_a_filter_a_search_and_a_job_are_links_and_forms(browser, serve, every_s
     assert "11.73" in browser.text()
 
 
-# Text whose contrast with what lies behind it is below WCAG 2.2 AA (1.4.3): 4.5 to 1.
+# Text whose contrast with its background is below WCAG 2.2 AA (1.4.3): 4.5 to 1.
 LOW_CONTRAST = """
 const channels = colour => {
   const canvas = new OffscreenCanvas(1, 1).getContext("2d");

@@ -1,4 +1,4 @@
-"""The shipped network on real CT: hips of a PET scanner, and scans that hold no hip."""
+"""The shipped networks on real CT: hips from a PET/CT scanner, and scans without a hip."""
 
 import os
 import subprocess

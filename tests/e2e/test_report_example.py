@@ -1,4 +1,4 @@
-"""The example in the docs is what the two commands beside it make."""
+"""The example in the docs agrees with the output of the two commands beside it."""
 
 import json
 import subprocess
@@ -12,8 +12,8 @@ COMMANDS = (
     "phantom --out patient --seed 1 --size 256",
     "segment patient/dicom --out out --calibration patient/calibration.toml",
 )
-OF_THE_RUN = {"timings", "sha256"}  # seconds; bytes, which hold the product's version
-TOLERANCE = 0.02  # another processor rounds the network otherwise
+OF_THE_RUN = {"timings", "sha256"}  # times, and bytes that contain the version of the product
+TOLERANCE = 0.02  # another processor rounds differently
 
 
 def differences(made, example, path="") -> list[str]:

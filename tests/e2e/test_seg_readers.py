@@ -1,6 +1,6 @@
-"""What other people's programs make of our SEG, binary and as a label map: dciodvfy, DCMTK, highdicom, dcmqi, pydicom.
+"""Independent readers of the SEG, binary and as a label map: dciodvfy, DCMTK, highdicom, dcmqi, pydicom.
 
-Each reader that gives voxels back must put every one of them where the mask has it in the patient.
+A reader that returns voxels must place each of them at its position in the patient.
 """
 
 import json
@@ -44,7 +44,7 @@ def real(folder):
 
 @pytest.fixture(params=[*GEOMETRIES, "real"], scope="module")
 def case(request, tmp_path_factory):
-    """Return the series, its masks, the SEGs written of them by kind, and whether its slices are stacked askew."""
+    """Return the series, its masks, the SEGs written of them by kind, and whether its slices are tilted."""
     folder = tmp_path_factory.mktemp("case")
     fields = GEOMETRIES.get(request.param, {})
     series, masks = real(folder) if request.param == "real" else case_of(folder / "ct", **fields)
@@ -94,13 +94,13 @@ def test_highdicom_gives_the_mask_back(case, kind):
 
 
 def from_volume(seg):
-    """Return the numbers of the segments on highdicom's own grid, and how it leads to the patient."""
+    """Return the segment numbers on highdicom's own grid, and its transform to the patient."""
     volume = seg.get_volume(combine_segments=True, rtol=0.2)
     return volume.array, lambda points: (volume.affine @ np.c_[points, np.ones(len(points))].T)[:3].T
 
 
 def from_instances(case, seg):
-    """Return them on the source's grid: slices askew make no volume for highdicom, but it knows each image's own."""
+    """Return them on the source's grid: highdicom builds no volume from tilted slices, but reads each image."""
     uids = [plane.sop_instance_uid for plane in case.series.slices]
     labels = seg.get_pixels_by_source_instance(uids, combine_segments=True, assert_missing_frames_are_empty=True)
     return labels, case.series.geometry.to_patient
@@ -108,7 +108,7 @@ def from_instances(case, seg):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_pydicom_and_the_standards_equation_give_the_mask_back(case, kind):
-    """PS3.3 C.7.6.2.1.1, frame by frame, from nothing but the object's own attributes."""
+    """PS3.3 C.7.6.2.1.1, frame by frame, from the attributes of the object only."""
     seg = dcmread(case.paths[kind])
     shared = seg.SharedFunctionalGroupsSequence[0]
     row, column = np.array(shared.PlaneOrientationSequence[0].ImageOrientationPatient, float).reshape(2, 3)
@@ -133,7 +133,7 @@ def test_dcmqi_gives_the_mask_back(case, tmp_path, kind):
         (pytest.fail if os.environ.get("CI") else pytest.skip)("dcmqi is not installed")
     command = [reader, "--inputDICOM", case.paths[kind], "--outputDirectory", tmp_path, "-t", "nrrd"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if case.tilted:  # dcmqi#430: it knows straight stacks only, and the gate warns of that
+    if case.tilted:  # dcmqi#430: it supports straight stacks only, and the quality gate warns of that
         assert "outside image geometry" in done.stdout + done.stderr or not everywhere(case, tmp_path, kind)
         return
     assert done.returncode == 0
@@ -148,7 +148,7 @@ def test_dcmqi_gives_the_mask_back(case, tmp_path, kind):
 
 
 def everywhere(case, folder, kind):
-    """Tell whether dcmqi's images have every voxel of every mask in its place."""
+    """Tell whether the images of dcmqi have every voxel of every mask at its position."""
     for number, side in numbered(case):
         path = folder / f"{number if kind == 'binary' else 1}.nrrd"
         if not path.exists():

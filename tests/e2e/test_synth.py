@@ -1,4 +1,4 @@
-"""Synthetic patients: their anatomy is where it should be, and a seed is a patient."""
+"""Synthetic patients: their anatomy is plausible, and each seed gives one patient."""
 
 import numpy as np
 import pytest
@@ -83,7 +83,7 @@ def test_tissues_have_ct_numbers(rendering: Rendering, patient: Patient):
     distance = rendering.distance[Side.LEFT]
     shaft = rendering.depth[Side.LEFT] > 130
     head = (rendering.depth[Side.LEFT] < 40) & (distance < -8)
-    assert rendering.hu[0, 0, 0] == pytest.approx(-1000, abs=30)  # beam hardening reaches into the air
+    assert rendering.hu[0, 0, 0] == pytest.approx(-1000, abs=30)  # beam hardening affects the air, too
     assert rendering.hu[(distance < 0) & (distance > -2) & shaft].mean() > 500
     assert 50 < rendering.hu[head].mean() < 700
     assert rendering.hu.max() < 2000

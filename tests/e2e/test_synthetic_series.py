@@ -1,4 +1,4 @@
-"""The synthetic patient as DICOM: valid, complete, reproducible, and its truth true; the shipped networks on one."""
+"""The synthetic patient as DICOM: valid, complete, reproducible, with a correct truth; the shipped networks on one."""
 
 import json
 import subprocess

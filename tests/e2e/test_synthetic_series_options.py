@@ -1,4 +1,4 @@
-"""Scans with wishes: the truth stays true however the patient lies and whatever the scan cuts; a folder of cases."""
+"""Scans with options: the truth is correct for every position of the patient and extent of the scan; a cohort."""
 
 import json
 import subprocess
@@ -45,7 +45,7 @@ def replaced() -> Patient:
 
 
 def read(patient: Patient, options: SyntheticSeriesOptions, out: Path) -> tuple[Scan, dict]:
-    """Write a scan and read it back as everybody else does."""
+    """Write a scan and read it back with the product's reader."""
     write_scan(patient, options, np.random.default_rng(1), out)
     series = read_series(find_series(out / "dicom"))
     paths = {side: find_image(out / "truth", side) for side in Side}
@@ -154,7 +154,7 @@ def test_a_cohort_is_cases_that_evaluation_reads_and_continues_where_it_was_brok
     done = []
     write_cohort(cohort, 1, out, on_case=done.append)
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*.dcm")}
-    (out / f"{cohort.name(1)}.part" / "dicom").mkdir(parents=True)  # broken off here
+    (out / f"{cohort.name(1)}.part" / "dicom").mkdir(parents=True)  # interrupted here
     write_cohort(cohort, 2, out, workers=2, on_case=done.append)
     assert done == [0, 1, 1, 2]
     assert {path: path.stat().st_mtime_ns for path in before} == before

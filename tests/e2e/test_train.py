@@ -1,4 +1,4 @@
-"""`qct-node train` from nothing to a model folder that the segmenter loads; tiny, so it learns nothing worth having."""
+"""`qct-node train` from the start to a model folder that the segmenter loads; too small to learn anything useful."""
 
 import subprocess
 import sys

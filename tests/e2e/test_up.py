@@ -1,4 +1,4 @@
-"""`qct-node up`: the ready line, a clean stop, one node per folder, taken ports, parts that die."""
+"""`qct-node up`: the ready line, a clean stop, one node per folder, ports in use, killed parts."""
 
 import os
 import re
@@ -64,7 +64,7 @@ def test_the_files_of_the_node_are_readable_by_its_user_only(start_node, tmp_pat
     modes = {str(path.relative_to(data)): path.stat().st_mode & 0o777 for path in (data, *data.rglob("*"))}
     assert {"ledger.sqlite3", "logs/node.log"} <= modes.keys()
     assert {name: oct(mode) for name, mode in modes.items() if mode & 0o077} == {}
-    for pid in node.descendants():  # the one that writes results is among them
+    for pid in node.descendants():  # including the process that writes results
         assert "Umask:\t0077" in Path(f"/proc/{pid}/status").read_text()
 
 

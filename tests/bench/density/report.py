@@ -12,7 +12,7 @@ mpl.use("Agg")
 from matplotlib import pyplot as plt
 
 WITHIN_PERCENT = 1.0
-BEYOND = "sharp kernel"  # so far off that nothing else could be seen in a picture with it
+BEYOND = "sharp kernel"  # omitted from the picture, where it would hide all other groups
 LOOKS = {
     "plain": ("o", "#0072b2"),
     "beam hardening": ("^", "#d55e00"),

@@ -1,4 +1,4 @@
-"""What the density truth test notes of every femur."""
+"""The figures of each femur in the density truth test."""
 
 import json
 from dataclasses import dataclass
@@ -9,9 +9,9 @@ from pathlib import Path
 class Row:
     """One femur of a case; densities in mg/cm3, None where there is none.
 
-    known: of the patient, before the scanner blurs and adds noise. as_scanned: what the scan shows in the true mask, by
-    the true line. true_mask, own_mask: by the phantom's line. certificate: true mask, by the line of a scanner that has
-    not drifted. voxels: of either mask.
+    known: of the patient, before blur and noise of the scanner. as_scanned: in the true mask of the scan, by the true
+    calibration line. true_mask, own_mask: by the line of the phantom. certificate: in the true mask, by the line of a
+    scanner without drift. voxels: of either mask.
     """
 
     case: int

@@ -1,11 +1,11 @@
-"""How true a calibrated density is: synthetic QCT patients of known density, calibrated by the phantom under them.
+"""The accuracy of a calibrated density: synthetic QCT patients of known density, calibrated by their phantom.
 
-    PYTHONPATH=tests nice -n 15 .venv/bin/python -m bench.density.truth --out runs/density    # broken off, it continues
+    PYTHONPATH=tests nice -n 15 .venv/bin/python -m bench.density.truth --out runs/density    # continues a partial run
 
-Each case is made by its number alone: patient, phantom model, drift of the HU scale, noise, kernel, slices and how the
-patient lies. Per femur the integral vBMD is taken with the true mask, which tells what calibration and scanner do to
-it, and with the network's own. OUT/cases.jsonl holds the figures, OUT/truth.md the tables, OUT/bland-altman.png the
-picture. For investigational use.
+The number of a case determines its patient, phantom model, drift of the HU scale, noise, kernel, slices and patient
+position. The integral vBMD of each femur is measured with the true mask, which shows the effect of calibration and
+scanner, and with the mask of the networks. OUT/cases.jsonl holds the figures, OUT/truth.md the tables,
+OUT/bland-altman.png the picture. For investigational use.
 """
 
 import json
@@ -38,7 +38,7 @@ from segmenter.volume.femur import Side
 GROUPS = {"plain": 36, "beam hardening": 8, "soft kernel": 3, "sharp kernel": 3, "fine pixels": 2}
 COUNT = sum(GROUPS.values())
 FIRST_SEED = 7000
-FIELD_MM = 460.0  # wide enough for the phantom under everybody
+FIELD_MM = 460.0  # wide enough for the phantom under every patient
 LENGTH_MM = 150.0  # from 30 mm above the heads to below the lesser trochanters
 
 Masks = dict[Side, NDArray[np.bool_]]
@@ -46,7 +46,7 @@ Find = Callable[[NDArray[Any], Series], Masks]
 
 
 def group(number: int) -> tuple[str, int, int]:
-    """Return what a case is for, its number within its group, and how many there are in it."""
+    """Return the group of a case, its number within the group, and the size of the group."""
     for name, size in GROUPS.items():
         if number < size:
             return name, number, size
@@ -79,7 +79,7 @@ def options(number: int) -> SyntheticSeriesOptions:
 
 def measure(number: int, wanted: SyntheticSeriesOptions, folder: Path, find: Find) -> list[Row]:
     """Write a case into the folder and return its femurs, measured; `find` returns masks by the network."""
-    shutil.rmtree(folder, ignore_errors=True)  # of a run that was broken off
+    shutil.rmtree(folder, ignore_errors=True)  # left by an interrupted run
     series = read_series(find_series(write_synthetic_series(wanted, folder)))
     volume = read_volume(series)
     content = json.loads((folder / "truth" / "truth.json").read_text())

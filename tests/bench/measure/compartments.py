@@ -1,8 +1,8 @@
-"""How well does a definition of cortical bone meet the cortex that a synthetic patient was given?
+"""The agreement of definitions of cortical bone with the true cortex of synthetic patients.
 
     python tests/bench/measure/compartments.py [--patients 10] [--seed 77]
 
-Masks are the true ones; what is judged is the definition alone. For investigational use.
+The true masks are used, so that only the definition is tested. For investigational use.
 """
 
 import sys
@@ -30,7 +30,7 @@ DEFINITIONS = {  # peel mm, depth mm, HU
     "peel 1 mm, 600 HU down to 8 mm": (1.0, 8.0, 600.0),
     "peel 2 mm, 450 HU down to 8 mm": (2.0, 8.0, 450.0),
 }
-INNER_MM = 0.8  # true trabecular bone begins so far inside the cortex's ramp
+INNER_MM = 0.8  # distance of true trabecular bone from the ramp of the cortex
 
 
 def true_cortex(hip: Hip) -> tuple[NDArray[np.bool_], float]:
@@ -47,7 +47,7 @@ def true_cortex(hip: Hip) -> tuple[NDArray[np.bool_], float]:
 
 
 def judged(hip: Hip) -> list[tuple[float, float, float]]:
-    """Return for each definition: Dice with the true cortex, its volume over the true one, trabecular HU too high."""
+    """Return for each definition: Dice with the true cortex, volume ratio to it, error of the trabecular HU."""
     truth, trabecular = true_cortex(hip)
     mask = hip.truth
     anatomy = find_anatomy(Femur(hip.side, mask, complete=True), hip.geometry)
@@ -67,7 +67,7 @@ def judged(hip: Hip) -> list[tuple[float, float, float]]:
 @click.option("--patients", default=10, show_default=True)
 @click.option("--seed", default=77, show_default=True)
 def main(patients: int, seed: int) -> None:
-    """Judge the definitions and print the table: means, and standard deviations over the scans."""
+    """Compare the definitions and print the table: means and standard deviations over the scans."""
     results = np.array([judged(hip) for hip in hips(patients, seed)])
     mean, spread = results.mean(axis=0), results.std(axis=0, ddof=1)
     click.echo("| definition | Dice with the true cortex | volume / true | trabecular HU, error |\n|---|---|---|---|")

@@ -1,9 +1,9 @@
-"""How near are the landmarks to those of the shape model, and how much shaft do they need?
+"""The distance of the landmarks from those of the shape model, by the length of the shaft.
 
     python tests/bench/measure/landmarks.py [--bones 15]
 
-Bones drawn from the model are brought to a grid and cut to a length; where the lesser trochanter's tip is follows from
-the correspondence of the model's vertices. For investigational use.
+Bones drawn from the model are sampled on a grid and cut to a length; the correspondence of the model's vertices gives
+the tip of the lesser trochanter. For investigational use.
 """
 
 import click
@@ -36,7 +36,7 @@ def tip_vertex(shape: FemurShape) -> int:
 
 
 def drawn(shape: FemurShape, seed: int) -> NDArray[np.float64]:
-    """Return the vertices of a new bone, turned as legs are."""
+    """Return the vertices of a new bone, rotated as a leg may be."""
     rng = np.random.default_rng(seed)
     vertices = shape.sample(rng.normal(0, 0.9, len(shape.modes))) * rng.uniform(0.88, 1.12)
     turned: NDArray[np.float64] = Rotation.from_rotvec(rng.normal(0, 8, 3), degrees=True).apply(
@@ -46,7 +46,7 @@ def drawn(shape: FemurShape, seed: int) -> NDArray[np.float64]:
 
 
 def found_in(vertices: NDArray[np.float64], shape: FemurShape, length_mm: float) -> tuple[Anatomy, Landmarks]:
-    """Return what is found in the upper end of a bone and the model's own landmarks."""
+    """Return the landmarks found in the upper end of a bone and those of the model."""
     field = femur_field(vertices, shape, float(vertices[:, 2].min()))
     low, high = vertices.min(axis=0) - AROUND_MM, vertices.max(axis=0) + AROUND_MM
     low[2] = vertices[:, 2].max() - length_mm
@@ -58,7 +58,7 @@ def found_in(vertices: NDArray[np.float64], shape: FemurShape, length_mm: float)
 @click.command()
 @click.option("--bones", default=15, show_default=True)
 def main(bones: int) -> None:
-    """Find the landmarks of bones cut to several lengths and print how far they are off."""
+    """Find the landmarks of bones cut to several lengths and print their errors."""
     shape = load_atlas().femur
     tip = tip_vertex(shape)
     click.echo(

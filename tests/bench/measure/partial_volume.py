@@ -1,9 +1,9 @@
-"""Is a volume from the network's soft output nearer to the truth than counted voxels?
+"""The error of volumes from the soft output of the network, compared with counted voxels.
 
     python tests/bench/measure/partial_volume.py [--patients 24] [--seed 555]
 
 The truth is the volume inside the patient's own distance field, sampled at 0.4 mm. "soft" is the sum of the
-probabilities around the mask, "surface" what the mesh encloses. For investigational use.
+probabilities around the mask, "surface" the volume of the mesh. For investigational use.
 """
 
 import sys
@@ -27,7 +27,7 @@ from segmenter.volume.resample import OUTSIDE_HU, reduce, resample
 sys.path.insert(0, str(Path(__file__).parent))
 from scans import SPACINGS_MM, Hip, hips
 
-NEAR_MM = 3.0  # probabilities farther from the mask than this are another bone's
+NEAR_MM = 3.0  # probabilities farther from the mask belong to another bone
 WAYS = ("voxels counted", "soft output summed", "surface of the mesh", "true mask, voxels counted")
 
 

@@ -1,4 +1,4 @@
-"""One hip of synthetic patients as a scanner would show it, with the patient that it was made from."""
+"""Simulated scans of one hip of synthetic patients, with the patient they were made from."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from segmenter.volume.femur import Side
 from segmenter.volume.geometry import Geometry
 
 SPACINGS_MM = ((0.6, 0.6, 0.6), (1.0, 0.75, 0.75), (1.5, 0.9, 0.9), (2.5, 0.8, 0.8), (3.0, 0.7, 0.7), (5.0, 0.95, 0.95))
-LAYER_MM = 1.0  # a slice is the mean of layers at most this thick
+LAYER_MM = 1.0  # a slice is the mean of layers no thicker than this
 TRUTH_MM = 0.4
 AROUND_MM = 12.0
 BELOW_HEAD_MM = 150.0
@@ -34,7 +34,7 @@ class Hip:
 
     @property
     def truth(self) -> NDArray[np.bool_]:
-        """The voxels whose middle is inside the femur."""
+        """The voxels whose centre is inside the femur."""
         count = self.layer_grid.shape[0] // self.geometry.shape[0]
         distance = self.layers.distance[self.side].reshape(self.geometry.shape[0], count, *self.geometry.shape[1:])
         inner = slice((count - 1) // 2, count // 2 + 1)
@@ -57,7 +57,7 @@ class Hip:
 
 
 def hips(count: int, seed: int) -> Iterator[Hip]:
-    """Yield hips of `count` patients from families that no training has seen, each scanned in two ways."""
+    """Yield hips of `count` patients from families not used in training, each scanned in two ways."""
     for number in range(count):
         rng = np.random.default_rng([seed, number])
         patient = sample_patient(rng, PatientOptions(shape=family_shape(rng, number), metal=False, screws=False))
@@ -67,12 +67,12 @@ def hips(count: int, seed: int) -> Iterator[Hip]:
 
 
 def scanned(rng: np.random.Generator, patient: Patient, side: Side, spacing: tuple[float, float, float]) -> Hip:
-    """Return one scan of one hip that holds all of the upper femur."""
+    """Return one scan of one hip with the complete upper femur."""
     femur = patient.femurs[side]
     points = femur.geometry.to_patient(np.argwhere(femur.distance < 0))
     low, high = points.min(axis=0) - AROUND_MM, points.max(axis=0) + AROUND_MM
     low[2] = max(low[2], femur.landmarks.head_centre[2] - BELOW_HEAD_MM)
-    low += rng.uniform(0, 1, 3) * spacing[::-1]  # the grid lies anywhere over the bone
+    low += rng.uniform(0, 1, 3) * spacing[::-1]  # the grid has a random offset to the bone
     shape = np.ceil((high - low)[::-1] / spacing).astype(int)
     geometry = Geometry.axial((int(shape[0]), int(shape[1]), int(shape[2])), spacing, (low[0], low[1], low[2]))
     count = max(1, round(spacing[0] / LAYER_MM))

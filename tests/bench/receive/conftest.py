@@ -1,4 +1,4 @@
-"""What all of the benchmarks of receiving have in common: the end."""
+"""Shared by the benchmarks of receiving: the cleanup at the end."""
 
 import shutil
 

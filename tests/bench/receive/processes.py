@@ -6,11 +6,11 @@ import time
 from pathlib import Path
 
 TICKS = os.sysconf("SC_CLK_TCK")
-PARENT, USER, CHILDREN_SYSTEM = 1, 11, 14  # of the fields of /proc/PID/stat behind the name: proc(5)
+PARENT, USER, CHILDREN_SYSTEM = 1, 11, 14  # indices of the fields of /proc/PID/stat after the name: proc(5)
 
 
-def family(pid: int) -> dict[int, list[str]]:
-    """Return the process, its children, their children and so on; of each the fields of its `stat` behind the name."""
+def process_tree(pid: int) -> dict[int, list[str]]:
+    """Return the process and all its descendants, each with the fields of its `stat` after the name."""
     stats: dict[int, list[str]] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -23,15 +23,15 @@ def family(pid: int) -> dict[int, list[str]]:
 
 
 def cpu_seconds(pid: int) -> float:
-    """Return what a process and all its children, also those that have ended, have used of the processors, s."""
-    fields = slice(USER, CHILDREN_SYSTEM + 1)  # own user and system time, and those of children that were waited for
-    return sum(int(ticks) for stat in family(pid).values() for ticks in stat[fields]) / TICKS
+    """Return the processor time of a process and all its children, including those that have ended, s."""
+    fields = slice(USER, CHILDREN_SYSTEM + 1)  # user and system time of the process and of its reaped children
+    return sum(int(ticks) for stat in process_tree(pid).values() for ticks in stat[fields]) / TICKS
 
 
 def memory_mb(pid: int) -> dict[int, float]:
     """Return the resident memory of a process and of each of its children, MB."""
     found = {}
-    for member in family(pid):
+    for member in process_tree(pid):
         with contextlib.suppress(OSError):
             lines = Path(f"/proc/{member}/status").read_text().splitlines()
             found[member] = sum(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) * 1024 / 1e6
@@ -39,7 +39,7 @@ def memory_mb(pid: int) -> dict[int, float]:
 
 
 def settle(pid: int, seconds: float = 15.0) -> None:
-    """Wait until a server has nothing more to do after its start: it answers before all its processes have begun."""
+    """Wait until a server is idle after its start: it answers before all its processes have started."""
     end = time.monotonic() + seconds
     used, before = cpu_seconds(pid), -1.0
     while used - before > 1 / TICKS and time.monotonic() < end:

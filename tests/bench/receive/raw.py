@@ -1,4 +1,4 @@
-"""A plain sender that tells when each answer came: a socket, one presentation context, objects from a template."""
+"""A minimal sender that times each response: a socket, one presentation context, objects from a template."""
 
 import socket
 import struct
@@ -12,19 +12,19 @@ from pynetdicom.dsutils import encode
 
 CT = b"1.2.840.10008.5.1.4.1.1.2"
 CONTEXT = 1
-LARGEST_PDU = 131_072  # of those without a limit, and the most that DCMTK sends
+LARGEST_PDU = 131_072  # for acceptors without a limit; also the maximum that DCMTK sends
 COMMAND_END, DATA, DATA_END = 3, 0, 2  # message control header, PS3.8 E.2
 UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
 
 
 def uid(number: int) -> str:
-    """Return a UID of always 44 characters (PS3.5 B.2)."""
+    """Return a UID of 44 characters (PS3.5 B.2)."""
     return f"2.25.1{number:038d}"
 
 
 @dataclass(frozen=True)
 class Template:
-    """An encoded data set and where its UIDs are: study, series, object."""
+    """An encoded data set and the positions of its UIDs: study, series, object."""
 
     content: bytes
     places: tuple[int, int, int]
@@ -49,7 +49,7 @@ class Template:
 
 
 class Association:
-    """An association with a receiver on the loopback that takes CT in Explicit VR Little Endian; Nagle is off."""
+    """An association with a receiver on the loopback, for CT in Explicit VR Little Endian, without Nagle."""
 
     def __init__(self, port: int, called: str) -> None:
         self._socket = socket.create_connection(("127.0.0.1", port), 60)
@@ -61,7 +61,7 @@ class Association:
         self._message = 0
 
     def store(self, sop_uid: str, content: bytes | bytearray) -> float:
-        """Send an object; return the seconds from its last byte to the answer, which must be success (PS3.7 9.1.1)."""
+        """Send an object; return the seconds from its last byte to the response, which must be success."""
         self._message = self._message % 65535 + 1
         parts = [_p_data(COMMAND_END, _store_request(self._message, sop_uid))]
         for begin in range(0, len(content), self._fragment):
@@ -77,7 +77,7 @@ class Association:
         return seconds
 
     def release(self) -> None:
-        """End in order (PS3.8 9.3.6)."""
+        """Release the association (PS3.8 9.3.6)."""
         self._socket.sendall(struct.pack(">BBIxxxx", 5, 0, 4))
         kind, _ = self._pdu()
         assert kind == 6, f"the release was answered with PDU type {kind}"
@@ -122,7 +122,7 @@ def _associate_request(called: str) -> bytes:
 
 
 def _fragment_size(accept: bytes) -> int:
-    """Return how many bytes of a message fit into one PDU of the acceptor (PS3.8 D.1); checks that it took CT."""
+    """Return how many bytes of a message fit into one PDU of the acceptor (PS3.8 D.1); checks that CT was accepted."""
     limit, begin = LARGEST_PDU, 68
     while begin < len(accept):
         kind, length = struct.unpack(">BxH", accept[begin : begin + 4])

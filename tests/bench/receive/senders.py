@@ -13,12 +13,12 @@ from pydicom import dcmread
 from pydicom.uid import generate_uid
 
 PATIENCE_SECONDS = 180
-ANSWER_SECONDS = 600  # storescp as it comes takes one association after the other: the last waits for all others
+ANSWER_SECONDS = 600  # storescp without --fork accepts one association after the other: the last waits for all others
 
 
 @dataclass(frozen=True)
 class Sent:
-    """What became of a sending: slices, seconds from the first start to the last end, senders that failed."""
+    """The outcome of a transfer: slices, seconds from the first start to the last end, senders that failed."""
 
     slices: int
     seconds: float
@@ -26,7 +26,7 @@ class Sent:
 
 
 def series_files(copies: int, slices: int) -> list[list[Path]]:
-    """Return so many series of so many files each; copies of the phantom differ in all their UIDs."""
+    """Return `copies` series of `slices` files each; the copies of the scan differ in all their UIDs."""
     if copies == 1:
         return [sorted((phantom() / "dicom").iterdir())[:slices]]
     return [sorted(_copy(number, slices).iterdir())[:slices] for number in range(copies)]
@@ -66,7 +66,7 @@ def send(server: Server, series: list[list[Path]], nodelay: bool) -> Sent:
 
 
 def _ended(sender: "subprocess.Popen[bytes]", deadline: float) -> int:
-    """Return how a sender ended; `wait` with a timeout would look only every 50 ms."""
+    """Return the exit code of a sender; `wait` with a timeout would poll only every 50 ms."""
     killer = Timer(max(0.0, deadline - time.perf_counter()), sender.kill)
     killer.start()
     code = sender.wait()

@@ -1,4 +1,4 @@
-"""The receivers that are compared: our node, DCMTK's storescp as it comes and with --fork, Orthanc."""
+"""The receivers under comparison: our node, DCMTK's storescp with and without --fork, Orthanc."""
 
 import json
 import os
@@ -25,7 +25,7 @@ START_SECONDS, STOP_SECONDS = 60, 60
 
 @dataclass(frozen=True)
 class Kind:
-    """How a receiver is started (folder of its store, port -> command), and how it is asked how much it has stored."""
+    """How a receiver is started (folder of its store, port -> command), and how its stored objects are counted."""
 
     name: str
     ae_title: str
@@ -43,12 +43,12 @@ class Server:
     store: Path
 
     def stored(self) -> int:
-        """Return the number of objects it holds."""
+        """Return the number of stored objects."""
         return self.kind.stored(self.store)
 
 
 def free_port() -> int:
-    """Return a port of the loopback that nobody listens on."""
+    """Return a free port of the loopback interface."""
     with closing(socket.socket()) as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -100,18 +100,18 @@ KINDS = (OURS, STORESCP, FORKING, ORTHANC)
 
 
 def environment(nodelay: bool) -> dict[str, str]:
-    """Return the environment of servers and senders; DCMTK, also within Orthanc, turns Nagle's algorithm off by it."""
+    """Return the environment of servers and senders; it turns off Nagle's algorithm in DCMTK, also within Orthanc."""
     own = {key: value for key, value in os.environ.items() if key != "TCP_NODELAY" and not key.startswith("QCT_NODE_")}
     return own | ({"TCP_NODELAY": "1"} if nodelay else {})
 
 
 @contextmanager
 def running(kind: Kind, nodelay: bool) -> Iterator[Server]:
-    """Start a receiver with an empty store; at the end stop it in order and empty what it stored."""
+    """Start a receiver with an empty store; at the end stop it with SIGTERM and empty its files."""
     store = FOLDER / "store"
     shutil.rmtree(store, ignore_errors=True)
     store.mkdir(parents=True)
-    os.sync()  # what the one before left to be written must not weigh on this one
+    os.sync()  # pending writes of the previous receiver must not slow down this one
     port = free_port()
     with (FOLDER / f"{kind.name}.log").open("wb") as log:
         process = subprocess.Popen(kind.command(store, port), stdout=log, stderr=log, env=environment(nodelay))
@@ -129,8 +129,8 @@ def running(kind: Kind, nodelay: bool) -> Iterator[Server]:
 def empty(store: Path) -> None:
     """Free the disk, but leave the files, empty, until the end of the run (`conftest.py`).
 
-    For minutes after a removal ext4 looks, at each new file, through all the inodes that were freed: up to half a
-    millisecond for each slice of whoever comes next.
+    For minutes after a removal ext4 searches all freed inodes at each new file, which would cost the next receiver up
+    to half a millisecond per slice.
     """
     for file in store.rglob("*"):
         if file.is_file():

@@ -1,4 +1,4 @@
-"""The targets of the benchmark and how they are told: target, measured, met or not. None of them is asserted."""
+"""The targets of the benchmark and their report: target, measured, met or not. None of them is asserted."""
 
 import os
 from dataclasses import asdict, dataclass
@@ -30,5 +30,5 @@ class Target:
         )
 
     def row(self) -> dict[str, object]:
-        """Return what goes into the file of figures."""
+        """Return the entry for the file of figures."""
         return asdict(self) | {"met": self.met}

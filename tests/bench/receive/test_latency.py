@@ -1,6 +1,6 @@
-"""How long a sender waits for each answer: from the last byte of the data set to the C-STORE-RSP.
+"""The response time of each C-STORE: from the last byte of the data set to the C-STORE-RSP.
 
-Slices of 512 x 512 from a sender without Nagle's algorithm, each as soon as the one before was answered, over one
+Slices of 512 x 512 from a sender without Nagle's algorithm, each sent when the one before is acknowledged, over one
 association and over eight at a time. QCT_BENCH_REPEATS (3). Results: runs/bench/receive-latency.json.
 """
 
@@ -24,7 +24,7 @@ MOST_MS = 50.0
 
 @dataclass(frozen=True)
 class Task:
-    """What one sending process does."""
+    """The task of one sending process."""
 
     port: int
     called: str
@@ -35,7 +35,7 @@ class Task:
 
 
 def send_series(task: Task) -> list[float]:
-    """Send one series; return the seconds of waiting for each answer."""
+    """Send one series; return the response time of each object, s."""
     association = Association(task.port, task.called)
     time.sleep(max(0.0, task.begin - time.monotonic()))
     waited = []
@@ -48,7 +48,7 @@ def send_series(task: Task) -> list[float]:
 
 
 def measure(kind: Kind, associations: int, template: Template) -> list[float]:
-    """Return all waits of one repetition, s."""
+    """Return all response times of one repetition, s."""
     slices = SLICES[associations]
     with running(kind, nodelay=True) as server, multiprocessing.get_context("fork").Pool(associations) as pool:
         begin = time.monotonic() + 0.5
@@ -60,7 +60,7 @@ def measure(kind: Kind, associations: int, template: Template) -> list[float]:
 
 
 def percentiles(waited: list[float]) -> dict[str, float]:
-    """Return p50, p95, p99 and the longest wait, ms."""
+    """Return p50, p95, p99 and the longest response time, ms."""
     hundredths = quantiles(waited, n=100, method="inclusive")
     return {f"p{p}": hundredths[p - 1] * 1000 for p in (50, 95, 99)} | {"max": max(waited) * 1000}
 

@@ -1,4 +1,4 @@
-"""Memory of our node over 100,000 objects: what all its processes hold after the first 2,000 and at the end.
+"""Memory of the node over 100,000 objects: the sum of all its processes after the first 2,000 and at the end.
 
 Small CT slices with UIDs of their own, 200 to a series and an association, four associations at a time.
 QCT_BENCH_INSTANCES (100000). Results: runs/bench/receive-memory.json.
@@ -49,7 +49,7 @@ def send_range(work: Range) -> int:
 
 
 def send_objects(pool: Pool, server: Server, template: Template, first: int, count: int) -> float:
-    """Send so many objects from number `first` on, by all senders; return objects per second."""
+    """Send objects from number `first` on, by all senders; return objects per second."""
     cuts = [first + count * part // SENDERS for part in range(SENDERS + 1)]
     works = [Range(server.port, template, begin, end) for begin, end in pairwise(cuts)]
     began = time.perf_counter()
@@ -58,7 +58,7 @@ def send_objects(pool: Pool, server: Server, template: Template, first: int, cou
 
 
 def small_slice() -> Dataset:
-    """Return a CT slice of 64 x 64 with a header as in life."""
+    """Return a CT slice of 64 x 64 with a realistic header."""
     dataset = dcmread(next((phantom() / "dicom").iterdir()))
     dataset.PixelData = dataset.pixel_array[:64, :64].tobytes()
     dataset.Rows = dataset.Columns = 64

@@ -1,9 +1,9 @@
-"""Rate of receiving: our node against DCMTK's storescp and Orthanc, all in one run, from DCMTK's storescu.
+"""Rate of receiving: our node, DCMTK's storescp and Orthanc in one run, with DCMTK's storescu as the sender.
 
 `make bench`, or `pytest -o addopts=--import-mode=importlib --timeout=0 -s tests/bench/receive/test_rates.py`. Each
 receiver begins each repetition with an empty store on the disk of the work tree; the order changes from repetition to
-repetition. The rate counts from the start of the first sender to the end of the last, and is corrected for nothing.
-Our node writes everything so that it survives a power cut before it answers; the others do not.
+repetition. The rate counts from the start of the first sender to the end of the last, without any correction.
+Our node makes each object durable before it acknowledges it; the others do not.
 
 QCT_BENCH_REPEATS (3). Results: runs/bench/receive-rates.json.
 """
@@ -35,13 +35,13 @@ class Cell:
         return f"{tcp}, {self.associations} x {self.slices} slices"
 
 
-# Fewer slices where Nagle's algorithm makes the others wait for 40 ms at every slice.
+# Fewer slices where Nagle's algorithm delays the others by 40 ms at every slice.
 CELLS = (Cell(False, 1, 100), Cell(False, 8, 40), Cell(True, 1, 300), Cell(True, 8, 75))
 
 
 @dataclass(frozen=True)
 class Run:
-    """One repetition of a cell with one receiver."""
+    """One repetition of one way of sending to one receiver."""
 
     cell: Cell
     server: str
@@ -51,7 +51,7 @@ class Run:
 
     @property
     def rate(self) -> float:
-        """Slices per second; nothing when a slice is missing: to lose some is no way to be fast."""
+        """Slices per second; 0 if a slice was lost."""
         return self.sent.slices / self.sent.seconds if self.stored == self.sent.slices and not self.sent.failed else 0.0
 
     @property
@@ -61,7 +61,7 @@ class Run:
 
 
 def measure(cell: Cell, kind: Kind) -> Run:
-    """Send all of a cell to a receiver that was just started."""
+    """Send one way to a receiver that has just been started."""
     series = series_files(cell.associations, cell.slices)
     with running(kind, cell.nodelay) as server:
         before = cpu_seconds(server.pid)
@@ -71,7 +71,7 @@ def measure(cell: Cell, kind: Kind) -> Run:
 
 
 def ratio(runs: list[Run], cell: Cell, other: Kind) -> float:
-    """Return our rate by that of another receiver: the median over the repetitions, each compared within itself."""
+    """Return the ratio of our rate to that of another receiver: the median of the ratios of each repetition."""
     ours, theirs = ([run.rate for run in runs if (run.cell, run.server) == (cell, k.name)] for k in (OURS, other))
     return median(our / their if their else float("inf") for our, their in zip(ours, theirs, strict=True))
 
@@ -92,7 +92,7 @@ def table(runs: list[Run]) -> list[str]:
 
 
 def targets(runs: list[Run]) -> list[Target]:
-    """Return what was asked for: ahead of both with senders as they come; without Nagle, near DCMTK, and above it."""
+    """Return the targets: faster than both with default senders; without Nagle's algorithm close to DCMTK or faster."""
     found = []
     for cell in CELLS:
         others = (STORESCP, FORKING) if cell.nodelay else (STORESCP, FORKING, ORTHANC)
@@ -102,7 +102,7 @@ def targets(runs: list[Run]) -> list[Target]:
 
 
 def sync_ms() -> float:
-    """Return how long the disk takes to keep one slice for good, ms: no durable receiver answers in less."""
+    """Return the time to write one slice durably, ms: the lower limit for the response time of a durable receiver."""
     content, seconds = bytes(525_616), []
     for number in range(20):
         with (FOLDER / f"sync-{number}").open("wb") as file:
@@ -124,7 +124,7 @@ def _tools(tool):
 def test_rates_of_receivers():
     files = [file for cell in CELLS for series in series_files(cell.associations, cell.slices) for file in series]
     for file in files:
-        file.read_bytes()  # from now on they come from memory
+        file.read_bytes()  # from now on the files are in the page cache
     runs: list[Run] = []
     for repetition in range(REPEATS):
         first = repetition % len(KINDS)
