@@ -4,7 +4,8 @@
 
 Every variant trains on the same patients with the same seed and number of steps, in a process of its own, and is
 evaluated on the same held-out patients; a finished variant is not repeated. `without-PART` trains on patients drawn
-without a part of the synthesis and is evaluated, as all are, on patients with it. For investigational use; all is synthetic.
+without a part of the synthesis and is evaluated, as all are, on patients with it.
+For investigational use.
 """
 
 import json

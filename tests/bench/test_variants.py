@@ -1,8 +1,8 @@
 """Variants of the fine network: the time of each, and its agreement with the network in use.
 
 `pytest -o addopts=--import-mode=importlib --timeout=0 -s tests/bench/test_variants.py`. Repetitions are interleaved, so
-the load of the machine affects all alike; the figure is processor time, the least of QCT_BENCH_REPEATS (5). ONNX Runtime
-(with onnx and onnxscript), OpenVINO and torch.compile (with g++) take part where they are installed.
+the load of the machine affects all alike; the figure is processor time, the least of QCT_BENCH_REPEATS (5).
+ONNX Runtime (with onnx and onnxscript), OpenVINO and torch.compile (with g++) take part where they are installed.
 Results: runs/bench/variants.json.
 """
 
