@@ -36,7 +36,7 @@ class Node(Section):
     data: Path = Path("qct-data")
     """Folder for received objects, results, the ledger and logs. A relative path starts at the settings file."""
     database_url: str = ""
-    """SQLAlchemy URL of the ledger; empty: an SQLite file under `data`."""
+    """SQLAlchemy URL of the ledger, an SQLite file (`sqlite:///PATH`); empty: `ledger.sqlite3` under `data`."""
     broker_url: Annotated[str, Field(pattern=r"^(embedded|[a-z+]+://.*)$")] = "embedded"
     """Celery broker: `embedded` (files under `data`), or a Redis server, `redis://...`, for several segmenters."""
     storage_url: str = ""
