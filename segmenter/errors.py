@@ -94,7 +94,7 @@ REASON_HELP: dict[Reason, ReasonHelp] = {
     ),
     Reason.GAP: ReasonHelp(
         "Slices are missing inside the stack. The sentence names their places.",
-        "Send the missing slices, or the whole series: a new revision starts by itself. `release` does not help.",
+        "Send the missing slices, or the whole series: a new revision starts automatically. `release` does not help.",
     ),
     Reason.UNEVEN_STEPS: ReasonHelp(
         "The slices are not evenly spaced: some lie more than a tenth of a step from their place.",

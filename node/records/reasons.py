@@ -45,7 +45,7 @@ REASON_HELP: dict[Reason, ReasonHelp] = {
     ),
     Reason.GAP: ReasonHelp(
         "Slices are missing inside the stack. The sentence names their places.",
-        "Send the missing slices, or the whole series: a new revision starts by itself. `release` does not help.",
+        "Send the missing slices, or the whole series: a new revision starts automatically. `release` does not help.",
     ),
     Reason.INCOMPLETE: ReasonHelp(
         "Fewer images arrived than were announced; there is no gap between those that are here.",
@@ -104,11 +104,11 @@ REASON_HELP: dict[Reason, ReasonHelp] = {
     Reason.NO_FEMUR: ReasonHelp(
         "The job is done, but no proximal femur was found. Report and picture say so; there is no segmentation.",
         "Look at the picture. If it shows a hip, check field of view, scan range and metal. "
-        "Series of the study that were declined as `not-best` are tried next by themselves.",
+        "Series of the study that were declined as `not-best` are tried next automatically.",
     ),
     Reason.WORKER_DIED: ReasonHelp(
         "The process that segmented the series was killed or the machine stopped. "
-        "A queued job is tried again by itself; a failed one has used up `jobs.max_attempts`.",
+        "A queued job is tried again automatically; a failed one has used up `jobs.max_attempts`.",
         "Look for the cause in the log of the node and of the kernel (often too little memory), then `retry ID`.",
     ),
     Reason.UNEXPECTED: ReasonHelp(

@@ -3,7 +3,6 @@
 import importlib.util
 import re
 import shlex
-import subprocess
 from pathlib import Path
 
 import click
@@ -33,27 +32,32 @@ def load_generator():
 generate = load_generator()
 
 
-def tracked(*patterns):
-    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", *patterns]
-    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
-    return sorted(name for name in listed if (ROOT / name).is_file())
+def files(*endings):
+    """Return the files of the project with one of these endings, relative to its folder."""
+    found = [path for path in ROOT.iterdir() if path.is_file()]
+    for folder in ("docs", "node", "segmenter", "worker", "tests", "deploy"):
+        found += [path for path in (ROOT / folder).rglob("*") if path.is_file()]
+    return sorted(str(path.relative_to(ROOT)) for path in found if path.name.endswith(endings))
 
 
-@pytest.mark.parametrize("page", tracked("*.md"))
+PAGES = files(".md")
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_relative_links_lead_to_files(page):
     folder = (ROOT / page).parent
     text = (ROOT / page).read_text()
     assert [link for link in LINK.findall(text) if not (folder / link).exists()] == []
 
 
-@pytest.mark.parametrize("page", tracked("*.md"))
+@pytest.mark.parametrize("page", PAGES)
 def test_modules_named_in_pages_exist(page):
-    known = tracked()
+    known = files(".py")
     named = CODE_PATH.findall((ROOT / page).read_text())
     assert [p for p in named if not (ROOT / p).exists() and not any(f.endswith(f"/{p}") for f in known)] == []
 
 
-@pytest.mark.parametrize("page", tracked("*.md"))
+@pytest.mark.parametrize("page", PAGES)
 def test_commands_named_in_pages_exist(page):
     root = click.Context(cli)
     for line in COMMAND.findall((ROOT / page).read_text()):
@@ -68,10 +72,11 @@ def test_commands_named_in_pages_exist(page):
         assert {re.split("[=,.;:)]", word)[0] for word in words if word.startswith("--")} <= known, line
 
 
-@pytest.mark.parametrize("source", tracked("*.py", "*.toml", "Makefile", "*.yml"))
-def test_docs_named_in_sources_exist(source):
-    text = (ROOT / source).read_text()
-    assert [path for path in DOCS_PATH.findall(text) if not (ROOT / path).exists()] == []
+def test_pages_named_in_sources_exist():
+    sources = files(".py", ".toml", "Makefile", ".service", ".conf", ".js")
+    named = {(source, path) for source in sources for path in DOCS_PATH.findall((ROOT / source).read_text())}
+    assert len(named) > 10
+    assert sorted((source, path) for source, path in named if not (ROOT / path).exists()) == []
 
 
 @pytest.mark.parametrize("page", sorted(map(str, generate.pages())))
