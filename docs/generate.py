@@ -48,7 +48,10 @@ REASONS_HEAD = """# Reasons
 
 Every job that was declined, held, failed or cancelled has a reason: a sentence, which the page, `qct-node jobs` and
 `qct-node show ID` show, and a short name, which `qct-node jobs --json` gives as `reason_code`. This table says what
-each name means and what to do. Restart the node after a change of the settings. For investigational use.
+each name means and what to do. For investigational use.
+
+Restart the node after a change of the settings. A corrected object needs new UIDs: one that arrives under a known SOP
+Instance UID with other content is kept, but does not replace the first one (`different-content`).
 """
 
 

@@ -62,7 +62,7 @@ REASON_HELP: dict[Reason, ReasonHelp] = {
     ),
     Reason.UNREADABLE: ReasonHelp(
         "A file cannot be read as DICOM, a header breaks its own rules, or pixels cannot be decoded.",
-        "Send the series again. If it stays unreadable, export it uncompressed.",
+        "Export the series again, uncompressed and under new UIDs, and send that.",
     ),
     Reason.MIXED_SERIES: ReasonHelp(
         "The files belong to several series.",
@@ -82,7 +82,7 @@ REASON_HELP: dict[Reason, ReasonHelp] = {
     ),
     Reason.MISSING_GEOMETRY: ReasonHelp(
         "Position, orientation, pixel spacing or frame of reference is missing or impossible in some images.",
-        "Export the series again with complete headers; check what anonymisation or the PACS removes.",
+        "Export the series again with complete headers, under new UIDs; check what anonymisation or the PACS removes.",
     ),
     Reason.DUPLICATE_POSITION: ReasonHelp(
         "Several different images lie at the same place.",
@@ -110,7 +110,7 @@ REASON_HELP: dict[Reason, ReasonHelp] = {
     ),
     Reason.MISSING_RESCALE: ReasonHelp(
         "Rescale Slope or Intercept is missing or impossible, so pixel values cannot be turned into HU.",
-        "Export the series again with complete headers.",
+        "Export the series again with complete headers, under new UIDs.",
     ),
     Reason.NOT_HU: ReasonHelp(
         "The pixel values are not Hounsfield units, or the image is in colour.",
@@ -118,7 +118,7 @@ REASON_HELP: dict[Reason, ReasonHelp] = {
     ),
     Reason.PIXEL_FORMAT: ReasonHelp(
         "The pixels are stored in a format that CT images do not have, or use bits the header does not announce.",
-        "Export the series again, or send the original one.",
+        "Send the original series, or export this one again under new UIDs.",
     ),
     Reason.TOO_SHORT: ReasonHelp(
         "The series has too few slices or covers too little for a hip.",

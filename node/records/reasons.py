@@ -41,7 +41,7 @@ REASON_HELP: dict[Reason, ReasonHelp] = {
     ),
     Reason.MISSING_GEOMETRY: ReasonHelp(
         "Position, orientation, pixel spacing or frame of reference is missing or impossible in some images.",
-        "Export the series again with complete headers; check what anonymisation or the PACS removes.",
+        "Export the series again with complete headers, under new UIDs; check what anonymisation or the PACS removes.",
     ),
     Reason.GAP: ReasonHelp(
         "Slices are missing inside the stack. The sentence names their places.",
