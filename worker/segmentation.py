@@ -15,7 +15,7 @@ MODELS_KEPT = 2  # in memory at a time: the usual one and the one of a route
 
 
 @dataclass(frozen=True)
-class Produced:
+class SegmentationOutput:
     """The files a segmenter wrote into its folder, and its report as JSON values."""
 
     files: tuple[Path, ...]
@@ -37,7 +37,7 @@ class Segmenter(Protocol):
         model: str = "",
         *,
         labelmap: bool = False,
-    ) -> Produced:
+    ) -> SegmentationOutput:
         """Segment one series into the folder `out`; raises SegmenterError with a verdict.
 
         model: folder of weights that the job's route names, empty = the segmenter's own. labelmap: write the
@@ -77,7 +77,7 @@ class VNetSegmenter:
         model: str = "",
         *,
         labelmap: bool = False,
-    ) -> Produced:
+    ) -> SegmentationOutput:
         """Run the whole pipeline on one series."""
         from segmenter.output.outputs import OutputOptions
         from segmenter.pipeline import SegmentRequest, segment
@@ -91,7 +91,7 @@ class VNetSegmenter:
             outputs=OutputOptions(labelmap),
         )
         report = segment(request, on_stage, _method(model or self.model, self.device))
-        return Produced(tuple(out / name for name in report.outputs), json.loads(report.to_json()))
+        return SegmentationOutput(tuple(out / name for name in report.outputs), json.loads(report.to_json()))
 
 
 @lru_cache(maxsize=MODELS_KEPT)

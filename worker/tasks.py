@@ -47,7 +47,7 @@ class DeliverTask(LedgerTask):
 
     def run(self, delivery_id: int) -> None:
         """Deliver; what cannot be sent now is waiting again in the ledger."""
-        deliver(self.ledger, self.settings, delivery_id, claimant())
+        deliver(self.ledger, self.settings, delivery_id, new_claim_owner())
 
 
 class SegmentTask(LedgerTask):
@@ -61,7 +61,7 @@ class SegmentTask(LedgerTask):
 
     def run(self, job_id: str) -> None:
         """Run one job: the message only wakes the worker; that nothing is left to be run is nothing wrong."""
-        worker, jobs = claimant(), self.settings.jobs
+        worker, jobs = new_claim_owner(), self.settings.jobs
         job = self._claim(job_id, worker)
         if job is None:
             log.info("job %s is not to be run any more", job_id)
@@ -134,6 +134,6 @@ class SegmentTask(LedgerTask):
         return Decision(JobState.FAILED, Reason.UNEXPECTED, sentence)
 
 
-def claimant() -> str:
+def new_claim_owner() -> str:
     """Return a name for one claim that nobody else has: host, process and a random part."""
     return f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"

@@ -8,7 +8,7 @@ import click
 
 from node.commands import as_json, print_json, settings_of
 from node.commands.tools import is_dicom
-from node.decide.preview import Found, Surveyed, SurveyedStudy, survey
+from node.decide.preview import Found, SeriesPreview, StudyPreview, preview
 from node.decide.routing import Trial
 from node.dicom.headers import file_header
 from node.errors import NodeError, ObjectError
@@ -41,7 +41,7 @@ def route(
     if not found:
         what = f"none of the {broken.total()} DICOM files can be read: {next(iter(broken))}" if broken else ""
         raise NodeError(f"{folder}: {what}" if what else f"there is no DICOM file in {folder}")
-    studies = survey(found, settings, called_ae or settings.node.ae_title, calling_ae)
+    studies = preview(found, settings, called_ae or settings.node.ae_title, calling_ae)
     if as_json:
         unreadable = [{"reason": reason, "files": count} for reason, count in broken.items()]
         print_json({"studies": [study.to_dict() for study in studies], "unreadable": unreadable})
@@ -50,7 +50,7 @@ def route(
         click.echo(line)
 
 
-def _report(studies: list[SurveyedStudy], broken: Counter[str], settings: Settings, *, explain: bool) -> Iterator[str]:
+def _report(studies: list[StudyPreview], broken: Counter[str], settings: Settings, *, explain: bool) -> Iterator[str]:
     for study in studies:
         yield f"study {study.study_uid}: {len(study.series)} series"
         for number, series in enumerate(study.series, 1):
@@ -65,7 +65,7 @@ def _report(studies: list[SurveyedStudy], broken: Counter[str], settings: Settin
         yield f"not readable: {count} file{'s' * (count != 1)}: {reason}"
 
 
-def _headline(series: Surveyed) -> str:
+def _headline(series: SeriesPreview) -> str:
     candidate = series.candidate
     parts = [candidate.modality or "no modality", f"{series.objects} objects"]
     if candidate.thickness_mm is not None:
@@ -109,13 +109,13 @@ def _outcome(decision: Decision) -> str:
     return f"{decision.state} ({decision.code}): {decision.reason}"
 
 
-def _rankings(study: SurveyedStudy, settings: Settings) -> Iterator[str]:
-    for name, placed in study.rankings.items():
+def _rankings(study: StudyPreview, settings: Settings) -> Iterator[str]:
+    for name, ranked in study.rankings.items():
         every = settings.intake.series_per_study == "all"
         note = '; all are segmented because series_per_study = "all"' if every else ""
-        yield f"  order of {len(placed)} series by {name or BUILT_IN}{note}"
-        for number, place in enumerate(placed, 1):
-            first = placed[0].candidate.name
+        yield f"  order of {len(ranked)} series by {name or BUILT_IN}{note}"
+        for number, place in enumerate(ranked, 1):
+            first = ranked[0].candidate.name
             why = f": {first} is better, {place.why}" if place.why else ""
             yield f"    {number}. {place.candidate.name}{why}"
 

@@ -7,7 +7,7 @@ from itertools import pairwise
 from statistics import median
 from typing import TypeVar
 
-from node.decide.slice_stack import SAME_POSITION_MM, without_localisers
+from node.decide.slice_stack import Vector, slice_normal, slice_places, without_localisers
 from node.records.instances import Header
 from node.records.jobs import Job, series_name
 
@@ -63,7 +63,7 @@ class Candidate:
             return cls()
         images = without_localisers(headers) or list(headers)
         normal = _normal(images)
-        places = _places(images, normal)
+        places = [place for place, _ in slice_places(images, normal)] if normal else []
         step = round(median(high - low for low, high in pairwise(places)), 3) if len(places) > 1 else None
         return cls(
             series_uid=headers[0].series_uid,
@@ -93,22 +93,7 @@ def _usual(values: Iterable[Value]) -> Value | None:
     return found.most_common(1)[0][0] if found else None
 
 
-def _normal(images: Sequence[Header]) -> tuple[float, float, float] | None:
-    """Return the normal most images share (PS3.3 C.7.6.2.1.1), None if none has an orientation."""
+def _normal(images: Sequence[Header]) -> Vector | None:
+    """Return the normal most images share, None if none has an orientation."""
     orientation = _usual(image.orientation for image in images)
-    if orientation is None or len(orientation) != 6:
-        return None
-    a, b, c, d, e, f = orientation
-    return b * f - c * e, c * d - a * f, a * e - b * d
-
-
-def _places(images: Sequence[Header], normal: tuple[float, float, float] | None) -> list[float]:
-    """Return where along the normal there are slices, in order, mm."""
-    if normal is None:
-        return []
-    found: list[float] = []
-    positions = (image.position for image in images if image.position)
-    for place in sorted(sum(a * b for a, b in zip(position, normal, strict=True)) for position in positions):
-        if not found or place - found[-1] > SAME_POSITION_MM:
-            found.append(place)
-    return found
+    return slice_normal(orientation) if orientation is not None and len(orientation) == 6 else None

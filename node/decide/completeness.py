@@ -6,7 +6,7 @@ It looks at headers only. What needs pixels or a finer eye (copies of a slice, t
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from node.decide.expected_counts import Count, counts
+from node.decide.expected_counts import ExpectedCount, expected_counts
 from node.decide.slice_stack import Stack, differ, stacked, without_localisers, without_tracking
 from node.dicom.uids import CT_CLASSES
 from node.records.instances import Header
@@ -79,7 +79,7 @@ def judge(headers: Sequence[Header], evidence: Evidence, rules: Intake) -> Decis
     if hopeless:
         return hopeless if phase.quiet or phase.late or phase.settled else _awaiting_quiet(rules)
     stack = None if any(image.frames > 1 for image in images) else _stack(images, phase)
-    known = counts(headers, phase.expected, phase.expected_from, rules.expect)
+    known = expected_counts(headers, phase.expected, phase.expected_from, rules.expect)
     return _missing(stack, known, phase) or _short(stack, phase, rules) or _whole(stack, known, phase, rules)
 
 
@@ -155,7 +155,7 @@ def _stack(images: Sequence[Header], phase: Phase) -> Stack:
     return whole
 
 
-def _missing(stack: Stack | None, known: Sequence[Count], phase: Phase) -> Decision | None:
+def _missing(stack: Stack | None, known: Sequence[ExpectedCount], phase: Phase) -> Decision | None:
     """Wait, and at last hold, while a slice of the stack or an image that was announced is missing."""
     gaps = stack.gaps if stack else ()
     faults = [gap.sentence for gap in gaps[:GAPS_NAMED]]
@@ -188,7 +188,7 @@ def _short(stack: Stack | None, phase: Phase, rules: Intake) -> Decision | None:
     return Decision(JobState.DECLINED, Reason.TOO_SHORT, sentence)
 
 
-def _whole(stack: Stack | None, known: Sequence[Count], phase: Phase, rules: Intake) -> Decision:
+def _whole(stack: Stack | None, known: Sequence[ExpectedCount], phase: Phase, rules: Intake) -> Decision:
     """Let a series without a fault go as soon as nothing speaks for more slices to come."""
     plausible = stack is None or stack.length >= PLAUSIBLE_MM
     # An announced number that is reached makes waiting for another association needless.

@@ -11,7 +11,7 @@ SERIES_COUNT, IMAGES_IN_ACQUISITION = "series-count", "images-in-acquisition"  #
 
 
 @dataclass(frozen=True)
-class Count:
+class ExpectedCount:
     """found: how many of `total` are here; more than announced is no fault, then both are the same.
 
     source: who says so. final: exactly the announced objects are here, so nothing can follow.
@@ -23,7 +23,9 @@ class Count:
     final: bool = False
 
 
-def counts(headers: Sequence[Header], expected: int | None, source: str, kinds: Iterable[str]) -> list[Count]:
+def expected_counts(
+    headers: Sequence[Header], expected: int | None, source: str, kinds: Iterable[str]
+) -> list[ExpectedCount]:
     """Return what is announced about a series.
 
     expected: the answer of a peer, of all objects of the series, with its name as `source`. kinds: which attributes
@@ -32,7 +34,7 @@ def counts(headers: Sequence[Header], expected: int | None, source: str, kinds: 
     known = []
     if expected is not None:
         # The peer may itself be still receiving, so its number being reached does not mean that nothing follows.
-        known.append(Count(source, min(len(headers), expected), expected))
+        known.append(ExpectedCount(source, min(len(headers), expected), expected))
     if SERIES_COUNT in kinds:
         known += _of_series(headers)
     if IMAGES_IN_ACQUISITION in kinds:
@@ -40,14 +42,18 @@ def counts(headers: Sequence[Header], expected: int | None, source: str, kinds: 
     return known
 
 
-def _of_series(headers: Sequence[Header]) -> list[Count]:
+def _of_series(headers: Sequence[Header]) -> list[ExpectedCount]:
     """Read Number of Series Related Instances (0020,1209): all objects of the series, localisers too (PS3.4 C.3.4)."""
     total = max((header.series_instances or 0 for header in headers), default=0)
     found = min(len(headers), total)
-    return [Count("Number of Series Related Instances", found, total, final=len(headers) == total)] if total > 0 else []
+    return (
+        [ExpectedCount("Number of Series Related Instances", found, total, final=len(headers) == total)]
+        if total > 0
+        else []
+    )
 
 
-def _of_acquisitions(headers: Sequence[Header]) -> list[Count]:
+def _of_acquisitions(headers: Sequence[Header]) -> list[ExpectedCount]:
     """Add up Images in Acquisition (0020,1002), which counts the images one acquisition gave (PS3.3 C.7.6.1).
 
     Localisers are acquisitions of their own. Reformations and objects with many frames carry the number of the images
@@ -64,4 +70,4 @@ def _of_acquisitions(headers: Sequence[Header]) -> list[Count]:
         return []
     # One acquisition with more images than it says must not hide what another one lacks.
     found, total = (sum(part) for part in zip(*((min(n, said), said) for n, said in known), strict=True))
-    return [Count("Images in Acquisition", found, total)]
+    return [ExpectedCount("Images in Acquisition", found, total)]

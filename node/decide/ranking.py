@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from math import inf
 
 from node.decide.candidate import Candidate
+from node.records.jobs import Decision
+from node.records.states import JobState, Reason
 
 THIN_ENOUGH_MM = 0.5  # thinner slices have more noise and show no more of a femur
 SAME_THICKNESS_MM = 0.3
@@ -31,8 +33,8 @@ KINDS = ("original axial images", "reformations or derived images", "projections
 
 
 @dataclass(frozen=True)
-class Placed:
-    """A series at its place; why: what the best has instead, empty for the best itself."""
+class Ranked:
+    """A series at its rank. why: what the best series has instead; empty for the best itself."""
 
     candidate: Candidate
     why: str = ""
@@ -47,7 +49,7 @@ class Criterion:
     say: Callable[[Candidate], str]
 
 
-def rank(candidates: Sequence[Candidate]) -> list[Placed]:
+def rank(candidates: Sequence[Candidate]) -> list[Ranked]:
     """Return the series, the best first; each other one with the criterion in which it fell behind the best.
 
     candidates: in the order of their arrival, which decides between equals.
@@ -58,7 +60,17 @@ def rank(candidates: Sequence[Candidate]) -> list[Placed]:
         best, fell = _contest(candidates, [i for i in range(len(candidates)) if i not in order])
         reasons = reasons or fell
         order.append(best)
-    return [Placed(candidates[i], reasons.get(i, "")) for i in order]
+    return [Ranked(candidates[i], reasons.get(i, "")) for i in order]
+
+
+def passed_over(ranked: Sequence[Ranked], route: str) -> dict[str, Decision]:
+    """Return the decision about every series but the best, by Series Instance UID: declined, as the best is better."""
+    best, *others = ranked
+    sentence = f"series {best.candidate.name} of the study is better: "
+    return {
+        other.candidate.series_uid: Decision(JobState.DECLINED, Reason.NOT_BEST, sentence + other.why, route=route)
+        for other in others
+    }
 
 
 def _contest(candidates: Sequence[Candidate], left: Sequence[int]) -> tuple[int, dict[int, str]]:

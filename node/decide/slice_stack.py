@@ -1,4 +1,4 @@
-"""The stack that the slices of a series form along their normal: its length and its gaps, from headers only."""
+"""The geometry of the slices of a series along their normal: places, length and gaps, from headers only."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -64,10 +64,9 @@ def without_tracking(images: Sequence[Header]) -> list[Header]:
 
 def stacked(images: Sequence[Header]) -> Stack:
     """Sort the images along the normal, never by Instance Number; all have a position and the same orientation."""
-    normal = _normal(images[0].orientation or ())
-    places = sorted((_dot(image.position, normal), image.position) for image in images if image.position)
+    normal = slice_normal(images[0].orientation or ())
+    places = slice_places(images, normal)
     steps = [(low, high, high[0] - low[0]) for low, high in pairwise(places)]
-    steps = [step for step in steps if step[2] > SAME_POSITION_MM]
     usual = median(step for _, _, step in steps) if steps else 0.0
     axis = max(range(3), key=lambda i: abs(normal[i]))
     gaps, place = [], 1
@@ -76,7 +75,7 @@ def stacked(images: Sequence[Header]) -> Stack:
         if missing:
             gaps.append(Gap(place + 1, missing, "xyz"[axis], low[1][axis], high[1][axis]))
         place += 1 + missing
-    return Stack(len(steps) + 1, places[-1][0] - places[0][0], tuple(gaps))
+    return Stack(len(places), places[-1][0] - places[0][0], tuple(gaps))
 
 
 def differ(one: Sequence[float], other: Sequence[float]) -> bool:
@@ -84,7 +83,16 @@ def differ(one: Sequence[float], other: Sequence[float]) -> bool:
     return any(abs(a - b) > AXES_TOLERANCE for a, b in zip(one, other, strict=True))
 
 
-def _normal(orientation: Sequence[float]) -> Vector:
+def slice_places(images: Sequence[Header], normal: Vector) -> list[tuple[float, Vector]]:
+    """Return the different places of the images: coordinate along the normal in mm, in order, and position."""
+    places: list[tuple[float, Vector]] = []
+    for place in sorted((_dot(image.position, normal), image.position) for image in images if image.position):
+        if not places or place[0] - places[-1][0] > SAME_POSITION_MM:
+            places.append(place)
+    return places
+
+
+def slice_normal(orientation: Sequence[float]) -> Vector:
     """Return row direction x column direction, the normal of the slices (PS3.3 C.7.6.2.1.1)."""
     (a, b, c), (d, e, f) = orientation[:3], orientation[3:]
     return b * f - c * e, c * d - a * f, a * e - b * d

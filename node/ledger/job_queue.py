@@ -14,12 +14,12 @@ from node.records.results import Result
 from node.records.states import DeliveryState, JobState, Reason
 
 
-def free(reason: str = "", code: str = "") -> dict[str, Any]:
+def released(reason: str = "", code: str = "") -> dict[str, Any]:
     """Return the columns of a job no worker holds."""
     return {"worker": "", "stage": "", "lease_until": None, "reason": reason, "code": code}
 
 
-def outcome(report: Mapping[str, Any] | None) -> dict[str, str]:
+def end_reason(report: Mapping[str, Any] | None) -> dict[str, str]:
     """Return reason and code of a job that ended well: empty, or that there was nothing to outline."""
     finding = str((report or {}).get("finding", ""))
     return {"reason": finding, "code": Reason.NO_FEMUR if finding else ""}
@@ -102,14 +102,14 @@ class JobQueue:
             for result, peers in recipients.items():
                 self._add_result(connection, job_id, result, peers)
             sending = any(recipients.values())
-            values = free(**outcome(report)) | {"report": report}
+            values = released(**end_reason(report)) | {"report": report}
             if not sending:
                 lack = "no destination wants them" if job.destinations else "no destination is set"
                 told = filter(None, (values["reason"], f"{lack}: the results stay here"))
                 values |= {"reason": "; ".join(told), "code": Reason.NO_DESTINATION, "finished_at": now}
             self._db.move(connection, job_id, JobState.DELIVERING if sending else JobState.DELIVERED, **values)
             if report.get("finding"):
-                self._give_way(connection, job)
+                self._reconsider_passed_over(connection, job)
             return True
 
     def _add_result(self, connection: Connection, job_id: str, result: Result, peers: Sequence[str]) -> None:
@@ -132,7 +132,7 @@ class JobQueue:
 
         Returns False if the claim was lost already.
         """
-        values = free(decision.reason, decision.code)
+        values = released(decision.reason, decision.code)
         if decision.state is JobState.QUEUED:
             values["last_dispatched_at"] = None
         if decision.state is JobState.HELD:
@@ -143,7 +143,7 @@ class JobQueue:
 
     def give_back(self, job_id: str, worker: str) -> bool:
         """Return a job to the queue on a clean shutdown; the attempt does not count."""
-        values = free() | {"attempts": jobs.c.attempts - 1, "last_dispatched_at": None, "started_at": None}
+        values = released() | {"attempts": jobs.c.attempts - 1, "last_dispatched_at": None, "started_at": None}
         return self._end_claim(job_id, worker, JobState.QUEUED, values)
 
     def _end_claim(self, job_id: str, worker: str, state: JobState, values: dict[str, Any]) -> bool:
@@ -153,10 +153,10 @@ class JobQueue:
                 return False
             self._db.move(connection, job_id, state, **values)
             if state is JobState.DECLINED:
-                self._give_way(connection, job)
+                self._reconsider_passed_over(connection, job)
             return True
 
-    def _give_way(self, connection: Connection, job: Row[Any]) -> None:
+    def _reconsider_passed_over(self, connection: Connection, job: Row[Any]) -> None:
         """Let the choice be made again among the series of the study that were passed over for this fruitless one."""
         chosen = connection.execute(select(series).where(series.c.id == job.series_id)).one()
         passed_over = (
@@ -166,7 +166,7 @@ class JobQueue:
             .where(jobs.c.state == JobState.DECLINED, jobs.c.code == Reason.NOT_BEST, jobs.c.removed_at.is_(None))
         )
         name = series_name(chosen.series_description, chosen.series_uid)
-        values = free(f"series {name} of the study was taken before this one and gave no segmentation")
+        values = released(f"series {name} of the study was taken before this one and gave no segmentation")
         for job_id in list(connection.execute(passed_over).scalars()):
             self._db.move(connection, job_id, JobState.COMPLETE, **values, finished_at=None)
 
@@ -182,11 +182,11 @@ class JobQueue:
             for job in rows:
                 if job.attempts >= max_attempts:
                     sentence = f"its worker died {job.attempts} times, last in stage {job.stage or 'start'}"
-                    values = free(sentence, Reason.WORKER_DIED) | {"finished_at": now}
+                    values = released(sentence, Reason.WORKER_DIED) | {"finished_at": now}
                     self._db.move(connection, job.id, JobState.FAILED, **values)
                 else:
                     sentence = f"its worker {job.worker} was not heard of any more"
-                    values = free(sentence, Reason.WORKER_DIED) | {"last_dispatched_at": None}
+                    values = released(sentence, Reason.WORKER_DIED) | {"last_dispatched_at": None}
                     self._db.move(connection, job.id, JobState.QUEUED, **values)
         return [job.id for job in rows]
 

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Row, select, update
 
 from node.errors import LedgerError, StoreStatus
 from node.ledger.database import Database
-from node.ledger.job_queue import free
+from node.ledger.job_queue import released
 from node.ledger.tables import events, instances, jobs, series
 from node.records.instances import Arrival
 from node.records.states import JobState, Reason
@@ -50,7 +50,7 @@ class MissingFiles:
         with self._db.write() as connection:
             job = _newest(connection, series_id)
             sentence = f"{count} of its files {'is' if count == 1 else 'are'} gone from the disk: send the series again"
-            values = free(sentence, Reason.MISSING_FILE)
+            values = released(sentence, Reason.MISSING_FILE)
             if job.state in STOPPABLE:
                 resume = JobState.QUEUED if job.state == JobState.RUNNING else JobState(job.state)
                 self._db.move(connection, job.id, JobState.HELD, **values, resume_state=resume)
@@ -110,7 +110,7 @@ class MissingFiles:
         if not all((self._db.data / path).exists() for path in paths):
             return ""
         self._db.note(connection, job.id, job.state, "its missing files are there again")
-        values = free() | {"resume_state": "", "last_dispatched_at": None}
+        values = released() | {"resume_state": "", "last_dispatched_at": None}
         self._db.move(connection, job.id, JobState(job.resume_state), **values)
         return str(job.id)
 

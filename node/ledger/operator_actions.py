@@ -6,7 +6,7 @@ from sqlalchemy import Connection, select, update
 
 from node.errors import NotAllowedError, UnknownJobError
 from node.ledger.database import Database
-from node.ledger.job_queue import free
+from node.ledger.job_queue import released
 from node.ledger.outbox import OPEN
 from node.ledger.queries import Queries
 from node.ledger.tables import deliveries, jobs
@@ -25,7 +25,7 @@ class OperatorActions:
         with self._db.write() as connection:
             state = self._state(connection, job_id)
             resume = JobState.QUEUED if state is JobState.RUNNING else state
-            values = free("a person holds it; `release` lets it go on", Reason.PERSON_HOLDS)
+            values = released("a person holds it; `release` lets it go on", Reason.PERSON_HOLDS)
             self._db.move(connection, job_id, JobState.HELD, f"held by {actor}", **values, resume_state=resume)
 
     def release(self, job_id: str, actor: str) -> JobState:
@@ -51,7 +51,7 @@ class OperatorActions:
     def cancel(self, job_id: str, actor: str) -> None:
         """Stop a job and what it still has to deliver. Raises NotAllowedError, UnknownJobError."""
         with self._db.write() as connection:
-            values = free("a person cancelled it", Reason.PERSON_CANCELS)
+            values = released("a person cancelled it", Reason.PERSON_CANCELS)
             note = f"cancelled by {actor}"
             self._db.move(connection, job_id, JobState.CANCELLED, note, **values, finished_at=self._db.now())
             still_open = (deliveries.c.job_id == job_id) & deliveries.c.state.in_(OPEN)
@@ -88,7 +88,7 @@ class OperatorActions:
             return target
 
     def _again(self, state: JobState) -> dict[str, Any]:
-        values = free() | {"resume_state": "", "last_dispatched_at": None}
+        values = released() | {"resume_state": "", "last_dispatched_at": None}
         if state is JobState.QUEUED:
             values |= {"queued_at": self._db.now(), "attempts": 0}
         if state is JobState.RECEIVED:

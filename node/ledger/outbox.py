@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, func, or_, select, update
 
 from node.ledger.database import Database
-from node.ledger.job_queue import outcome
+from node.ledger.job_queue import end_reason
 from node.ledger.queries import Queries
 from node.ledger.tables import deliveries, jobs
 from node.records.results import Delivery
@@ -117,7 +117,7 @@ class Outbox:
             )
         elif not any(row.state in OPEN for row in rows):
             report = connection.execute(select(jobs.c.report).where(jobs.c.id == job_id)).scalar_one()
-            self._db.move(connection, job_id, JobState.DELIVERED, **outcome(report), finished_at=self._db.now())
+            self._db.move(connection, job_id, JobState.DELIVERED, **end_reason(report), finished_at=self._db.now())
         else:
             waiting = next((row for row in rows if row.state == DeliveryState.WAITING and row.reason), None)
             told = f"{waiting.peer}: {waiting.reason}" if waiting is not None else ""

@@ -6,15 +6,16 @@ from pathlib import Path
 from typing import Any
 
 
-def _row(record: Any) -> dict[str, Any]:
-    return {key: _plain(value) for key, value in asdict(record).items()}
+def json_form(record: Any) -> dict[str, Any]:
+    """Return the fields of a dataclass as JSON values; times as UTC, to the millisecond."""
+    return {key: _json_value(value) for key, value in asdict(record).items()}
 
 
-def _plain(value: Any) -> Any:
+def _json_value(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: _json_value(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [_json_value(item) for item in value]
     if isinstance(value, datetime):
         return value.isoformat(timespec="milliseconds").replace("+00:00", "Z")
     return str(value) if isinstance(value, Path) else value

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from node.records.as_json import _row
+from node.records.as_json import json_form
 from node.records.results import Delivery, Result
 from node.records.states import JobState
 
@@ -127,7 +127,7 @@ class Job:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form used by `jobs --json`, `show --json` and the web page."""
-        row = _row(self)
+        row = json_form(self)
         row["reason_code"] = row.pop("code")
         row["stages"] = row.pop("stage_seconds")
         row["outputs"] = [str(result.path) for result in self.results]
@@ -145,7 +145,7 @@ class Event:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form."""
-        return _row(self)
+        return json_form(self)
 
 
 def series_name(description: str, series_uid: str) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from node.records.as_json import _row
+from node.records.as_json import json_form
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Process:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form."""
-        return _row(self)
+        return json_form(self)
 
 
 def process_name(kind: str) -> str:

@@ -6,7 +6,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from node.records.as_json import _row
+from node.records.as_json import json_form
 from node.records.states import DeliveryState
 
 
@@ -49,7 +49,7 @@ class Delivery:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form."""
-        row = _row(self)
+        row = json_form(self)
         result = row.pop("result")
         row.pop("job_id")
         return row | {"kind": result["kind"], "sop_uid": result["sop_uid"]}

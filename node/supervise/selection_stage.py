@@ -1,26 +1,26 @@
-"""The supervisor's arm for complete series: it routes them, and lets only the best of a study's series go on."""
+"""The supervisor's stage for complete series: it routes them, and queues only the best series of a study."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from node.decide.candidate import Candidate
 from node.decide.completeness import Phase
-from node.decide.ranking import rank
+from node.decide.ranking import passed_over, rank
 from node.decide.routing import route
 from node.ledger import Ledger
 from node.records.jobs import Decision, Job, series_name
-from node.records.states import JobState, Reason
+from node.records.states import JobState
 from node.settings.settings import Settings
 
 STARTED = frozenset({JobState.RUNNING, JobState.DELIVERING, JobState.DELIVERED, JobState.COMMITTED})
 CHOSEN = STARTED | {JobState.QUEUED}
 
 
-class Choosing:
+class SelectionStage:
     """Decides about complete jobs from what the ledger says of the whole study.
 
-    Rivals are the series of a study that the same route accepted. The best is queued first and passes over the others
-    then, so that a stop in between can leave too many of them in the queue, but never none.
+    Rivals are the series of a study that the same route accepted. The best is queued first, and the others are declined
+    afterwards: a stop in between can leave too many of them in the queue, but never none.
     """
 
     def __init__(self, ledger: Ledger, settings: Settings) -> None:
@@ -30,7 +30,7 @@ class Choosing:
         self._beaten: list[Job] = []
 
     def due(self) -> Iterator[Job]:
-        """Yield the complete jobs, the oldest first, then those in the queue that one of them has beaten."""
+        """Yield the complete jobs, the oldest first, then those in the queue for which a better series was queued."""
         complete = self._ledger.queries.in_state(JobState.COMPLETE)
         if not complete:
             self._known.clear()
@@ -58,23 +58,23 @@ class Choosing:
             return Decision(
                 job.state, reason=f"waiting: series {name} still arrives, and the best of the study is chosen"
             )
-        return self._choose(job, decision, [other for other in study if self._is_rival(other, decision.route)])
+        return self._select(job, decision, [other for other in study if self._is_rival(other, decision.route)])
 
-    def _choose(self, job: Job, decision: Decision, rivals: Sequence[Job]) -> Decision:
+    def _select(self, job: Job, decision: Decision, rivals: Sequence[Job]) -> Decision:
         jobs = {known.series_uid: known for known in sorted((job, *rivals), key=lambda j: (j.received_at, j.id))}
-        placed = rank([self._candidate(known) for known in jobs.values()])
-        best = jobs[placed[0].candidate.series_uid]
+        ranked = rank([self._candidate(known) for known in jobs.values()])
+        best = jobs[ranked[0].candidate.series_uid]
         if best is job:
-            others = [(jobs[p.candidate.series_uid], p.why) for p in placed[1:]]
-            return self._let_go(decision, others) if job.state is JobState.COMPLETE else decision
+            others = [(jobs[p.candidate.series_uid], p.why) for p in ranked[1:]]
+            return self._queue_best(decision, others) if job.state is JobState.COMPLETE else decision
         if best.state not in CHOSEN:
-            return Decision(job.state, reason=job.reason)  # its own turn comes, and then it passes over this one
-        why = next(p.why for p in placed if p.candidate.series_uid == job.series_uid)
-        sentence = f"series {placed[0].candidate.name} of the study is better: {why}"
-        return Decision(JobState.DECLINED, Reason.NOT_BEST, sentence, route=decision.route)
+            return Decision(
+                job.state, reason=job.reason
+            )  # declined once the best is queued, in its own turn
+        return passed_over(ranked, decision.route)[job.series_uid or ""]
 
-    def _let_go(self, decision: Decision, others: Sequence[tuple[Job, str]]) -> Decision:
-        """Let the best go on; what has started before it came is kept."""
+    def _queue_best(self, decision: Decision, others: Sequence[tuple[Job, str]]) -> Decision:
+        """Queue the best series; a rival that a worker has started before is kept."""
         self._beaten += [other for other, _ in others if other.state is JobState.QUEUED and not other.forced]
         started = next(((other, why) for other, why in others if other.state in STARTED), None)
         if started is None:
@@ -94,9 +94,9 @@ class Choosing:
         return accepted and self._candidate(other).slices > 0
 
     def _arriving(self) -> set[str]:
-        """Return the jobs of series that may still become rivals: their senders are there, and not for too long.
+        """Return the jobs of series that may still become rivals: their senders still send, within the time limit.
 
-        One whose sender has gone without sending all of it is not waited for; when the rest comes, it is a late-comer.
+        A series whose sender has released without sending all of it is not waited for.
         """
         rules = self._settings.intake
         phases = (

@@ -17,8 +17,8 @@ from node.ledger import Ledger
 from node.records.jobs import Decision, Job, Receiving
 from node.records.states import JobState, Reason
 from node.settings.settings import Settings
-from node.supervise.completeness_stage import Arriving
-from node.supervise.selection_stage import Choosing
+from node.supervise.completeness_stage import CompletenessStage
+from node.supervise.selection_stage import SelectionStage
 
 TICK_SECONDS = 0.5
 NEVER_AGAIN = timedelta(days=36500).total_seconds()
@@ -30,7 +30,7 @@ Judged = TypeVar("Judged", Job, Receiving)
 log = logging.getLogger(__name__)
 
 
-class Wakes(Protocol):
+class WorkDispatcher(Protocol):
     """What the supervisor needs of `node.dispatch.dispatcher.Dispatcher`."""
 
     def segment(self, job_id: str) -> None:
@@ -43,14 +43,14 @@ class Wakes(Protocol):
 class Supervisor:
     """One tick decides about quiet series, reaps dead claims and wakes workers."""
 
-    def __init__(self, ledger: Ledger, settings: Settings, dispatcher: Wakes) -> None:
+    def __init__(self, ledger: Ledger, settings: Settings, dispatcher: WorkDispatcher) -> None:
         self._ledger = ledger
         self._settings = settings
         self._dispatcher = dispatcher
         self._broker_down = False
         self._retention = RetentionStage(ledger, settings.retention)
-        self._arriving = Arriving(ledger, settings)
-        self._choosing = Choosing(ledger, settings)
+        self._completeness = CompletenessStage(ledger, settings)
+        self._selection = SelectionStage(ledger, settings)
 
     def run(self, stop: threading.Event, every: float = TICK_SECONDS) -> None:
         """Tick until `stop` is set; a tick that fails is logged, and the next one tries again."""
@@ -64,10 +64,10 @@ class Supervisor:
     def tick(self) -> None:
         """Do everything that can be done now."""
         self._ledger.associations.end_lost(self._living("scp"))
-        for arriving in self._arriving.due():
-            self._decide(arriving, self._arriving.judge)
-        for job in self._choosing.due():
-            self._decide(job, self._choosing.judge)
+        for arriving in self._completeness.due():
+            self._decide(arriving, self._completeness.judge)
+        for job in self._selection.due():
+            self._decide(job, self._selection.judge)
         for job_id in self._ledger.queue.reap_expired(self._settings.jobs.max_attempts):
             log.warning("job %s lost its worker", job_id)
         self._forget()

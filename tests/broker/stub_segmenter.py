@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, RawDataStorage, generate_uid
 
 from segmenter.errors import Reason, SegmenterError, Verdict
-from worker.segmentation import Produced
+from worker.segmentation import SegmentationOutput
 
 ERRORS = {
     "memory": MemoryError(),
@@ -32,7 +32,7 @@ class StubSegmenter:
     def preload(self) -> None:
         self._note("loads")
 
-    def segment(self, files, out, created, on_stage, model="", *, labelmap=False) -> Produced:
+    def segment(self, files, out, created, on_stage, model="", *, labelmap=False) -> SegmentationOutput:
         self._note("runs")
         on_stage("read")
         source = dcmread(files[0])
@@ -43,7 +43,7 @@ class StubSegmenter:
         write_object(source, created, target)
         report = out / "report.json"
         report.write_text(f'{{"outputs": ["{target.name}"]}}')
-        return Produced((target, report), {"outputs": [target.name], "timings": {"segment": 0.1}})
+        return SegmentationOutput((target, report), {"outputs": [target.name], "timings": {"segment": 0.1}})
 
     def _obey(self, order: str) -> None:
         match order:

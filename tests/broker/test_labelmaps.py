@@ -16,7 +16,7 @@ from node.records.states import JobState
 from node.scu.delivery import deliver
 from node.settings.settings import load_settings
 from segmenter.objects.uids import LABELMAP_STORAGE
-from worker.segmentation import Produced
+from worker.segmentation import SegmentationOutput
 from worker.tasks import SegmentTask
 
 UIDS = {"seg": "1.2.10.1", "labelmap": "1.2.10.2", "sr": "1.2.10.3"}
@@ -32,10 +32,10 @@ class WritesBoth:
     def preload(self) -> None:
         self.asked.clear()
 
-    def segment(self, files, out, created, on_stage, model="", *, labelmap=False) -> Produced:
+    def segment(self, files, out, created, on_stage, model="", *, labelmap=False) -> SegmentationOutput:
         self.asked.append(labelmap)
         names = [name for name in UIDS if labelmap or name != "labelmap"]
-        return Produced(tuple(write(out / f"{name}.dcm", name) for name in names), {})
+        return SegmentationOutput(tuple(write(out / f"{name}.dcm", name) for name in names), {})
 
 
 def write(path, name):

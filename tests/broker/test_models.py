@@ -16,7 +16,7 @@ from node.settings.settings import load_settings
 from segmenter.errors import Reason, SegmenterError
 from segmenter.vnet.network import VNet, VNetConfig
 from segmenter.vnet.weights import save_weights, write_manifest
-from worker.segmentation import MODELS_KEPT, Produced, VNetSegmenter, _method
+from worker.segmentation import MODELS_KEPT, SegmentationOutput, VNetSegmenter, _method
 from worker.tasks import SegmentTask
 
 
@@ -29,11 +29,11 @@ class TellsItsModel:
     def preload(self) -> None:
         self.asked.append("preload")
 
-    def segment(self, files, out, created, on_stage, model="", *, labelmap=False) -> Produced:
+    def segment(self, files, out, created, on_stage, model="", *, labelmap=False) -> SegmentationOutput:
         self.asked.append(model)
         report = out / "report.json"
         report.write_text("{}")
-        return Produced((report,), {})
+        return SegmentationOutput((report,), {})
 
 
 @pytest.mark.parametrize("model", ["", "/models/thin"])

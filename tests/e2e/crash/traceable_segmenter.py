@@ -13,7 +13,7 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from stub_segmenter import StubSegmenter, write_object
 
-from worker.segmentation import Produced
+from worker.segmentation import SegmentationOutput
 
 LONGEST_SECONDS = 0.3  # long enough to be killed at work
 
@@ -22,7 +22,7 @@ LONGEST_SECONDS = 0.3  # long enough to be killed at work
 class TraceableSegmenter(StubSegmenter):
     """Reads every slice and writes one object that refers to all of them."""
 
-    def segment(self, files, out, created, on_stage, *_more, **_options) -> Produced:
+    def segment(self, files, out, created, on_stage, *_more, **_options) -> SegmentationOutput:
         on_stage("read")
         slices = sorted((sent.sop_uid, sent.sha256) for sent in map(read_sent, files))
         uid = result_uid(slices)
@@ -38,7 +38,7 @@ class TraceableSegmenter(StubSegmenter):
         made.save_as(target, enforce_file_format=True)
         report = out / "report.json"
         report.write_text(f'{{"outputs": ["{target.name}"]}}')
-        return Produced((target, report), {"outputs": [target.name], "timings": {"segment": 0.1}})
+        return SegmentationOutput((target, report), {"outputs": [target.name], "timings": {"segment": 0.1}})
 
 
 def _references(source: Dataset, sop_uids: Iterable[str]) -> Dataset:

@@ -72,7 +72,7 @@ def test_slices_below_half_a_millimetre_are_not_better():
 
 def test_a_small_difference_leaves_the_choice_to_the_next_criterion():
     longer = other(thickness_mm=1.25, step_mm=1.25, length_mm=400.0)
-    assert [placed.candidate for placed in rank([BASE, longer])] == [longer, BASE]
+    assert [ranked.candidate for ranked in rank([BASE, longer])] == [longer, BASE]
 
 
 def test_the_order_of_looking_changes_nothing():
@@ -83,13 +83,13 @@ def test_the_order_of_looking_changes_nothing():
         replace(BASE, series_uid="c", kernel="B70f", thickness_mm=0.6, step_mm=0.6),
     ]
     for shuffled in permutations(series):
-        placed = rank(shuffled)
-        assert [p.candidate.series_uid for p in placed] == ["a", "base", "b", "c"]
-        assert placed[2].why == "1.25 mm slices instead of 1.5 mm slices"
+        ranked = rank(shuffled)
+        assert [p.candidate.series_uid for p in ranked] == ["a", "base", "b", "c"]
+        assert ranked[2].why == "1.25 mm slices instead of 1.5 mm slices"
 
 
 def test_one_series_and_none():
-    assert [(placed.candidate, placed.why) for placed in rank([BASE])] == [(BASE, "")]
+    assert [(ranked.candidate, ranked.why) for ranked in rank([BASE])] == [(BASE, "")]
     assert rank([]) == []
 
 

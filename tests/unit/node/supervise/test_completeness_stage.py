@@ -16,8 +16,8 @@ from node.ledger.instances import Instances
 from node.records.instances import Arrival, Ending, Header
 from node.records.states import JobState
 from node.settings.settings import load_settings
-from node.supervise.completeness_stage import Arriving
-from node.supervise.image_count_query import AT_ONCE
+from node.supervise.completeness_stage import CompletenessStage
+from node.supervise.image_count_query import MAX_CONCURRENT
 
 SERIES = "1.2.3"
 QUIET, GIVE_UP, TICK = 10, 600, 0.5
@@ -55,7 +55,7 @@ class Scene:
         opened = Ledger.of(settings, self.clock)
         self.instances = CountingInstances(opened.database, opened.associations)
         self.ledger = replace(opened, instances=self.instances)
-        self.arm = Arriving(self.ledger, settings)
+        self.arm = CompletenessStage(self.ledger, settings)
 
     def send(self, link, places, series=SERIES, **tags):
         """Let slices 4 mm apart arrive over an association."""
@@ -346,16 +346,20 @@ def test_only_series_that_look_whole_are_asked_about_and_not_all_at_once(scene_w
 
     archive = FindScp(answers)
     scene = scene_with(archive.peer)
-    for n in range(AT_ONCE + 3):
+    for n in range(MAX_CONCURRENT + 3):
         link = association()
         scene.send(link, range(30) if n else [*range(10), *range(12, 30)], f"1.9.{n}")
         scene.end(link)
     scene.tick(2)
     scene.tick()
-    poll(lambda: len(busy) == AT_ONCE, 10, "the first questions")
+    poll(lambda: len(busy) == MAX_CONCURRENT, 10, "the first questions")
     scene.tick()
     busy.append(None)
-    poll(lambda: scene.tick(0) or len(scene.ledger.queries.jobs(JobState.COMPLETE)) == AT_ONCE + 2, 10, "all answers")
+    poll(
+        lambda: scene.tick(0) or len(scene.ledger.queries.jobs(JobState.COMPLETE)) == MAX_CONCURRENT + 2,
+        10,
+        "all answers",
+    )
     assert "1.9.0" not in busy
     assert scene.ledger.queries.jobs(JobState.RECEIVED)[0].series_uid == "1.9.0"
     archive.stop()

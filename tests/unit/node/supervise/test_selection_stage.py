@@ -16,7 +16,7 @@ from node.records.jobs import Decision
 from node.records.results import Result
 from node.records.states import JobState, Reason
 from node.settings.settings import load_settings
-from node.supervise.selection_stage import Choosing
+from node.supervise.selection_stage import SelectionStage
 from node.supervise.supervisor import Supervisor
 
 QUIET, GIVE_UP = 10, 100
@@ -213,7 +213,7 @@ def test_a_series_that_arrives_for_ever_is_not_waited_for(study):
         site.clock.pass_seconds(5)
         site.send("endless", count=1, start=-1.0 * n)
     hip = site.send("hip")
-    choosing = Choosing(site.ledger, site.settings)
+    choosing = SelectionStage(site.ledger, site.settings)
     assert site.job(endless).state is JobState.RECEIVED
     site.ledger.decisions.apply(hip, Decision(JobState.COMPLETE))
     assert choosing.judge(site.job(hip)).state is JobState.QUEUED
@@ -356,7 +356,7 @@ def test_the_loser_stays_while_the_winner_is_not_queued(study):
     thin, thick = site.send("thin"), site.send("thick", 3.0)
     for job_id in (thin, thick):
         site.ledger.decisions.apply(job_id, Decision(JobState.COMPLETE))
-    choosing = Choosing(site.ledger, site.settings)
+    choosing = SelectionStage(site.ledger, site.settings)
     stale = site.job(thin)
     decision = choosing.judge(stale)
     site.send("thin", count=1, start=300.0)
