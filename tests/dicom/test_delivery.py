@@ -112,7 +112,7 @@ def test_the_last_attempt_is_reported_as_the_last(ledger, settings, job, peer):
     peer.stop()
     for _ in range(3):
         deliver(ledger, settings, rows(ledger, job)[0].id, "me")
-        ledger.now.offset += timedelta(minutes=5)
+        ledger.database.now.offset += timedelta(minutes=5)
     found = ledger.queries.job(job)
     assert found.state is JobState.FAILED
     assert "given up after 3 attempts" in found.reason
@@ -190,7 +190,7 @@ def test_an_unexpected_error_is_a_failed_attempt(ledger, settings, job, peer, ca
         assert row.reason.startswith("unexpected error (OverflowError)")
         assert row.next_at > ledger.now()
     assert "Traceback" in caplog.text
-    ledger.now.offset += timedelta(minutes=5)
+    ledger.database.now.offset += timedelta(minutes=5)
     deliver(ledger, broken, rows(ledger, job)[0].id, "me")
     found = ledger.queries.job(job)
     assert found.state is JobState.FAILED
@@ -201,7 +201,7 @@ def test_a_delivery_whose_workers_all_died_fails(ledger, settings, job, peer):
     first, second = rows(ledger, job)
     for attempt in range(3):
         assert ledger.outbox.claim(first.id, f"dead{attempt}", settings.delivery.lease_seconds)
-        ledger.now.offset += timedelta(seconds=settings.delivery.lease_seconds + 1)
+        ledger.database.now.offset += timedelta(seconds=settings.delivery.lease_seconds + 1)
     assert ledger.outbox.due(0) == [first.id, second.id]
     deliver(ledger, settings, first.id, "me")
     assert [row.state for row in rows(ledger, job)] == [DeliveryState.FAILED, DeliveryState.DELIVERED]
