@@ -230,7 +230,7 @@ class NodeProcess:
         return found - {self.process.pid}
 
     @staticmethod
-    def living(pids: set[int]) -> set[int]:
+    def running(pids: set[int]) -> set[int]:
         """Return those that still run; a zombie process does not count."""
         found = set()
         for pid in pids:

@@ -257,16 +257,16 @@ def test_slow_senders_do_not_block_others(target, ct_series):
     node = target()
     request = raw.request()
     with ExitStack() as stack:
-        dawdlers = [stack.enter_context(Caller(node.receiver.port, source="127.0.0.66")) for _ in range(200)]
+        slow_senders = [stack.enter_context(Caller(node.receiver.port, source="127.0.0.66")) for _ in range(200)]
         for at in range(3):
-            for dawdler in dawdlers:
+            for slow_sender in slow_senders:
                 try:
-                    dawdler.send(request[at : at + 1])
+                    slow_sender.send(request[at : at + 1])
                 except OSError:
                     continue  # too many from one address: closed at once
             began = time.monotonic()
             assert all(sent.ok for sent in node.send(*ct_series(3)))
-            assert time.monotonic() - began < 10, "a dawdler's patience was waited for"
+            assert time.monotonic() - began < 10, "the scanner waited for a slow sender"
 
 
 # ---- a process: memory, threads, file descriptors

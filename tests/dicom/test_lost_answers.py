@@ -19,10 +19,10 @@ def test_responses_reach_the_sender_although_the_reactor_takes_them(node):
                 if message:
                     association._serve_request(message, context_id)
 
-        greedy = threading.Thread(target=react)
-        greedy.start()
+        reactor = threading.Thread(target=react)
+        reactor.start()
         try:
             assert [association.send_c_echo().get("Status") for _ in range(30)] == [0] * 30
         finally:
             done.set()
-            greedy.join()
+            reactor.join()

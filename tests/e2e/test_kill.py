@@ -43,7 +43,7 @@ timeout_seconds = 10
 """
 
 
-class Hospital:
+class Site:
     """A node that can be restarted on its data, the scanner that sends to it, the orders for the stub segmenter."""
 
     def __init__(self, folder: Path, start, files: list[Path], command: tuple[str, ...] = ()) -> None:
@@ -70,74 +70,74 @@ class Hospital:
 
 
 @pytest.fixture
-def hospital(request, tmp_path, start_node, ct, peer):
+def site(request, tmp_path, start_node, ct, peer):
     broker = getattr(request, "param", "embedded")
     if broker == "redis":
         broker = request.getfixturevalue("redis_server").url
     (tmp_path / "qct-node.toml").write_text(SETTINGS.format(broker=broker, port=peer.port))
-    return Hospital(tmp_path, start_node, ct.write_ct(tmp_path / "ct", ct.CtSpec()))
+    return Site(tmp_path, start_node, ct.write_ct(tmp_path / "ct", ct.CtSpec()))
 
 
-def test_a_node_stopped_during_a_job_requeues_it_and_delivers_it_later(hospital, peer, poll):
-    hospital.scan()
-    poll(lambda: hospital.job()["stage"] == "segment", 30)
-    assert hospital.node.stop() == (0, "")
+def test_a_node_stopped_during_a_job_requeues_it_and_delivers_it_later(site, peer, poll):
+    site.scan()
+    poll(lambda: site.job()["stage"] == "segment", 30)
+    assert site.node.stop() == (0, "")
     assert not peer.received
-    hospital.order("quick")
-    hospital.begin()
-    poll(lambda: hospital.job()["state"] == "delivered", 30)
-    assert hospital.job()["attempts"] == 1
+    site.order("quick")
+    site.begin()
+    poll(lambda: site.job()["state"] == "delivered", 30)
+    assert site.job()["attempts"] == 1
     assert len(peer.received) == 1
 
 
-@pytest.mark.parametrize("hospital", ["embedded", "redis"], indirect=True)
-def test_a_node_killed_during_a_job_delivers_it_after_its_restart(hospital, peer, poll):
-    hospital.scan()
-    poll(lambda: hospital.job()["stage"] == "segment", 30)
-    family = hospital.node.descendants()
-    hospital.node.process.kill()
-    hospital.node.process.wait()
-    poll(lambda: not hospital.node.living(family), 5, "the end of all parts")
-    hospital.order("quick")
-    hospital.begin()
-    poll(lambda: hospital.job()["state"] == "delivered", 30)
-    assert hospital.job()["attempts"] == 2
+@pytest.mark.parametrize("site", ["embedded", "redis"], indirect=True)
+def test_a_node_killed_during_a_job_delivers_it_after_its_restart(site, peer, poll):
+    site.scan()
+    poll(lambda: site.job()["stage"] == "segment", 30)
+    descendants = site.node.descendants()
+    site.node.process.kill()
+    site.node.process.wait()
+    poll(lambda: not site.node.running(descendants), 5, "the end of all parts")
+    site.order("quick")
+    site.begin()
+    poll(lambda: site.job()["state"] == "delivered", 30)
+    assert site.job()["attempts"] == 2
     assert len(peer.received) == 1
 
 
-def test_a_node_killed_during_a_delivery_sends_the_same_bytes_again(hospital, peer, poll):
+def test_a_node_killed_during_a_delivery_sends_the_same_bytes_again(site, peer, poll):
     hold = threading.Event()
     peer.hold = hold
-    hospital.order("quick")
-    hospital.scan()
+    site.order("quick")
+    site.scan()
     poll(lambda: peer.received, 30, "the result at the peer")
-    hospital.node.process.kill()
-    hospital.node.process.wait()
+    site.node.process.kill()
+    site.node.process.wait()
     hold.set()
-    hospital.begin()
-    poll(lambda: hospital.job()["state"] == "delivered", 30)
-    assert hospital.job()["attempts"] == 1
+    site.begin()
+    poll(lambda: site.job()["state"] == "delivered", 30)
+    assert site.job()["attempts"] == 1
     assert list(Counter(peer.received).values()) == [2]
 
 
-def test_a_killed_child_of_the_worker_costs_one_attempt(hospital, peer, poll):
-    hospital.scan()
-    poll(lambda: hospital.job()["stage"] == "segment", 30)
-    os.kill(int(hospital.job()["worker"].split("-")[-2]), signal.SIGKILL)
-    hospital.order("quick")
-    poll(lambda: hospital.job()["state"] == "delivered", 30)
-    assert hospital.job()["attempts"] == 2
+def test_a_killed_child_of_the_worker_costs_one_attempt(site, peer, poll):
+    site.scan()
+    poll(lambda: site.job()["stage"] == "segment", 30)
+    os.kill(int(site.job()["worker"].split("-")[-2]), signal.SIGKILL)
+    site.order("quick")
+    poll(lambda: site.job()["state"] == "delivered", 30)
+    assert site.job()["attempts"] == 2
     assert len(peer.received) == 1
 
 
-def test_absent_pacs_gets_the_result_when_it_is_back(hospital, peer, poll):
+def test_absent_pacs_gets_the_result_when_it_is_back(site, peer, poll):
     peer.stop()
-    hospital.order("quick")
-    hospital.scan()
-    poll(lambda: "nothing listens there" in hospital.job().get("reason", ""), 30)
-    assert hospital.job()["state"] == "delivering"
+    site.order("quick")
+    site.scan()
+    poll(lambda: "nothing listens there" in site.job().get("reason", ""), 30)
+    assert site.job()["state"] == "delivering"
     peer.start()
-    poll(lambda: hospital.job()["state"] == "delivered", 30)
+    poll(lambda: site.job()["state"] == "delivered", 30)
     assert len(peer.received) == 1
 
 
@@ -150,14 +150,14 @@ def test_a_killed_node_with_the_vnet_delivers_one_seg(tmp_path, start_node, peer
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     subprocess.run([sys.executable, "-m", "node", *phantom], check=True, capture_output=True, env=environment)
     files = sorted((tmp_path / "patient" / "dicom").iterdir())
-    hospital = Hospital(tmp_path, start_node, files, ("-m", "node", "up"))
-    hospital.scan()
-    poll(lambda: hospital.job()["stage"] in {"locate", "segment"}, 90)
-    hospital.node.process.kill()
-    hospital.node.process.wait()
-    hospital.begin()
-    poll(lambda: hospital.job()["state"] in {"delivered", "failed", "held", "declined"}, 180)
-    job = hospital.job()
+    site = Site(tmp_path, start_node, files, ("-m", "node", "up"))
+    site.scan()
+    poll(lambda: site.job()["stage"] in {"locate", "segment"}, 90)
+    site.node.process.kill()
+    site.node.process.wait()
+    site.begin()
+    poll(lambda: site.job()["state"] in {"delivered", "failed", "held", "declined"}, 180)
+    job = site.job()
     assert (job["state"], job["attempts"]) == ("delivered", 2), job["reason"]
     assert sorted(uid for uid, _ in peer.received) == sorted(row["sop_uid"] for row in job["deliveries"])
     assert {Path(path).name for path in job["outputs"]} == {

@@ -70,20 +70,20 @@ def test_the_files_of_the_node_are_readable_by_its_user_only(start_node, tmp_pat
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_stop_is_clean_and_complete(node, number, poll):
-    family = node.descendants()
-    assert len(family) >= 6
+    descendants = node.descendants()
+    assert len(descendants) >= 6
     assert node.stop(number) == (0, "")
-    poll(lambda: not node.living(family), 2, "the end of all parts")
+    poll(lambda: not node.running(descendants), 2, "the end of all parts")
     assert "Traceback" not in node.log.read_text()
     for port in (node.dicom_port, int(node.web.rpartition(":")[2])):
         reserve_port("127.0.0.1", port, "it").close()
 
 
 def test_a_killed_node_leaves_no_process_and_can_restart_at_once(node, start_node, up, poll):
-    family = node.descendants()
+    descendants = node.descendants()
     node.process.kill()
     node.process.wait()
-    poll(lambda: not node.living(family), 5, "the end of all parts")
+    poll(lambda: not node.running(descendants), 5, "the end of all parts")
     again = start_node(*up).ready()
     assert (again.dicom_port, again.web) == (node.dicom_port, node.web)
 
