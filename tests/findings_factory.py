@@ -66,7 +66,7 @@ def findings(calibration: Calibration, *sides: str) -> Findings:
 
 
 def cut_femur(side: str, calibration: Calibration) -> FemurMeasurements:
-    """A femur whose head is missing: no neck, nothing beyond the mask, and much to beware of."""
+    """A femur whose head is missing: no neck, nothing beyond the mask, and many warnings."""
     whole = femur(side, calibration)
     return replace(
         whole,

@@ -21,7 +21,7 @@ _held: list[TextIOWrapper] = []
 
 
 def free_port() -> int:
-    """Return a port nobody listens on, and which no other test process is given while this one runs."""
+    """Return a port without a listener that no other test process gets while this one runs."""
     LOCKS.mkdir(exist_ok=True)
     for port in random.SystemRandom().sample(RANGE, 200):
         lock = (LOCKS / str(port)).open("w")

@@ -1,1 +1,1 @@
-"""The only place where the queue meets the segmenter: claim, run, record, release."""
+"""The workers: they claim jobs and deliveries from the ledger, run them and record the results."""

@@ -1,7 +1,7 @@
-"""The worker's Celery app with its tasks bound, and one worker process from start to clean stop.
+"""The Celery app of the workers with its tasks, and one worker process from start to clean stop.
 
-The process that Celery calls main only talks to the broker; a child, a fresh interpreter, holds the model and runs
-the jobs, and may be killed at any time.
+Celery's main process only communicates with the broker. A child process, a new interpreter, holds the model and runs
+the jobs; it may be killed at any time.
 """
 
 import contextlib
@@ -32,18 +32,18 @@ log = logging.getLogger(__name__)
 
 
 class WorkerApp(Celery):  # type: ignore[misc]
-    """A Celery app that knows how to come up again in the worker's child."""
+    """A Celery app that can be pickled for the worker's child process."""
 
     settings: Settings
     segmenter: Segmenter
 
     def __reduce__(self) -> tuple[Callable[..., "WorkerApp"], tuple[Any, ...]]:
-        """Travel as settings and segmenter: tasks are bound anew at the other end."""
+        """Pickle as settings and segmenter; the child binds the tasks again."""
         return _arrive, (self.settings.model_dump(mode="json"), self.segmenter)
 
 
 def make_worker_app(settings: Settings, segmenter: Segmenter | None = None) -> WorkerApp:
-    """Return the app with both tasks; without a segmenter it is the one the settings name."""
+    """Return the app with both tasks; segmenter: by default the one of the settings."""
     app = make_app(settings, WorkerApp)
     app.settings = settings
     chosen = settings.segmenter
@@ -56,8 +56,8 @@ def make_worker_app(settings: Settings, segmenter: Segmenter | None = None) -> W
 def run_worker(app: WorkerApp, queue: str) -> int:
     """Work on one queue until SIGTERM; return the exit code.
 
-    `segment` has one child, killed without loss; `deliver` waits for networks in threads.
-    On SIGTERM a running segmentation is interrupted and given back to the ledger.
+    `segment` has one child process, which may be killed without loss; `deliver` sends in threads.
+    On SIGTERM a running segmentation is interrupted and its job returned to the queue.
     """
     segmenting = queue == SEGMENT_QUEUE
     signals.setup_logging.connect(_set_up_logging, weak=False)
@@ -78,7 +78,7 @@ def run_worker(app: WorkerApp, queue: str) -> int:
         heartbeat.start()
 
     def stopping(**_: Any) -> None:
-        # A worker asked to stop while it still starts has no pool.
+        # A worker that is stopped while it starts has no pool yet.
         if segmenting and worker.pool is not None and worker.pool._pool is not None:
             pids = worker.pool.info["processes"]
             threading.Thread(target=_interrupt, args=(pids,), daemon=True).start()
@@ -91,7 +91,7 @@ def run_worker(app: WorkerApp, queue: str) -> int:
 
 
 def _interrupt(pids: Iterable[int]) -> None:
-    """Tell the children, until they are gone, that their job must be given back."""
+    """Signal the children, until they have ended, to return their job to the queue."""
     with contextlib.suppress(ProcessLookupError):
         while True:
             for pid in pids:
@@ -100,20 +100,20 @@ def _interrupt(pids: Iterable[int]) -> None:
 
 
 def _arrive(settings: dict[str, Any], segmenter: Segmenter) -> WorkerApp:
-    """Come up in the child."""
-    signal.signal(INTERRUPT, signal.SIG_IGN)  # until a job runs; the default would end the process
+    """Create the app in the child process."""
+    signal.signal(INTERRUPT, signal.SIG_IGN)  # until a job runs; the default action would end the process
     signals.setup_logging.connect(_set_up_logging, weak=False)
     signals.worker_process_init.connect(partial(_child_starts, segmenter), weak=False)
     return make_worker_app(Settings(**settings), segmenter)
 
 
 def _child_starts(segmenter: Segmenter, **_: Any) -> None:
-    # Celery has asked the kernel to kill this process with its parent; if that died before, nobody will.
+    # Celery asks the kernel to kill this process with its parent, which has no effect if the parent has ended before.
     if os.getppid() != current_process()._parent_pid:
         os._exit(1)
     try:
         segmenter.preload()
-    except SegmenterError as error:  # each job will say so, too
+    except SegmenterError as error:  # each job reports it, too
         log.error("the model cannot be loaded: %s", error)
 
 

@@ -13,7 +13,7 @@ from node.settings.settings import load_settings
 @click.option("--queue", type=click.Choice(["segment", "deliver"]), default="segment", show_default=True)
 @click.pass_context
 def worker(ctx: click.Context, queue: str) -> None:
-    """Work on one queue until SIGTERM: segment series (one worker per GPU), or deliver results."""
+    """Run a worker on one queue. `segment` needs one worker per GPU; `deliver` sends results. Stops on SIGTERM."""
     die_with_parent()
     keep_private()
     configure_logging()

@@ -1,4 +1,4 @@
-"""Keeps a claimed job alive from a thread, and interrupts the work when the claim is lost or the worker must stop."""
+"""Extends the lease of a claimed job from a thread; interrupts the work if the claim is lost or the worker stops."""
 
 import logging
 import os
@@ -9,23 +9,23 @@ from types import FrameType, TracebackType
 
 log = logging.getLogger(__name__)
 
-INTERRUPT = signal.SIGUSR2  # Celery's child leaves it alone; SIGUSR1 is its soft time limit
+INTERRUPT = signal.SIGUSR2  # not used by Celery; SIGUSR1 is its soft time limit
 
 
 class ClaimLostError(BaseException):
-    """The job is no longer ours: cancelled, superseded, or given to another worker. Nothing may be recorded."""
+    """The claim is lost: the job was cancelled, superseded or given to another worker. Nothing may be recorded."""
 
 
 class StoppingError(BaseException):
-    """The worker was asked to stop; the job must be given back."""
+    """The worker must stop; the job must be returned to the queue."""
 
 
 class Heartbeat:
-    """Beats for one claim while the `with` block runs; must be entered in the main thread of the process.
+    """Extends one claim while the `with` block runs; must be entered in the main thread of the process.
 
-    `beat(stage)` extends the lease and returns False when the claim is gone. The block is then interrupted with
+    `beat(stage)` extends the lease and returns False if the claim is lost. The block is then interrupted with
     ClaimLostError; the signal `INTERRUPT` from outside interrupts it with StoppingError. Both derive from
-    BaseException, so that no library takes them for an error of its own.
+    BaseException, so that no library handles them as an ordinary error.
     """
 
     def __init__(self, beat: Callable[[str], bool], every: float) -> None:
@@ -37,7 +37,7 @@ class Heartbeat:
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
     def stage(self, name: str) -> None:
-        """Note the stage the work has entered; raises ClaimLostError when the claim is gone."""
+        """Record the new stage of the work. Raises ClaimLostError."""
         self._stage = name
         self._beat_once()
         if self._lost:
@@ -65,10 +65,10 @@ class Heartbeat:
     def _beat_once(self) -> None:
         try:
             self._lost = self._lost or not self._beat(self._stage)
-        except Exception:  # a ledger that is away for a moment costs nothing while the lease lasts
+        except Exception:  # a short failure of the ledger does no harm while the lease lasts
             log.warning("no heartbeat could be written", exc_info=True)
 
     def _interrupted(self, _signal: int, _frame: FrameType | None) -> None:
         if not self._done.is_set():
-            self._done.set()  # the way out must not be interrupted again
+            self._done.set()  # the cleanup must not be interrupted again
             raise ClaimLostError if self._lost else StoppingError

@@ -1,4 +1,4 @@
-"""The segmenter as the worker sees it: files and a folder in, written files and a report out."""
+"""The interface between the worker and the segmenter: files and a folder in, written files and a report out."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from segmenter.pipeline import SegmentationMethod
 
-MODELS_KEPT = 2  # in memory at a time: the usual one and the one of a route
+MODELS_KEPT = 2  # kept in memory: the default one and that of one route
 
 
 @dataclass(frozen=True)
@@ -23,10 +23,10 @@ class SegmentationOutput:
 
 
 class Segmenter(Protocol):
-    """Anything that segments a series; picklable, because the worker's child is a fresh interpreter."""
+    """Segments a series; picklable, because the worker's child process is a new interpreter."""
 
     def preload(self) -> None:
-        """Load the model into this process, so that no job waits for it."""
+        """Load the model into this process before the first job."""
 
     def segment(
         self,
@@ -40,16 +40,16 @@ class Segmenter(Protocol):
     ) -> SegmentationOutput:
         """Segment one series into the folder `out`; raises SegmenterError with a verdict.
 
-        model: folder of weights that the job's route names, empty = the segmenter's own. labelmap: write the
-        segmentation as a label map, too.
+        model: folder of the weights from the job's route, empty = the default. labelmap: also write the segmentation
+        as a label map.
         """
 
 
 @dataclass(frozen=True)
 class VNetSegmenter:
-    """The shipped segmenter. model: path of the weights, empty = the package's; device: auto, cpu or cuda.
+    """The shipped segmenter. model: folder of the weights, empty = those of the package; device: auto, cpu or cuda.
 
-    distal_mm: length kept of each femur, 0 follows the scan. calibration: file of its settings, empty = HU only.
+    distal_mm: length kept of each femur, 0 = as far as the scan reaches. calibration: settings file, empty = HU only.
     """
 
     model: str = ""
@@ -58,7 +58,7 @@ class VNetSegmenter:
     calibration: str = ""
 
     def preload(self) -> None:
-        """Load the model; raises SegmenterError when it, or the calibration, is absent or not what it should be."""
+        """Load the model. Raises SegmenterError if the model or the calibration is missing or not valid."""
         from segmenter.density.settings import read_density_settings
 
         read_density_settings(self._calibration)
@@ -96,7 +96,7 @@ class VNetSegmenter:
 
 @lru_cache(maxsize=MODELS_KEPT)
 def _method(model: str, device: str) -> "SegmentationMethod":
-    """Return the network, loaded once per process: that process owns the GPU's memory."""
+    """Return the network, loaded once per process, which then owns the memory of the GPU."""
     from segmenter.pipeline import vnet_method
 
     return vnet_method(Path(model) if model else None, device)

@@ -68,9 +68,7 @@ class SelectionStage:
             others = [(jobs[p.candidate.series_uid], p.why) for p in ranked[1:]]
             return self._queue_best(decision, others) if job.state is JobState.COMPLETE else decision
         if best.state not in CHOSEN:
-            return Decision(
-                job.state, reason=job.reason
-            )  # declined once the best is queued, in its own turn
+            return Decision(job.state, reason=job.reason)  # declined once the best is queued, in its own turn
         return passed_over(ranked, decision.route)[job.series_uid or ""]
 
     def _queue_best(self, decision: Decision, others: Sequence[tuple[Job, str]]) -> Decision:

@@ -20,7 +20,7 @@ from node.supervise.supervisor import Supervisor
 INTAKE = {"quiet_seconds": 3600, "give_up_seconds": 7200, "accept_unknown_peers": True}
 
 
-class Nobody:
+class NoDispatcher:
     """A broker without workers."""
 
     def segment(self, job_id):
@@ -50,7 +50,7 @@ def supervised(start_node):
 
 def _supervise(node, stop):
     with ProcessHeartbeat(node.ledger, "scp", 1):
-        Supervisor(node.ledger, node.settings, Nobody()).run(stop, 0.1)
+        Supervisor(node.ledger, node.settings, NoDispatcher()).run(stop, 0.1)
 
 
 @pytest.fixture

@@ -45,7 +45,7 @@ def with_mounts(test):
                 done = subprocess.run(command, cwd=request.config.rootpath, check=False, capture_output=True, text=True)
                 assert done.returncode == 0, done.stdout
                 return None
-        return cannot("nobody but root may mount here")
+        return cannot("only root may mount here")
 
     return run
 

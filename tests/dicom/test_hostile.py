@@ -63,7 +63,7 @@ BROKEN = {
     "a context never offered": (p_data(pdv(9, COMMAND_END, raw.echo_command())), 6),
     "a data set without a command": (p_data(pdv(1, DATA_END, b"\0" * 100)), 2),
     "a second request": (raw.request(), 2),
-    "an answer nobody asked for": (pdu(2, bytes(80)), 2),
+    "a response without a request": (pdu(2, bytes(80)), 2),
     "a command in the middle of an object": (
         p_data(pdv(1, COMMAND_END, raw.store_command("1.2.3")), pdv(1, DATA, b"\0" * 8)) + raw.echo(), 2,
     ),

@@ -70,10 +70,10 @@ def test_every_part_can_be_left_out_and_is_put_back(monkeypatch: pytest.MonkeyPa
 def test_without_contents_and_artefacts_the_rest_of_the_patient_stays(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.syspath_prepend(SCRIPT.parent)
     parts = importlib.import_module("ablation").PARTS
-    wishes = sampling.PatientOptions(metal=False, screws=False)
-    whole = sampling.sample_patient(np.random.default_rng(1), wishes)
+    options = sampling.PatientOptions(metal=False, screws=False)
+    whole = sampling.sample_patient(np.random.default_rng(1), options)
     with parts["contents"].off(), parts["artefacts"].off():
-        plain = sampling.sample_patient(np.random.default_rng(1), wishes)
+        plain = sampling.sample_patient(np.random.default_rng(1), options)
     assert whole.capsules
     assert (plain.capsules, plain.artefact) == ((), None)
     assert (plain.tissues, plain.shape.tolist()) == (whole.tissues, whole.shape.tolist())

@@ -12,12 +12,12 @@ from segmenter.volume.geometry import Geometry, box_geometry
 
 pytestmark = pytest.mark.xdist_group("synth")
 
-WISHES = PatientOptions(body=3, metal=False, screws=False)
+OPTIONS = PatientOptions(body=3, metal=False, screws=False)
 
 
 @pytest.fixture(scope="module")
 def patient() -> Patient:
-    return sample_patient(np.random.default_rng(5), WISHES)
+    return sample_patient(np.random.default_rng(5), OPTIONS)
 
 
 @pytest.fixture(scope="module")
@@ -96,8 +96,8 @@ def test_the_joint_space_is_not_bone(rendering: Rendering, patient: Patient):
 
 
 def test_a_seed_is_a_patient(patient: Patient):
-    again = sample_patient(np.random.default_rng(5), WISHES)
-    other = sample_patient(np.random.default_rng(6), WISHES)
+    again = sample_patient(np.random.default_rng(5), OPTIONS)
+    other = sample_patient(np.random.default_rng(6), OPTIONS)
     assert again.tissues == patient.tissues != other.tissues
     for side in Side:
         assert np.array_equal(again.femurs[side].distance, patient.femurs[side].distance)

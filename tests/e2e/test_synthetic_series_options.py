@@ -186,8 +186,8 @@ def test_invalid_options_are_refused(options: list[str], sentence: str, tmp_path
 
 
 def test_the_command_follows_its_options(tmp_path):
-    wishes = "--size 64 --slices 5 --step 5 --sex M --bone 0.9 --position FFS --kernel soft --crop head --seed 12"
-    command = [sys.executable, "-m", "node", "phantom", "--out", str(tmp_path), *wishes.split()]
+    options = "--size 64 --slices 5 --step 5 --sex M --bone 0.9 --position FFS --kernel soft --crop head --seed 12"
+    command = [sys.executable, "-m", "node", "phantom", "--out", str(tmp_path), *options.split()]
     ended = subprocess.run(command, capture_output=True, text=True, check=True)
     assert ended.stdout == f"{tmp_path / 'dicom'}\n"
     header = pydicom.dcmread(tmp_path / "dicom" / "0001.dcm")
