@@ -44,26 +44,27 @@ PUBLISH = """
 import sys
 from node.dispatch.celery_app import make_app
 from node.settings.settings import load_settings
-channel = make_app(load_settings(None, node={"data": sys.argv[1]})).connection_for_write().default_channel
-for n in range(int(sys.argv[2])):
-    channel._put("segment", {"n": n})
+app = make_app(load_settings(None, node={"data": sys.argv[1]}))
+with app.connection_for_write() as connection, connection.SimpleQueue("segment") as messages:
+    for n in range(int(sys.argv[2])):
+        messages.put({"n": n})
 """
-
-
-def channel_at(folder):
-    app = make_app(settings_for(folder))
-    return app.connection_for_write().default_channel
 
 
 def test_embedded_messages_are_never_seen_half_written_and_come_in_order(tmp_path):
     """kombu's own transport lost about 0.5 % of these (docs/decisions/001-embedded-broker.md)."""
-    reader = channel_at(tmp_path)
     writer = subprocess.Popen([sys.executable, "-c", PUBLISH, str(tmp_path), str(MESSAGES)])
     seen = []
     end = time.monotonic() + 60
-    while len(seen) < MESSAGES and time.monotonic() < end:
-        with contextlib.suppress(Empty):
-            seen.append(reader._get("segment")["n"])
+    with (
+        make_app(settings_for(tmp_path)).connection_for_read() as connection,
+        connection.SimpleQueue("segment") as queue,
+    ):
+        while len(seen) < MESSAGES and time.monotonic() < end:
+            with contextlib.suppress(Empty):
+                message = queue.get(block=False)
+                message.ack()
+                seen.append(message.payload["n"])
     assert writer.wait(10) == 0
     assert seen == list(range(MESSAGES))
     assert not list((tmp_path / "broker" / "waiting").iterdir())
