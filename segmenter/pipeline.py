@@ -1,4 +1,4 @@
-"""The whole way of one series: DICOM files in; segmentation, measurements, picture and report out."""
+"""Segment and measure one series: DICOM files in; segmentation, measurements, page and report out."""
 
 import hashlib
 import json
@@ -49,9 +49,9 @@ OnStage = Callable[[str], None]
 
 @dataclass(frozen=True)
 class SegmentationMethod:
-    """What finds the femurs: `find(volume_hu, geometry, on_stage)`, and its name, version and digest.
+    """A function that finds the femurs, `find(volume_hu, geometry, on_stage)`, with its name, version and digest.
 
-    find calls on_stage("segment") once it has located the hips.
+    find calls on_stage("segment") once it has found the hips.
     """
 
     name: str
@@ -64,10 +64,10 @@ class SegmentationMethod:
 class SegmentRequest:
     """One series to segment into the folder `out`.
 
-    created: the time the results carry; None takes the source's own, so that the same files always give the
-    same bytes. model: folder of weights, None for the product's own. distal_mm: length kept of each femur, from the
+    created: the time in the results; None takes the time of the source, so that the same files always give the same
+    bytes. model: folder of weights, None for the product's own. distal_mm: length kept of each femur, from the
     top of the head along the shaft; 0 follows the scan. calibration: file of settings that turn HU into density, None
-    for HU only. settings: what else counts.
+    for HU only. settings: further values that go into the digest of the settings.
     """
 
     files: Sequence[Path]
@@ -102,8 +102,8 @@ def segment(
     """Segment and measure one series; write the files of `output.outputs` and `report.json`; return the report.
 
     on_stage: called with each of STAGES as it begins. method: None loads the network that the request names. A scan
-    without a femur gives a report that says so. Raises SegmenterError for every refusal; results that fail the check
-    are deleted.
+    without a femur gives a report that states so. Raises SegmenterError when the series cannot be segmented; results
+    that fail the check are deleted.
     """
     density = read_density_settings(request.calibration)
     method = method or vnet_method(request.model, request.device)
@@ -134,7 +134,7 @@ def segment(
 
 
 def _shortened(femurs: list[Femur], series: Series, length_mm: float) -> tuple[list[Femur], list[str]]:
-    """Return the femurs cut to the length asked for, and warnings of those that are shorter; 0 leaves them."""
+    """Return the femurs cut to a length, 0 for no cut, and warnings of those that are shorter."""
     if not length_mm:
         return femurs, []
     cut = [shorten(femur, series.geometry, length_mm) for femur in femurs]
@@ -167,7 +167,7 @@ def _report(
 def _identity(
     request: SegmentRequest, method: SegmentationMethod, series: Series, density: DensitySettings
 ) -> ResultIdentity:
-    """Return what the results are made by; every setting that can change a number changes the digest."""
+    """Return the identity of the results; every setting that can change a number changes its digest."""
     values: dict[str, Any] = {**request.settings, **dict(request.measure.described()), "calibration": density.digest}
     values |= {"distal_mm": request.distal_mm}
     return ResultIdentity(
@@ -180,7 +180,7 @@ def _identity(
 
 
 class _Clock:
-    """Measures the stages; calling it with a name ends the stage before and begins the next."""
+    """Measures the stages: a call with a name ends the previous stage and begins the next."""
 
     def __init__(self, on_stage: OnStage) -> None:
         self.timings: dict[str, float] = {}
@@ -194,7 +194,7 @@ class _Clock:
         self._on_stage(stage)
 
     def stop(self) -> None:
-        """End the stage that runs, if one does."""
+        """End the current stage, if any."""
         if self._stage is not None:
             self.timings[self._stage] = round(time.perf_counter() - self._began, 3)
             self._stage = None

@@ -16,12 +16,12 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from segmenter.density.calibration import Material
 from segmenter.errors import Reason, SegmenterError
 
-LEAST_RODS = 3  # two points lie on a line whatever they are
+LEAST_RODS = 3  # two points always lie on a line
 LEAST_SPAN_MG_CM3 = 50.0  # between the thinnest and the densest rod
 
 
 def _date(value: Any) -> Any:
-    """Take a TOML date, or its text in quotes; no number, which could mean anything."""
+    """Accept a TOML date or a date as text; numbers are ambiguous and refused."""
     if isinstance(value, str):
         return date.fromisoformat(value)
     if type(value) is not date:
@@ -36,11 +36,11 @@ def _lowered(value: Any) -> Any:
 Day = Annotated[date, BeforeValidator(_date)]
 Substance = Annotated[Material, Field(strict=False)]
 Name = Annotated[str, Field(min_length=1, max_length=64)]
-Text = Annotated[str, Field(max_length=64)]  # the longest text of a DICOM header that they are compared with
+Text = Annotated[str, Field(max_length=64)]  # the longest text (LO) in a DICOM header
 
 
 class Record(BaseModel):
-    """A part of the settings: frozen, no key it does not know, no text where a number belongs, finite numbers."""
+    """A part of the settings: frozen, without unknown keys, strictly typed, only finite numbers."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
@@ -57,9 +57,9 @@ class RodSettings(Record):
 
 
 class PhantomSettings(Record):
-    """One calibration phantom of the site; rods in the order in which they lie, from either end.
+    """One calibration phantom of the site; rods in their order in the phantom, from either end.
 
-    manufacturer, model, station_name: the only scanners it is looked for at; empty = all.
+    manufacturer, model, station_name: the scanners it is used at; empty = all.
     """
 
     name: Name
@@ -151,7 +151,7 @@ class DensitySettings(Record):
             "asynchronous": not self.asynchronous and "[[asynchronous]]",
         }.get(self.mode)
         if missing:
-            raise ValueError(f'mode = "{self.mode}" needs {missing}, there is none')
+            raise ValueError(f'mode = "{self.mode}" needs {missing}')
         names = [(phantom.name, phantom.serial) for phantom in self.phantoms]
         if doubled := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"two phantoms have the name and serial {' '.join(doubled[0]).strip()!r}")
@@ -186,7 +186,7 @@ def _fault(error: dict[str, Any]) -> str:
     if error["type"] == "missing":
         return f"{key}: missing"
     if error["type"] == "extra_forbidden":
-        rule = "there is no such setting"
+        rule = "unknown setting"
     if isinstance(error["input"], dict | list | tuple | BaseModel):
         return f"{key}: {rule}".removeprefix(": ")
     return f"{key} = {error['input']!r}: {rule}"

@@ -54,8 +54,10 @@ def read_cases(folder: Path, on_case: Callable[[int], None] = lambda _: None) ->
     """
     listing, faults = read_listing(folder)
     found = {path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")}
-    faults += [f"{name}: cases.csv names it, but there is no such folder" for name in sorted(listing.keys() - found)]
-    faults += [f"{name}: cases.csv does not name this folder" for name in sorted(found - listing.keys())]
+    faults += [
+        f"{name}: cases.csv lists this case, but its folder is missing" for name in sorted(listing.keys() - found)
+    ]
+    faults += [f"{name}: cases.csv does not list this folder" for name in sorted(found - listing.keys())]
     cases = []
     for done, name in enumerate(sorted(listing.keys() & found), 1):
         try:
@@ -65,7 +67,7 @@ def read_cases(folder: Path, on_case: Callable[[int], None] = lambda _: None) ->
             faults.append(f"{name}: {error}")
         on_case(done)
     if not faults and not cases:
-        faults = ["cases.csv names no case"]
+        faults = ["cases.csv lists no cases"]
     if faults:
         raise SegmenterError(Reason.CASES, "\n".join(faults), Verdict.FAILED)
     return cases
@@ -83,7 +85,7 @@ def _scan(folder: Path) -> Scan:
     image, dicom = find_image(folder, "ct"), folder / "dicom"
     if (image is not None) == dicom.is_dir():
         state = "both" if image is not None else "neither"
-        raise ValueError(f"one scan is needed, dicom/ or ct.nii.gz, there is {state}")
+        raise ValueError(f"expected one scan, dicom/ or ct.nii.gz, found {state}")
     if image is not None:
         geometry, volume = read_geometry(image), read_hu(image)
     else:
@@ -105,8 +107,8 @@ def _truth(folder: Path, scan: Geometry) -> dict[Side, Mask]:
     both = find_image(folder, "truth")
     if (both is not None) == bool(single):
         raise ValueError(
-            "one truth is needed, truth/left.nii.gz and truth/right.nii.gz or truth.nii.gz, "
-            f"there is {'both' if single else 'neither'}"
+            "expected one truth, truth/left.nii.gz and truth/right.nii.gz or truth.nii.gz, "
+            f"found {'both' if single else 'neither'}"
         )
     if both is not None:
         truth = _labelled(both, scan)
@@ -119,7 +121,8 @@ def _truth(folder: Path, scan: Geometry) -> dict[Side, Mask]:
         across = np.ptp(scan.to_patient(np.argwhere(mask))[:, 0])
         if across > WIDEST_MM:
             raise ValueError(
-                f"the {side} femur's mask is {across:.0f} mm wide: if it holds both, 1 is the left and 2 the right one"
+                f"the {side} femur's mask is {across:.0f} mm wide: if it holds both, label the left one 1 and the right "
+                "one 2"
             )
     _refuse_swapped(truth, scan)
     return truth
@@ -129,9 +132,9 @@ def _labelled(path: Path, scan: Geometry) -> dict[Side, Mask]:
     labels = _on_scan(path, scan)
     values = set(np.unique(labels).tolist())
     if not values & LABELS.keys():
-        raise ValueError(f"the mask {path.name} is empty: 1 = left and 2 = right are looked for")
+        raise ValueError(f"the mask {path.name} is empty: expected the labels 1 (left) and 2 (right)")
     if strange := values - {0, *LABELS}:
-        raise ValueError(f"{path.name} may hold 0, 1 (left) and 2 (right), it holds {min(strange):g}")
+        raise ValueError(f"{path.name} may hold the labels 0, 1 (left) and 2 (right), it holds {min(strange):g}")
     return {side: labels == label for label, side in LABELS.items() if label in values}
 
 

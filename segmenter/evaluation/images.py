@@ -22,7 +22,7 @@ def find_image(folder: Path, name: str) -> Path | None:
 
 
 def read_geometry(path: Path) -> Geometry:
-    """Return the grid of an image from its header alone. Raises ValueError for what is no image of three axes."""
+    """Return the grid of an image from its header alone. Raises ValueError unless it has three axes."""
     reader = _header(path)
     if reader.GetDimension() != 3:
         raise ValueError(f"{path.name} must have three axes, it has {reader.GetDimension()}")
@@ -61,7 +61,7 @@ def read_hu(path: Path) -> NDArray[np.generic]:
 def laid_on(values: NDArray[np.generic], source: Geometry, target: Geometry) -> NDArray[np.generic]:
     """Return `values` in the order of the target's axes, when both grids hold the same voxels.
 
-    The axes may be permuted and reversed, as programs for NIfTI like to do. Raises ValueError for different grids.
+    The axes may be permuted and reversed, as NIfTI programs often do. Raises ValueError for different grids.
     """
     steps = target.inverse[:3, :3] @ source.affine[:3, :3]
     turns = np.rint(steps)
@@ -76,7 +76,7 @@ def laid_on(values: NDArray[np.generic], source: Geometry, target: Geometry) -> 
     reached = target.to_index(source.to_patient(np.stack([begin, last - begin])))
     offset = np.abs(reached - [np.zeros(3), np.array(target.shape) - 1]).max(axis=0)
     if offset.max() > SAME_PLACE:
-        raise ValueError(f"it lies up to {(offset * target.spacing).max():.2f} mm beside the scan")
+        raise ValueError(f"it is up to {(offset * target.spacing).max():.2f} mm off the scan")
     return moved[tuple(slice(None, None, int(turns[axis, order[axis]])) for axis in range(3))]
 
 
@@ -91,7 +91,7 @@ def _header(path: Path) -> sitk.ImageFileReader:
 
 
 def _refuse_cut_off(path: Path) -> None:
-    """Raise ValueError for a file that ends too early: the reader would fill the rest with zeros and say nothing."""
+    """Raise ValueError for a file that ends too early: the reader would fill the rest with zeros."""
     header, found = _header(path), 0
     bits = math.prod(header.GetSize()) * int(header.GetMetaData("bitpix"))
     wanted = int(float(header.GetMetaData("vox_offset"))) + bits // 8

@@ -42,14 +42,14 @@ def read_listing(folder: Path) -> tuple[dict[str, Listed], list[str]]:
     except OSError:
         return {}, [f"{LISTING} is missing in {folder}: it needs the columns case and sex"]
     except (csv.Error, UnicodeDecodeError):
-        return {}, [f"{LISTING} is no table of comma-separated values in UTF-8"]
+        return {}, [f"{LISTING} is not a table of comma-separated values in UTF-8"]
     if missing := REQUIRED - columns:
-        return {}, [f"{LISTING} must have the columns case and sex, it has not {' and '.join(sorted(missing))}"]
+        return {}, [f"{LISTING} must have the columns case and sex, it lacks {' and '.join(sorted(missing))}"]
     faults = [f"{LISTING} has an unknown column {name!r}" for name in sorted(columns - REQUIRED - OPTIONAL)]
     listing: dict[str, Listed] = {}
     for number, row in enumerate(rows, 2):
         if row["case"] in listing:
-            faults.append(f"{row['case']}: {LISTING} names it twice, again in line {number}")
+            faults.append(f"{row['case']}: {LISTING} lists it twice, again in line {number}")
         elif fault := _fault(row):
             faults.append(f"{row['case'] or f'line {number}'}: {fault}")
         else:

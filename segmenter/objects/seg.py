@@ -83,11 +83,11 @@ def write_labelmap(series: Series, masks: Mapping[Side, Mask], identity: ResultI
 
 
 def _require_masks(series: Series, masks: Mapping[Side, Mask]) -> None:
-    faults = [f"{side} is {mask.shape}, the series {series.geometry.shape}" for side, mask in masks.items()
+    faults = [f"{side} has the shape {mask.shape}, the series {series.geometry.shape}" for side, mask in masks.items()
               if mask.shape != series.geometry.shape]  # fmt: skip
     faults += [f"{side} is empty" for side, mask in masks.items() if not faults and not mask.any()]
     if not masks:
-        faults.append("there is none")
+        faults.append("there are no masks")
     if (
         not faults
         and len(masks) == 2
@@ -95,7 +95,7 @@ def _require_masks(series: Series, masks: Mapping[Side, Mask]) -> None:
     ):
         faults.append("left and right overlap")
     if faults:
-        raise SegmenterError(Reason.READBACK, f"masks must be whole and apart: {'; '.join(faults)}", Verdict.FAILED)
+        raise SegmenterError(Reason.READBACK, f"the masks cannot be written: {'; '.join(faults)}", Verdict.FAILED)
 
 
 def _slab(mask: Mask) -> range:

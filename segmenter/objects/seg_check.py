@@ -42,7 +42,7 @@ def _check(path: Path, series: Series, masks: Mapping[Side, Mask], kind: str) ->
     if broken:
         raise _failed(f"it breaks {len(broken)} rules: {'; '.join(broken)}")
     if found != kind:
-        raise _failed(f"it is of type {found}, not {kind}")
+        raise _failed(f"its type is {found}, not {kind}")
     if faults:
         raise _failed("; ".join(faults))
     return warnings

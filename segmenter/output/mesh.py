@@ -47,7 +47,7 @@ def checked_surface(femur: Femur, geometry: Geometry) -> Surface:
         fault = "it is not closed"
     else:
         return surface
-    raise SegmenterError(Reason.MESH, f"there is no mesh of the {femur.side} femur: {fault}", Verdict.FAILED)
+    raise SegmenterError(Reason.MESH, f"no mesh of the {femur.side} femur was written: {fault}", Verdict.FAILED)
 
 
 def is_closed(surface: Surface) -> bool:

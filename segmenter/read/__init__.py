@@ -1,1 +1,1 @@
-"""DICOM files to one CT series and its HU, or a named refusal."""
+"""DICOM files -> one CT series and its HU, or an error with a reason."""

@@ -1,4 +1,4 @@
-"""The scan among several stacks in one series: acquisitions, phases, and the stacks of an enhanced object."""
+"""Choose the scan among the stacks of one series: acquisitions, phases, and stacks of an enhanced object."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
@@ -15,12 +15,12 @@ Parts = Mapping[str, Sequence[Slice]]  # by name, in the order of the names
 
 
 def choose_stack(images: Sequence[Slice]) -> tuple[Stack, list[str]]:
-    """Return the one stack to segment, and what to warn of.
+    """Return the stack to segment, and warnings.
 
-    All images together, where they make one regular stack (a sequential scan numbers every slice as an acquisition of
-    its own). Else the only acquisition that is large enough to be the scan, such as beside a few slices of bolus
-    tracking. Raises SegmenterError(SEVERAL_STACKS) where more than one could be meant; where the series has no parts,
-    with the reason why it is no stack.
+    All images together if they form one regular stack (a sequential scan numbers every slice as a separate
+    acquisition). Otherwise the only acquisition that is large enough to be the scan, such as beside a few slices of
+    bolus tracking. Raises SegmenterError(SEVERAL_STACKS) if several are large enough; if the series has only one part,
+    the error says why it is not a stack.
     """
     parts = _parts(images)
     large = {name: part for name, part in parts.items() if _could_be_the_scan(part)}
@@ -30,7 +30,7 @@ def choose_stack(images: Sequence[Slice]) -> tuple[Stack, list[str]]:
     except SegmenterError as refusal:
         if len(parts) == 1 or not large:
             raise
-        together = f" (together they are none: {refusal})"
+        together = f" (together they do not form one stack: {refusal})"
     else:
         runs = _runs(whole.slices, parts)
         row = [name for name in large if name in runs]  # copies of a slice may all be of one acquisition
@@ -42,8 +42,8 @@ def choose_stack(images: Sequence[Slice]) -> tuple[Stack, list[str]]:
         described = "; ".join(_described(name, part) for name, part in list(large.items())[:NAMED])
         raise SegmenterError(
             Reason.SEVERAL_STACKS,
-            f"the series holds {len(large)} stacks of which each could be the scan: {described}{together}: "
-            "send the one to be segmented as its own series",
+            f"the series holds {len(large)} stacks, and each could be the scan: {described}{together}: "
+            "send the one to segment as a separate series",
         )
     ((name, part),) = large.items()
     others = [other for other in parts if other != name]
@@ -52,7 +52,7 @@ def choose_stack(images: Sequence[Slice]) -> tuple[Stack, list[str]]:
 
 
 def _parts(images: Sequence[Slice]) -> Parts:
-    """Group the images by the marks in which they differ."""
+    """Group the images by the marks that differ between them."""
     telling = [at for at, column in enumerate(zip(*(s.marks for s in images), strict=True)) if len(set(column)) > 1]
     parts: dict[str, list[Slice]] = {}
     for image in images:
@@ -62,7 +62,7 @@ def _parts(images: Sequence[Slice]) -> Parts:
 
 
 def _could_be_the_scan(part: Sequence[Slice]) -> bool:
-    """Tell whether a part is long enough for a hip, were it a stack."""
+    """Return whether a part is long enough for a hip."""
     depths = np.sort(np.array([image.point for image in part]) @ normal_of(part[0]))
     steps = np.diff(depths)
     count = 1 + int((steps > SAME_POSITION_MM).sum())
@@ -70,7 +70,7 @@ def _could_be_the_scan(part: Sequence[Slice]) -> bool:
 
 
 def _runs(slices: Sequence[Slice], parts: Parts) -> list[str]:
-    """Return whose slices follow each other; each part once, unless the slices of two phases alternate."""
+    """Return the names of the parts in slice order; a name recurs where the slices of two phases alternate."""
     names = {image: name for name, part in parts.items() for image in part}
     return [name for name, _ in groupby(slices, key=lambda image: names[image])]
 

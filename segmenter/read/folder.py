@@ -15,8 +15,8 @@ NEEDED = ["SOPClassUID", "SeriesInstanceUID", "ImageType"]
 def find_series(folder: Path) -> list[Path]:
     """Return the files of the only CT series under the folder that is not all localisers.
 
-    DICOMDIR, other modalities, and files that are not DICOM are passed over. Raises SegmenterError when
-    there is no such series, or more than one (then all are named).
+    DICOMDIR, other modalities, and files that are not DICOM are skipped. Raises SegmenterError when
+    there is no such series, or more than one; the message then names all of them.
     """
     found: dict[str, list[tuple[Path, Dataset]]] = defaultdict(list)
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
@@ -40,7 +40,7 @@ def find_series(folder: Path) -> list[Path]:
         ]
         raise SegmenterError(
             Reason.MIXED_SERIES,
-            f"the folder holds {len(series)} CT series, needed is one: {'; '.join(names)}",
+            f"the folder holds {len(series)} CT series, expected one: {'; '.join(names)}",
         )
     (items,) = series.values()
     return [path for path, _ in items]

@@ -1,4 +1,4 @@
-"""A series -> its volume in Hounsfield units."""
+"""Read the volume of a series in Hounsfield units."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -15,16 +15,16 @@ from segmenter.read.slices import Slice
 from segmenter.volume.resample import OUTSIDE_HU
 
 Volume = NDArray[np.int16] | NDArray[np.float32]
-Planes = Sequence[tuple[int, Slice]]  # with their place in the volume
+Planes = Sequence[tuple[int, Slice]]  # with their index in the volume
 
 
 def read_volume(series: Series) -> Volume:
     """Return HU `(z, y, x)` on the series' grid, decoded from any transfer syntax pydicom knows.
 
     int16 when every slice's slope and intercept are whole numbers, else float32. Pixel padding
-    (PS3.3 C.7.5.1.1.2) and anything below -1024 HU become -1024. Beside the volume itself no more than one frame of a
-    multi-frame object, or one single-frame file, is in memory. Raises SegmenterError(UNREADABLE) for missing, broken
-    or cut-off pixels, PIXEL_FORMAT for those that use more bits than the image says.
+    (PS3.3 C.7.5.1.1.2) and anything below -1024 HU become -1024. Besides the volume, only one frame of a multi-frame
+    object or one single-frame file is in memory at a time. Raises SegmenterError(UNREADABLE) for missing, damaged or
+    truncated pixels, PIXEL_FORMAT for pixels that use more bits than declared.
     """
     whole = all(float(v).is_integer() for plane in series.slices for v in (plane.slope, plane.intercept))
     shape = series.geometry.shape
@@ -38,13 +38,13 @@ def read_volume(series: Series) -> Volume:
 
 
 def _fill(volume: Volume, planes: Planes) -> None:
-    """Put the planes of one file into their places."""
+    """Read the planes of one file into the volume."""
     first = planes[0][1]
     wanted = {plane.frame or 1: (index, plane) for index, plane in planes}
     try:
         with open_pixels(first.path) as (image, frames):
             if first.frame is None and int(image.get("NumberOfFrames") or 1) != 1:
-                raise ValueError("a single-frame image that says it has many")
+                raise ValueError("a single-frame image declares several frames")
             layout = pixel_format(image, f"image {first.sop_instance_uid}")
             for number, cells in enumerate(frames, 1):
                 if number in wanted:
@@ -56,12 +56,12 @@ def _fill(volume: Volume, planes: Planes) -> None:
         raise SegmenterError(
             Reason.UNREADABLE,
             f"the pixels of image {first.sop_instance_uid} cannot be decoded ({type(error).__name__}): "
-            "they are cut off or broken, send the image again",
+            "they are truncated or damaged; send the image again",
         ) from error
     if wanted:
         raise SegmenterError(
             Reason.UNREADABLE,
-            f"the pixels of image {first.sop_instance_uid} lack {len(wanted)} frames of those it describes: "
+            f"the pixels of image {first.sop_instance_uid} have {len(wanted)} frames fewer than declared: "
             "send the image again",
         )
 
@@ -78,8 +78,8 @@ def _padding(image: Dataset, dtype: np.dtype[np.integer]) -> tuple[int, int] | N
 
 def _to_hu(cells: Stored, plane: Slice, padding: tuple[int, int] | None, layout: PixelFormat) -> NDArray[np.float32]:
     if cells.shape != (plane.rows, plane.columns):
-        raise ValueError(f"the pixels are {cells.shape}, described are {plane.rows} x {plane.columns}")
-    # Some senders mean the whole cell, some the number in it: padding is what either way says so.
+        raise ValueError(f"the pixels are {cells.shape}, expected {plane.rows} x {plane.columns}")
+    # Some senders compare padding with the whole cell, others with the stored bits: accept both.
     empty = _within(cells, padding)
     numbers = layout.numbers(cells, empty)
     hu = numbers.astype(np.float32) * np.float32(plane.slope) + np.float32(plane.intercept)

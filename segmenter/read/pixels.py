@@ -1,4 +1,4 @@
-"""The stored pixels of one file, frame by frame, decoded from any transfer syntax; a large file is never held whole."""
+"""Decode the pixels of one file frame by frame, from any transfer syntax, without loading a large file whole."""
 
 import zlib
 from collections.abc import Iterator
@@ -18,8 +18,8 @@ from segmenter.read.pixel_format import Stored
 
 JPEG_FAMILY = "1.2.840.10008.1.2.4."
 END_OF_IMAGE = b"\xff\xd9"  # EOI of JPEG and JPEG-LS, EOC of JPEG 2000
-LARGE = 16 * 2**20  # bytes; from there on pixels are read from the file one frame after the other
-# What pydicom and its decoder plugins raise for pixels missing, cut off, broken or in an unknown syntax.
+LARGE = 16 * 2**20  # bytes; from this size, pixels are read from the file frame by frame
+# What pydicom and its plugins raise for pixels that are missing, truncated, damaged or in an unknown syntax.
 DECODER_ERRORS = (
     ValueError, TypeError, LookupError, AttributeError, RuntimeError, OSError, EOFError, zlib.error,
 )  # fmt: skip
@@ -27,18 +27,18 @@ DECODER_ERRORS = (
 
 @contextmanager
 def open_pixels(path: Path, large: int = LARGE) -> Iterator[tuple[Dataset, Iterator[Stored]]]:
-    """Give a file's data set and its frames `(rows, columns)` as stored cells, in the file's order.
+    """Yield a file's data set and its frames `(rows, columns)` as stored cells, in the order of the file.
 
-    large: size in bytes from which on the pixels stay on disk until their frame is asked for. Raises one of
-    DECODER_ERRORS, at once or with a frame, for pixels missing, cut off or broken.
+    large: size in bytes from which the pixels stay on disk until a frame is read. Raises one of DECODER_ERRORS, on
+    opening or on reading a frame, for missing, truncated or damaged pixels.
     """
     with ExitStack() as files:
         image = dcmread(path, defer_size=large if path.stat().st_size > large else None)
         if image.file_meta.TransferSyntaxUID == DeflatedExplicitVRLittleEndian:
-            image = dcmread(path)  # it is in memory anyway, and places in the file mean nothing
+            image = dcmread(path)  # it is in memory anyway, and offsets in the file are not those of the data set
         pixels = image.get_item("PixelData", keep_deferred=True)
         if pixels is None:
-            raise ValueError("there are no pixels")
+            raise ValueError("the file has no pixel data")
         if isinstance(pixels, RawDataElement) and pixels.value is None:
             stream = files.enter_context(path.open("rb"))
             stream.seek(pixels.value_tell)
@@ -55,12 +55,12 @@ def _frames_of_data_set(image: Dataset) -> Iterator[Stored]:
 
 
 def _frames_of_stream(image: Dataset, stream: BinaryIO, pixels: RawDataElement) -> Iterator[Stored]:
-    """Return the frames of pixels that begin where the stream stands; pixels: their element, not read."""
+    """Return the frames of pixels that begin at the stream's position; pixels: their element, not read."""
     syntax = image.file_meta.TransferSyntaxUID
     options = as_pixel_options(image, pixel_keyword="PixelData", pixel_vr=pixels.VR or "OW")
     needed = image.Rows * image.Columns * image.BitsAllocated // 8 * options["number_of_frames"]
     if not syntax.is_encapsulated and pixels.length < needed:
-        raise ValueError("there are fewer pixels than described")
+        raise ValueError("there are fewer pixels than declared")
     begin = stream.tell()
     _require_whole(image, stream)
     stream.seek(begin)
@@ -73,14 +73,14 @@ def _without_panic(frames: Iterator[tuple[Stored, Any]]) -> Iterator[Stored]:
         for cells, _ in frames:
             yield cells
     except BaseException as error:
-        # A decoder written in Rust panics at some broken streams, and a panic is no Exception.
+        # A decoder written in Rust panics at some damaged streams; the panic is not derived from Exception.
         if type(error).__name__ == "PanicException":
             raise ValueError("the decoder panicked") from error
         raise
 
 
 def _require_whole(image: Dataset, pixels: bytes | BinaryIO) -> None:
-    """Refuse a JPEG, JPEG-LS or JPEG 2000 stream that breaks off: some decoders fill the rest and say nothing."""
+    """Raise ValueError for a truncated JPEG, JPEG-LS or JPEG 2000 stream: some decoders fill the rest silently."""
     if not image.file_meta.TransferSyntaxUID.startswith(JPEG_FAMILY):
         return
     options = as_pixel_options(image)
@@ -89,4 +89,4 @@ def _require_whole(image: Dataset, pixels: bytes | BinaryIO) -> None:
     )
     for stream in streams:
         if not stream.rstrip(b"\0").endswith(END_OF_IMAGE):
-            raise ValueError("the compressed stream has no end")
+            raise ValueError("the compressed stream is truncated")

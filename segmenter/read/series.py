@@ -1,4 +1,4 @@
-"""Files -> one CT series in geometric order on one regular grid, or a named refusal."""
+"""Read the files of one CT series into geometric order on one regular grid, or refuse them with a reason."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,13 +12,13 @@ from segmenter.read.slices import Slice, read_header, read_slices
 from segmenter.read.stacking import require_one
 from segmenter.volume.geometry import Geometry
 
-NOTABLE_TILT_DEGREES = 0.5  # less is the rounding of positions
+NOTABLE_TILT_DEGREES = 0.5  # less comes from rounded positions
 TILT_AGREES_DEGREES = 1.0
 
 
 @dataclass(frozen=True, eq=False)
 class Series:
-    """One CT series; `slices` follow axis 0 of `geometry`, which grows along row x column direction."""
+    """One CT series; `slices` are in the order of axis 0 of `geometry`, which runs along row x column direction."""
 
     header: Dataset  # of the first slice, without pixels
     slices: tuple[Slice, ...]
@@ -37,7 +37,7 @@ class Series:
 
     @property
     def instance_uids(self) -> tuple[str, ...]:
-        """SOP Instance UIDs in geometric order, each once (an enhanced object holds many slices)."""
+        """SOP Instance UIDs in geometric order, once each: an enhanced object holds many slices."""
         return tuple(dict.fromkeys(plane.sop_instance_uid for plane in self.slices))
 
 
@@ -45,9 +45,9 @@ def read_series(files: Sequence[Path]) -> Series:
     """Read the headers of one series' files, in any order.
 
     Accepts original CT images and enhanced CT. Slices are sorted by position along the normal, never by Instance
-    Number; copies of a slice, localisers and small acquisitions beside the scan are left out with a warning. Under a
-    tilted gantry the grid is sheared, with a warning. Raises SegmenterError with the reason when the files are not one
-    regular stack of HU.
+    Number; duplicate slices, localisers and small acquisitions beside the scan are left out with a warning. A tilted
+    gantry gives a sheared grid and a warning. Raises SegmenterError with the reason when the files are not one regular
+    stack in HU.
     """
     planes = [plane for path in sorted(files) for plane in read_slices(path)]
     require_one(planes, lambda s: s.series_uid, Reason.MIXED_SERIES, "series")
@@ -55,7 +55,7 @@ def read_series(files: Sequence[Path]) -> Series:
     if not images:
         raise SegmenterError(
             Reason.LOCALISER,
-            f"all {len(planes)} images are localisers: choose the scan itself",
+            f"all {len(planes)} images are localisers: send the scan itself",
             Verdict.DECLINED,
         )
     found, warnings = choose_stack(images)
@@ -68,7 +68,7 @@ def read_series(files: Sequence[Path]) -> Series:
 
 
 def _of_tilt(slices: Sequence[Slice], geometry: Geometry) -> list[str]:
-    """Warn of a tilted gantry, and of a header that claims another tilt than the positions show."""
+    """Return warnings of a tilted gantry, and of a tilt in the header that differs from that of the positions."""
     tilt = geometry.tilt_degrees
     claimed = next((abs(plane.gantry) for plane in slices if plane.gantry is not None), tilt)
     warnings = []

@@ -20,17 +20,17 @@ from segmenter.read.pixel_format import LOSE, pixel_format
 
 MULTI_FRAME = frozenset({EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage})
 CT_CLASSES = MULTI_FRAME | {CTImageStorage}
-# What pydicom raises for files that are not DICOM, break off (deflated ones included), or nest without end. A header
-# needs no memory: that is short only when a length lies.
+# What pydicom raises for files that are not DICOM, are truncated (deflated ones included), or nest too deeply. A header
+# is small: memory runs out only when a declared length is wrong.
 UNREADABLE = (
     InvalidDicomError, BytesLengthException, OSError, EOFError, ValueError, KeyError, struct.error, zlib.error,
     RuntimeError, MemoryError,
 )  # fmt: skip
 LARGEST = 1e6
-"""Beyond it no number of a CT image makes sense, be it mm or HU, and arithmetic would overflow."""
+"""The largest plausible number in a CT header, mm or HU; larger ones would overflow later."""
 IDENTITY = ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")
 REQUIRED = (*IDENTITY, "FrameOfReferenceUID", "Rows", "Columns")
-# What tells the stacks of one series apart: its name in messages, and where it is written (single-frame, enhanced).
+# What distinguishes the stacks of one series: the name for messages, and the keywords (enhanced, single-frame).
 STACK_MARKS = (
     ("acquisition", ("FrameAcquisitionNumber", "AcquisitionNumber")),
     ("phase", ("TemporalPositionIndex", "TemporalPositionIdentifier")),
@@ -40,14 +40,14 @@ STACK_MARKS = (
 
 @dataclass(frozen=True, eq=False)
 class Slice:
-    """Where one plane of pixels lies and what its numbers mean.
+    """Position of one plane of pixels and the meaning of its values.
 
     frame: 1-based frame number in a multi-frame object, None in a single-frame one. spacing, orientation,
     position: the source's own decimal strings (row and column spacing in mm; PS3.3 C.7.6.2.1.1), so that
     results can repeat them exactly; empty for a localiser, which is not used. slope, intercept: stored value -> HU.
-    marks: what the source says the plane belongs to, such as "acquisition 2", one for each of STACK_MARKS and one for
-    the object, empty where it says nothing. gantry: the tilt that the header claims, degrees. lossy: the pixels were
-    compressed with loss at some time.
+    marks: what the plane belongs to according to the header, such as "acquisition 2": one for each of STACK_MARKS and
+    one for the object, empty where the header has no value. gantry: the tilt in the header, degrees. lossy: the pixels
+    were once compressed with loss.
     """
 
     path: Path
@@ -80,7 +80,7 @@ class Slice:
 
 
 def read_header(path: Path) -> Dataset:
-    """Read a file's data set up to the pixels; refuse as unreadable what is not DICOM or breaks off."""
+    """Read a file's data set up to the pixels; raises SegmenterError when it is not DICOM or is truncated."""
     try:
         return dcmread(path, stop_before_pixels=True)
     except UNREADABLE as error:
@@ -91,7 +91,7 @@ def read_header(path: Path) -> Dataset:
 
 
 def number_of(header: Dataset, keyword: str) -> float | None:
-    """Return a finite number of a header; None when it is absent, not one number, or no number at all."""
+    """Return a number of a header; None when it is absent, multi-valued, or not a finite number."""
     try:
         return _finite(header.get(keyword))
     except (ValueError, NotImplementedError, BytesLengthException):
@@ -107,7 +107,10 @@ def _finite(value: Any) -> float | None:
 
 
 def read_slices(path: Path) -> list[Slice]:
-    """Return the planes of one CT file, refusing what is no CT, has no place in the patient, or no HU."""
+    """Return the planes of one CT file.
+
+    Raises SegmenterError for a file that is not a CT image, has no position in the patient, or cannot be read in HU.
+    """
     header = read_header(path)
     sop_class = str(_known(header, "SOPClassUID"))
     if sop_class not in CT_CLASSES:
@@ -123,7 +126,8 @@ def read_slices(path: Path) -> list[Slice]:
         return [_slice(path, header, [header], None)]
     except (*UNREADABLE, TypeError, IndexError, AttributeError) as error:
         raise SegmenterError(
-            Reason.UNREADABLE, f"{_name(header)} has a value that breaks its own type: {type(error).__name__}"
+            Reason.UNREADABLE,
+            f"{_name(header)} has a value that does not fit its VR ({type(error).__name__}): send the series again",
         ) from error
 
 
@@ -134,7 +138,7 @@ def _frames(header: Dataset) -> Iterator[tuple[int, list[Dataset]]]:
     if not own or len(own) != int(header.get("NumberOfFrames") or 0):
         raise SegmenterError(
             Reason.MISSING_GEOMETRY,
-            f"{_name(header)} describes {len(own)} frames and says it has {header.get('NumberOfFrames')}",
+            f"{_name(header)} describes {len(own)} frames, but its NumberOfFrames is {header.get('NumberOfFrames')}",
         )
     for number, frame in enumerate(own, start=1):
         macros = [element for group in (frame, *shared) for element in group if element.VR == "SQ"]
@@ -142,7 +146,7 @@ def _frames(header: Dataset) -> Iterator[tuple[int, list[Dataset]]]:
 
 
 def _slice(path: Path, header: Dataset, groups: list[Dataset], frame: int | None) -> Slice:
-    """Collect one plane's facts; `groups` are the data sets to look a keyword up in, nearest first."""
+    """Read one plane; `groups` are the data sets in which a keyword is looked up, nearest first."""
 
     def find(keyword: str) -> Any:
         return next((item[keyword].value for item in groups if item.get(keyword) not in (None, "")), None)
@@ -152,7 +156,7 @@ def _slice(path: Path, header: Dataset, groups: list[Dataset], frame: int | None
         if len(values) != count or not all(abs(float(value)) <= LARGEST for value in values):
             raise SegmenterError(
                 Reason.MISSING_GEOMETRY,
-                f"{_name(header)} needs {count} sound numbers in {keyword}, it has {len(values)} values",
+                f"{_name(header)} needs {count} valid numbers in {keyword}, it has {len(values)} values",
             )
         return values
 
@@ -185,37 +189,37 @@ def _slice(path: Path, header: Dataset, groups: list[Dataset], frame: int | None
 
 
 def _marks(header: Dataset, find: Callable[[str], Any]) -> tuple[str, ...]:
-    """Name the acquisition, phase and stack that a plane says it belongs to, and the object it shares with others."""
+    """Return the acquisition, phase and stack of a plane, and the multi-frame object it belongs to."""
     marks = []
     for name, keywords in STACK_MARKS:
         value = next((found for found in map(find, keywords) if found is not None), None)
         marks.append("" if value is None else f"{name} {value}"[:40])
-    # A volume too large for one object comes as a concatenation of several (PS3.3 C.7.6.16.2.2.4).
+    # A volume too large for one object is split into a concatenation of several (PS3.3 C.7.6.16.2.2.4).
     many = header.SOPClassUID in MULTI_FRAME
     return (*marks, f"object {header.get('ConcatenationUID') or header.SOPInstanceUID}" if many else "")
 
 
 def _rescale(header: Dataset, find: Callable[[str], Any]) -> tuple[float, float]:
-    """Return slope and intercept of the Modality LUT (PS3.3 C.11.1.1.2), which must lead to HU."""
+    """Return slope and intercept of the Modality LUT (PS3.3 C.11.1.1.2), which must give HU."""
     slope, intercept, kind = (find(k) for k in ("RescaleSlope", "RescaleIntercept", "RescaleType"))
     sound = slope is not None and intercept is not None and float(slope) != 0
     if not sound or not abs(float(slope)) + abs(float(intercept)) <= LARGEST:
         raise SegmenterError(
             Reason.MISSING_RESCALE,
-            f"{_name(header)} lacks a sound rescale slope or intercept: its numbers cannot be turned into HU",
+            f"{_name(header)} has no valid rescale slope and intercept: its pixel values cannot be converted to HU",
         )
     if kind is not None and str(kind) != "HU":
-        raise SegmenterError(Reason.NOT_HU, f"{_name(header)} holds RescaleType {kind}, needed is HU")
+        raise SegmenterError(Reason.NOT_HU, f"{_name(header)} has RescaleType {kind}: expected HU")
     return float(slope), float(intercept)
 
 
 def _name(header: Dataset) -> str:
-    """Name an image in a message without saying whose it is."""
+    """Return a name of the image for messages, without patient data."""
     return f"image {_known(header, 'SOPInstanceUID') or 'without SOP Instance UID'}"
 
 
 def _known(header: Dataset, keyword: str) -> Any:
-    """Return a value as far as it can be read: pydicom decodes it only now, and its VR may be nonsense."""
+    """Return a value, empty when it cannot be read: pydicom decodes it only now, and its VR may be wrong."""
     try:
         return header.get(keyword, "")
     except UNREADABLE:

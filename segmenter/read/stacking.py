@@ -1,4 +1,4 @@
-"""Planes of pixels -> one stack on a regular grid, or a named refusal; what tells of stacks looks at headers only."""
+"""Sort planes into one stack on a regular grid, or refuse them with a reason; only headers are read."""
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
@@ -14,16 +14,16 @@ from segmenter.errors import Reason, SegmenterError, Verdict
 from segmenter.read.slices import UNREADABLE, Slice
 from segmenter.volume.geometry import Geometry
 
-# Scanners write positions with as few as one decimal: 0.625 mm steps then wander by 8 %. A slice may lie this
-# share of a step off the regular grid; from 1.5 steps on, a slice is missing.
+# Scanners write positions with as few as one decimal: steps of 0.625 mm then vary by 8 %. A slice may lie this
+# share of a step off the regular grid; a step 1.5 times the usual one means a missing slice.
 STEP_TOLERANCE = 0.1
 SAME_POSITION_MM = 0.01
 AXES_TOLERANCE = 1e-3  # of direction cosines; OHIF and cornerstone3D use the same
 MIN_SLICES = 5
 MIN_EXTENT_MM = 40.0  # along every axis; an adult proximal femur is longer
-MAX_EXTENT_MM = 3000.0  # longer than any table moves
+MAX_EXTENT_MM = 3000.0  # longer than the travel of any table
 MAX_PIXELS = 4096 * 4096  # of one slice
-MAX_VOXELS = 2**32  # memory is taken by what the headers say, so they must not say anything they like
+MAX_VOXELS = 2**32  # limits the memory that wrong headers could claim
 MAX_TILT_DEGREES = 30.5  # gantries tilt by up to 30; the half is for rounded positions
 
 Vector = NDArray[np.float64]
@@ -31,7 +31,7 @@ Vector = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Stack:
-    """Slices in geometric order on one grid; copies: how many further images showed the same."""
+    """Slices in geometric order on one grid; copies: the number of duplicate images left out."""
 
     slices: tuple[Slice, ...]
     geometry: Geometry
@@ -51,14 +51,14 @@ def stack(images: Sequence[Slice]) -> Stack:
 
 
 def require_one(planes: Iterable[Slice], key: Callable[[Slice], object], reason: Reason, what: str) -> None:
-    """Refuse slices that differ in something all of them must share, naming the values found."""
+    """Raise SegmenterError when slices differ in something that all must share; the message lists the values."""
     found = sorted({str(key(plane)) for plane in planes})
     if len(found) > 1:
         raise SegmenterError(
-            reason, f"the files hold {len(found)} different {what}, needed is one: {'; '.join(found[:4])}"
+            reason, f"the files hold {len(found)} different {what}, expected one: {'; '.join(found[:4])}"
         )
     if not found:
-        raise SegmenterError(Reason.TOO_SHORT, "there are no images in the series", Verdict.DECLINED)
+        raise SegmenterError(Reason.TOO_SHORT, "the series holds no images", Verdict.DECLINED)
 
 
 def normal_of(plane: Slice) -> Vector:
@@ -69,7 +69,7 @@ def normal_of(plane: Slice) -> Vector:
 
 
 def place(plane: Slice, normal: Vector) -> str:
-    """Name a slice's place by the patient axis nearest to the normal, for instance `z=-869.8`."""
+    """Return a slice's position along the patient axis nearest to the normal, such as `z=-869.8`."""
     axis = int(np.argmax(np.abs(normal)))
     return f"{'xyz'[axis]}={plane.point[axis]:.1f}"
 
@@ -84,25 +84,25 @@ def _require_one_grid(images: Sequence[Slice]) -> None:
     if any(np.abs(plane.axes - first).max() > AXES_TOLERANCE for plane in images):
         raise SegmenterError(
             Reason.MIXED_ORIENTATION,
-            "the slices do not all look the same way: send each reformation as its own series",
+            "the slices do not all have the same orientation: send each reformation as a separate series",
         )
     if np.abs(first @ first.T - np.eye(2)).max() > AXES_TOLERANCE:
         raise SegmenterError(
             Reason.MISSING_GEOMETRY,
-            "ImageOrientationPatient is not two perpendicular directions of length one",
+            "ImageOrientationPatient is not valid: expected two perpendicular unit vectors",
         )
     pixels = images[0].rows * images[0].columns
     if pixels > MAX_PIXELS or pixels * len(images) > MAX_VOXELS:
         raise SegmenterError(
             Reason.UNREADABLE,
-            f"{len(images)} images of {images[0].rows} x {images[0].columns} pixels are more than any scan has",
+            f"{len(images)} images of {images[0].rows} x {images[0].columns} pixels are more than a scan can have",
         )
     if min(float(v) for v in images[0].spacing) <= 0:
         raise SegmenterError(Reason.MISSING_GEOMETRY, f"PixelSpacing must be above 0, it is {images[0].spacing}")
 
 
 def _without_copies(ordered: Sequence[Slice], normal: Vector) -> list[Slice]:
-    """Keep one of several slices at one position when their pixels are the same; refuse when they differ."""
+    """Keep one of several slices at one position when their pixels are equal; raise SegmenterError when not."""
     kept: list[Slice] = []
     digests: dict[Path, bytes] = {}
     for plane in ordered:
@@ -112,15 +112,15 @@ def _without_copies(ordered: Sequence[Slice], normal: Vector) -> list[Slice]:
             raise SegmenterError(
                 Reason.DUPLICATE_POSITION,
                 f"several different images lie at {place(plane, normal)} mm: "
-                "send each reconstruction or phase as its own series",
+                "send each reconstruction or phase as a separate series",
             )
     return kept
 
 
 def _same_image(one: Slice, other: Slice, digests: dict[Path, bytes]) -> bool:
-    """Tell whether two slices at one place show the same; two frames of one object there are two phases.
+    """Return whether two slices at one position have equal pixels; two frames of one object are two phases.
 
-    digests: of the pixels of the files already read, since an enhanced object holds many slices.
+    digests: of the pixels of files already read, because an enhanced object holds many slices.
     """
     if (one.frame, one.slope, one.intercept) != (other.frame, other.slope, other.intercept):
         return False
@@ -137,12 +137,12 @@ def _same_image(one: Slice, other: Slice, digests: dict[Path, bytes]) -> bool:
 
 
 def _geometry(slices: Sequence[Slice], normal: Vector) -> Geometry:
-    """Fit the regular grid through the slices, refusing gaps, uneven steps and slices that wander."""
+    """Fit the regular grid to the slices; raises SegmenterError for gaps, uneven steps and shifted slices."""
     points = np.array([plane.point for plane in slices])
     if len(slices) < MIN_SLICES:
         raise SegmenterError(
             Reason.TOO_SHORT,
-            f"the series has {len(slices)} slices, needed are {MIN_SLICES}",
+            f"the series has {len(slices)} slices, it needs at least {MIN_SLICES}",
             Verdict.DECLINED,
         )
     step, start = _even_steps(slices, points @ normal, normal)
@@ -162,18 +162,18 @@ def _require_extent(extent: Vector) -> None:
         raise SegmenterError(
             Reason.TOO_SHORT,
             f"the scan is {' x '.join(f'{mm:.0f}' for mm in extent)} mm (z, y, x), "
-            f"needed are {MIN_EXTENT_MM:.0f} mm each way",
+            f"it needs at least {MIN_EXTENT_MM:.0f} mm in each direction",
             Verdict.DECLINED,
         )
     if extent.max() > MAX_EXTENT_MM:
         raise SegmenterError(
             Reason.MISSING_GEOMETRY,
-            f"the scan would be {extent.max() / 1000:.0f} m long: PixelSpacing or the positions cannot be right",
+            f"the scan would be {extent.max() / 1000:.0f} m long: PixelSpacing or the positions are wrong",
         )
 
 
 def _even_steps(slices: Sequence[Slice], depths: Vector, normal: Vector) -> tuple[float, float]:
-    """Return the regular step and the first depth, mm; fitted, because each position is rounded by itself."""
+    """Return the regular step and the first depth, mm; fitted, because every position is rounded."""
     steps = np.diff(depths)
     usual = float(np.median(steps))
     for (before, after), step in zip(pairwise(slices), steps, strict=True):
@@ -181,25 +181,26 @@ def _even_steps(slices: Sequence[Slice], depths: Vector, normal: Vector) -> tupl
             raise SegmenterError(
                 Reason.GAP,
                 f"a slice is missing between {place(before, normal)} and {place(after, normal)} mm: "
-                f"steps of {usual:.2f} mm, here {step:.2f} mm; send what is missing",
+                f"steps of {usual:.2f} mm, here {step:.2f} mm; send the missing slices",
             )
     index = np.arange(len(depths))
     step, start = (float(value) for value in np.polyfit(index, depths, 1))
     if np.abs(depths - (start + step * index)).max() > STEP_TOLERANCE * step:
         raise SegmenterError(
             Reason.UNEVEN_STEPS,
-            f"the steps between slices run from {steps.min():.2f} to {steps.max():.2f} mm: reconstruct with one step",
+            f"the slice distances vary from {steps.min():.2f} to {steps.max():.2f} mm: "
+            "reconstruct with a constant distance",
         )
     return step, start
 
 
 def _steady_drift(first: Slice, across: Vector, step: float) -> tuple[Vector, Vector]:
-    """Return how far each slice lies beside the one before it, and where the first lies; LPS mm, in their plane.
+    """Return the in-plane shift from each slice to the next, and the in-plane position of the first; LPS mm.
 
-    across: positions `(n, 3)` without their part along the normal. Under a tilted gantry the table moves on at an
-    angle to the slices' normal, so they are stacked askew, each by as much as the other.
+    across: positions `(n, 3)` without their part along the normal. Under a tilted gantry the table moves at an angle
+    to the slices' normal, so that every slice is shifted by the same amount.
     """
-    # Up to half a pixel the untilted grid is still the nearest one.
+    # Up to half a pixel, the untilted grid is the best fit.
     tolerance = max(0.5 * min(float(value) for value in first.spacing), 0.1)
     if np.linalg.norm(across - across[0], axis=1).max() <= tolerance:
         return np.zeros(3), across[0]
@@ -209,7 +210,7 @@ def _steady_drift(first: Slice, across: Vector, step: float) -> tuple[Vector, Ve
     if wander > tolerance:
         raise SegmenterError(
             Reason.SCATTERED,
-            f"the slices lie up to {wander:.1f} mm beside a straight stack: reconstruct them with one centre",
+            f"the slices are up to {wander:.1f} mm off a straight stack: reconstruct them with the same centre",
         )
     tilt = float(np.degrees(np.arctan2(np.linalg.norm(shear), step)))
     if tilt > MAX_TILT_DEGREES:

@@ -1,4 +1,4 @@
-"""Stage one: where the hips are, and whose side each is, on a coarse grid of the whole scan."""
+"""The coarse stage: find the hips and their sides on a coarse grid of the whole scan."""
 
 from dataclasses import dataclass, replace
 from enum import IntEnum
@@ -14,15 +14,18 @@ from segmenter.volume.femur import Side
 from segmenter.volume.geometry import Geometry, Matrix, box_geometry
 from segmenter.volume.resample import OUTSIDE_HU, reduce
 
-MIN_HEIGHT_MM = 256.0  # the network's sight from one end to the other: borders so near that all see them mislead it
+MIN_HEIGHT_MM = 256.0  # the network's receptive field: a lower grid, whose borders all voxels see, misleads it
 APART_MM = 90.0  # between the middles of the two femurs of one patient, at least
 MIN_PIECE_ML = 4.0  # smaller pieces are noise
-MIN_PROXIMAL_ML = 10.0  # head, neck and trochanters of a small adult are over 100 ml; less is no hip worth outlining
-SURE_ML, MIN_SHARE = 40.0, 0.2  # less than both is a sliver at the end of a shaft: a stem's, or what a scan cuts off
+MIN_PROXIMAL_ML = 10.0  # head, neck and trochanters of a small adult have over 100 ml; smaller pieces are not segmented
+SURE_ML, MIN_SHARE = (
+    40.0,
+    0.2,
+)  # less than both is a remnant at the end of a shaft, at a prosthesis stem or cut by the scan
 
 
 class CoarseClass(IntEnum):
-    """What the coarse network says of a voxel."""
+    """The classes of the coarse network."""
 
     BACKGROUND = 0
     LEFT_PROXIMAL = 1
@@ -53,7 +56,7 @@ class Hip:
 
     @property
     def counts(self) -> bool:
-        """Whether enough of a proximal femur is there."""
+        """Whether enough of a proximal femur was found."""
         sure = self.proximal_ml >= min(SURE_ML, MIN_SHARE * (self.proximal_ml + self.shaft_ml))
         return sure and self.proximal_ml >= MIN_PROXIMAL_ML
 
@@ -69,7 +72,7 @@ def find_hips(volume: NDArray[np.generic], geometry: Geometry, models: Models) -
 
 
 def hips_of(classes: NDArray[np.integer], geometry: Geometry) -> list[Hip]:
-    """Turn coarse classes into hips: a connected bone has one side, and only bones with a proximal part count."""
+    """Return the hips in a map of coarse classes: one per connected bone that has a proximal part, with one side."""
     pieces, _ = ndimage.label(classes != CoarseClass.BACKGROUND)
     millilitres = geometry.voxel_volume_mm3 / 1000
     found = []
@@ -87,7 +90,7 @@ def hips_of(classes: NDArray[np.integer], geometry: Geometry) -> list[Hip]:
 
 
 def joined(pieces: list[Hip]) -> list[Hip]:
-    """Join the pieces of one side that lie too near to each other to be two femurs: a fracture, metal, noise."""
+    """Join the pieces of one side that are too close to be two femurs, split by a fracture, metal or noise."""
     bones: list[Hip] = []
     for piece in sorted(pieces, key=lambda hip: hip.proximal_ml, reverse=True):
         same = (b for b in bones if b.side is piece.side and abs(_middle(b) - _middle(piece)) < APART_MM)
@@ -103,7 +106,7 @@ def joined(pieces: list[Hip]) -> list[Hip]:
 
 
 def one_per_side(bones: list[Hip]) -> list[Hip]:
-    """Keep the largest bone of each side; where all bones claim one side, the greater x of two is the left."""
+    """Keep the largest bone of each side; if all bones have one side, the one of greater x of the two is the left."""
     ordered = sorted(bones, key=lambda hip: hip.proximal_ml, reverse=True)
     best = list({hip.side: hip for hip in reversed(ordered)}.values())
     if len(best) == 1 and len(ordered) > 1:

@@ -1,4 +1,4 @@
-"""Stage two: each hip in one window at full quality, and the femurs back on the source grid."""
+"""The fine stage: segment each hip in one window at full resolution, then map the femurs to the source grid."""
 
 from collections.abc import Callable
 
@@ -20,7 +20,7 @@ Box = tuple[Matrix, Matrix]  # lowest and highest corner
 
 SURFACE = 0.5  # probability at the bone's surface
 GROWTH_MM = 40.0
-MIN_FEMUR_ML = 5.0  # less means that the second network does not see the bone the first one saw
+MIN_FEMUR_ML = 5.0  # less means that the fine network does not see the bone the coarse one found
 MAX_WINDOWS = 4
 UNSEEN = "runs on beyond the largest window looked at"
 
@@ -31,19 +31,19 @@ def segment_femurs(
     models: Models,
     on_stage: Callable[[str], None] = lambda _: None,
 ) -> list[Femur]:
-    """Return the femurs of a scan, left first; empty when it holds no hip.
+    """Return the femurs of a scan, left first; empty if it holds no hip.
 
-    volume: HU `(z, y, x)` on `geometry`. `on_stage` is told "segment" once the hips are located.
+    volume: HU `(z, y, x)` on `geometry`. `on_stage` is called with "segment" once the hips are found.
     """
     hips = find_hips(volume, geometry, models)
     on_stage("segment")
     femurs: list[Femur] = []
     for hip in hips:
         box, part, whole = segment_hip(volume, geometry, hip, models)
-        for femur in femurs:  # no voxel is two bones'
+        for femur in femurs:  # no voxel belongs to two bones
             part &= ~femur.mask[box]
         if part.sum() * geometry.voxel_volume_mm3 >= MIN_FEMUR_ML * 1000:
-            # Memory is taken where the mask is written to, not for the whole scan.
+            # Only the written pages of the mask take memory.
             mask = np.zeros(geometry.shape, bool)
             mask[box] = part
             _, reasons = completeness(mask, volume, geometry)
@@ -55,15 +55,15 @@ def segment_femurs(
 def segment_hip(
     volume: NDArray[np.generic], geometry: Geometry, hip: Hip, models: Models
 ) -> tuple[tuple[slice, ...], NDArray[np.bool_], bool]:
-    """Return a box of the source grid, one femur's mask `(z, y, x)` in it, and whether the windows held all of it.
+    """Return a box of the source grid, one femur's mask `(z, y, x)` in it, and whether the window held all of it.
 
-    The window begins around the coarse femur and grows while the fine one runs on beyond it. The mask is cut from
+    The window begins around the coarse femur and grows while the fine one reaches its border. The mask comes from
     resampled probabilities, not from a resampled mask.
     """
     corners = geometry.corners()
     scan = (corners.min(axis=0), corners.max(axis=0))
     window = (hip.low - FINE_MARGIN_MM, hip.high + FINE_MARGIN_MM)
-    flip = -1 if hip.side is Side.RIGHT else 1  # the network knows left hips only
+    flip = -1 if hip.side is Side.RIGHT else 1  # the network is trained on left hips only
     for _ in range(MAX_WINDOWS):
         fine = box_geometry(*window, FINE_MM)
         hu = reduce(volume, geometry, fine, OUTSIDE_HU)
@@ -84,7 +84,7 @@ def _on_source(
     probable = femur > SURFACE
     if not probable.any():
         return (slice(0, 0),) * 3, np.zeros((0, 0, 0), bool)
-    # Between two samples below the threshold nothing rises above it: one more sample around the bone is enough.
+    # Between two samples below the threshold no value exceeds it: one more sample around the bone is enough.
     near = bounding_box(probable, margin=1)
     _, seen = cut(fine, np.array([at.start for at in near]), np.array([at.stop for at in near]))
     box, part = crop_to(geometry, seen)
@@ -94,10 +94,10 @@ def _on_source(
 def carried_out(
     probability: NDArray[np.float32], window: Geometry, scan: Geometry, reach_mm: float = 2 * FINE_MM
 ) -> NDArray[np.float32]:
-    """Return the probabilities of a window with those just outside the scan taken from the nearest one inside.
+    """Return the probabilities of a window, those just outside the scan replaced by the nearest inside.
 
-    The scan's last slice lies between two samples of the window; the outer one saw only what is no image, and would
-    otherwise pull a cut bone back from the border it is cut by.
+    The scan's last slice lies between two samples of the window; the outer one lies outside the image and would
+    otherwise shorten a bone that the border cuts.
     """
     reach = scan.to_index(window.corners())
     if reach.min() >= 0 and (reach <= np.array(scan.shape) - 1).all():
@@ -126,7 +126,7 @@ def _nearest(
 
 
 def grown_box(inside: NDArray[np.bool_], box: Box, scan: Box) -> Box:
-    """Return the window moved out on every side where the femur touches its border inside the scan; LPS mm."""
+    """Return the window enlarged on every side where the femur touches its border inside the scan; LPS mm."""
     low, high = box[0].copy(), box[1].copy()
     for axis in range(3):
         patient = 2 - axis  # array axes are z, y, x

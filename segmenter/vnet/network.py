@@ -24,7 +24,7 @@ from segmenter.vnet.grids import normalise
 
 @dataclass(frozen=True)
 class VNetConfig:
-    """Shape of the network; raises ValueError for one that cannot be built.
+    """Shape of the network; raises ValueError if it cannot be built.
 
     convs: convolutions per stage on the way down, from the full grid to the coarsest; one entry per level.
     convs_up: the same on the way up, from the coarsest but one to the full grid; empty mirrors the way down.
@@ -55,7 +55,7 @@ class VNetConfig:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "VNetConfig":
-        """Return the configuration that `as_dict` wrote, perhaps long ago: what it does not name is as it was then."""
+        """Return the configuration that `as_dict` wrote; a key that an older version did not write has its default."""
         plain: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
         return cls(**plain)
 
@@ -87,7 +87,7 @@ PRESETS: Mapping[str, VNetConfig] = MappingProxyType(
 
 
 class Unit(nn.Sequential):
-    """A convolution, its normalisation if there is one, PReLU."""
+    """A convolution, an optional normalisation, and a PReLU."""
 
     def __init__(self, convolution: nn.Conv3d | nn.ConvTranspose3d, config: VNetConfig) -> None:
         channels = convolution.out_channels
@@ -97,7 +97,7 @@ class Unit(nn.Sequential):
 
 
 class Stage(nn.Module):
-    """Some convolutions on one level, closed by a residual sum."""
+    """Convolutions on one level with a residual sum at the end."""
 
     def __init__(self, channels_in: int, channels: int, convs: int, config: VNetConfig) -> None:
         super().__init__()
@@ -166,7 +166,7 @@ class VNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return logits on the grid of the input."""
         features = [self.stem(x, x)]  # the single input channel is broadcast over the stage's channels
-        # One channel has no memory format to hand on; without one, every later layer converts what it reads.
+        # With one channel the memory format is lost; without it, every later layer would convert its input.
         features[0] = features[0].contiguous(memory_format=torch.channels_last_3d)
         for down in self.down:
             features.append(down(features[-1]))
@@ -178,7 +178,7 @@ class VNet(nn.Module):
 
 
 def folded(network: VNet) -> VNet:
-    """Return the network for inference: every normalisation worked into the convolution before it."""
+    """Return the network for inference, with every normalisation folded into the convolution before it."""
     result = copy.deepcopy(network).eval()
     for unit in result.modules():
         if isinstance(unit, Unit) and isinstance(norm := unit[1], nn.BatchNorm3d):
@@ -192,7 +192,7 @@ def folded(network: VNet) -> VNet:
 
 
 def probabilities(network: VNet, window: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return class probabilities `(classes, z, y, x)` of one window of HU `(z, y, x)`, run whole, without tiles."""
+    """Return class probabilities `(classes, z, y, x)` of one window of HU `(z, y, x)`, in one pass, without tiles."""
     multiple = network.config.multiple
     padding = [(0, -n % multiple) for n in window.shape]
     padded = np.pad(normalise(window), padding, constant_values=-1.0)

@@ -31,9 +31,9 @@ class Models:
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """Return the device to compute on: a GPU if there is one, unless `name` says otherwise.
+    """Return the device to compute on; "auto" takes a GPU if there is one.
 
-    Raises SegmenterError(MODEL) for a device that is not there.
+    Raises SegmenterError(MODEL) for a device that is not available.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -63,7 +63,7 @@ def save_weights(network: VNet, path: Path) -> None:
 
 
 def write_manifest(folder: Path, name: str, version: str) -> None:
-    """Describe the weight files of `folder`, so that a changed or half-copied file is noticed when they are loaded."""
+    """Write the manifest of the weight files in `folder`; on loading it reveals a changed or truncated file."""
     files = {
         stage: {"file": f"{stage}.safetensors", "sha256": file_digest(folder / f"{stage}.safetensors")}
         for stage in STAGES
@@ -101,12 +101,12 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         for stage in STAGES:
             manifest["files"][stage]["sha256"], manifest["files"][stage]["file"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise _model_error(f"{folder / MANIFEST} is missing or not a model manifest") from error
+        raise _model_error(f"{folder / MANIFEST} is missing or is not a model manifest") from error
     return manifest
 
 
 def model_digest(manifest: dict[str, Any]) -> str:
-    """Return the one digest that stands for the model: SHA-256 over its files' digests."""
+    """Return the digest of the model: SHA-256 over the digests of its files."""
     return hashlib.sha256("".join(manifest["files"][stage]["sha256"] for stage in STAGES).encode()).hexdigest()
 
 
@@ -122,7 +122,7 @@ def read_weights(path: Path) -> VNet:
         with safe_open(path, framework="pt") as content:
             stored = json.loads(content.metadata()["config"])
     except (SafetensorError, OSError, TypeError, KeyError, ValueError) as error:
-        raise _model_error(f"{path} holds no network of this project") from error
+        raise _model_error(f"{path} does not hold a network of this project") from error
     try:
         network = VNet(VNetConfig.from_dict(stored))
     except (TypeError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""A proximal femur as the rest of the system sees it: side, mask, and whether the scan holds all of it."""
+"""A segmented proximal femur: side, mask, and whether the scan holds all of it."""
 
 from dataclasses import dataclass
 from enum import StrEnum

@@ -14,8 +14,8 @@ class Geometry:
     """A regular grid of voxels.
 
     shape: `(z, y, x)` = slices, rows, columns. affine: 4x4, maps homogeneous voxel centres `(k, j, i, 1)`
-    (slice, row, column) to LPS mm (PS3.3 C.7.6.2.1.1, with the axes in array order). The axes need not be square to
-    each other: under a tilted gantry the slices are stacked at an angle to their normal.
+    (slice, row, column) to LPS mm (PS3.3 C.7.6.2.1.1, with the axes in array order). The axes need not be
+    perpendicular: under a tilted gantry the slices are stacked at an angle to their normal.
     """
 
     shape: tuple[int, int, int]
@@ -60,7 +60,7 @@ class Geometry:
 
     @cached_property
     def tilt_degrees(self) -> float:
-        """Angle between the way the slices are stacked and their normal."""
+        """Angle between the direction in which the slices are stacked and their normal."""
         along = self.affine[:3, 0] / self.spacing[0]
         across = np.linalg.norm(np.cross(along, self.normals[0]))
         return float(np.degrees(np.arctan2(across, along @ self.normals[0])))

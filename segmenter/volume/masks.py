@@ -6,7 +6,7 @@ from scipy import ndimage
 
 
 def clean(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return the largest connected body of the mask without holes, nor a marrow cavity laid open by the scan's end."""
+    """Return the largest connected body with its holes filled, also a marrow cavity opened by the scan's end."""
     pieces, count = ndimage.label(mask)
     result = np.zeros(mask.shape, bool)
     if count:
@@ -31,7 +31,7 @@ def bounding_box(mask: NDArray[np.bool_], margin: int = 0) -> tuple[slice, ...]:
 
 
 def _filled(body: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return the body with what it encloses: all that cannot be reached from outside the array."""
+    """Return the body with its enclosed holes filled."""
     pieces, _ = ndimage.label(np.pad(~body, 1, constant_values=True))
     result: NDArray[np.bool_] = (pieces != pieces.flat[0])[(slice(1, -1),) * body.ndim]
     return result

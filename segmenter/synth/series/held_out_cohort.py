@@ -1,7 +1,7 @@
-"""The held-out cohort: synthetic patients of shape families that no training comes near, as a folder of cases.
+"""The held-out cohort: synthetic patients of shape families excluded from training, as a folder of cases.
 
 One folder per case as `segmenter.evaluation.cases` reads it, and `cases.csv` with the columns case, sex, group (the
-shape family), stratum and synthetic. A case is made by its number and the cohort's seed alone.
+shape family), stratum and synthetic. A case depends only on its number and the cohort's seed.
 """
 
 import csv
@@ -28,7 +28,7 @@ POSITION_SHARES = (0.7, 0.1, 0.1, 0.1)  # of HFS, HFP, FFS, FFP
 
 
 class Stratum(StrEnum):
-    """What is special about a case."""
+    """What distinguishes a case from the standard one."""
 
     STANDARD = "standard"
     THICK = "thick slices"
@@ -42,7 +42,7 @@ class Stratum(StrEnum):
 
 @dataclass(frozen=True)
 class Cohort:
-    """All that decides what the cases are; size: rows and columns."""
+    """The settings that determine the cases; size: rows and columns."""
 
     seed: int = 1
     size: int = 512
@@ -52,7 +52,7 @@ class Cohort:
         return f"case-{self.seed}-{number + 1:04d}"
 
     def stratum(self, number: int) -> Stratum:
-        """Return what is special about a case; after every round of families their strata move on by one."""
+        """Return the stratum of a case; after every round of families the strata move on by one."""
         families, strata = HELD_OUT_FAMILIES, list(Stratum)
         return strata[(number // 2 + number // (2 * families)) % len(strata)]
 
@@ -99,7 +99,7 @@ def write_cohort(
 
     Raises ValueError when the folder holds a cohort of another seed or size, or more cases than asked for.
     """
-    claim(cohort, count, out)
+    record_cohort(cohort, count, out)
     missing = [number for number in range(count) if not (out / cohort.name(number)).exists()]
     on_case(count - len(missing))
     with ProcessPoolExecutor(workers) as executor:
@@ -115,19 +115,19 @@ def write_cohort(
     return out
 
 
-def claim(cohort: Cohort, count: int, out: Path) -> None:
-    """Take the folder for this cohort, or refuse it."""
+def record_cohort(cohort: Cohort, count: int, out: Path) -> None:
+    """Record the cohort in the folder; raises ValueError when the folder holds another one."""
     out.mkdir(parents=True, exist_ok=True)
     path = out / "cohort.json"
     if path.exists() and (found := json.loads(path.read_text())) != asdict(cohort):
-        raise ValueError(f"{out} holds the cohort {found}, asked for is {asdict(cohort)}: choose another folder")
+        raise ValueError(f"{out} holds the cohort {found}, not {asdict(cohort)}: choose another folder")
     if more := sorted({p.name for p in out.glob("case-*") if not p.suffix} - {cohort.name(n) for n in range(count)}):
         raise ValueError(f"{out} already holds {more[0]}, which is beyond the {count} cases asked for")
     path.write_text(json.dumps(asdict(cohort)) + "\n")
 
 
 def write_case(cohort: Cohort, out: Path, number: int) -> None:
-    """Write one case; its folder appears when it is whole."""
+    """Write one case; its folder gets its name when it is complete."""
     path = out / cohort.name(number)
     temporary = path.with_name(path.name + ".part")
     write_synthetic_series(cohort.options(number), temporary)

@@ -43,10 +43,10 @@ def write_scan(
     out: Path,
     on_slice: Callable[[int], None] = lambda _: None,
 ) -> Path:
-    """Write a scan of a patient who lies on a table; see `write_synthetic_series`."""
+    """Write a scan of a patient on the table; see `write_synthetic_series`."""
     table = replace(patient.table, with_rods=True, drift=options.drift)
     patient = replace(patient, table=table, artefact=patient.artefact if options.beam_hardening else None)
-    folder = emptied(out)
+    folder = prepare_folder(out)
     geometry, protocol = scan_geometry(patient, options), options.protocol()
     shown = circle(geometry) if options.hip else None
     truth = Truth(patient, geometry, np.ones(geometry.shape[1:], bool) if shown is None else shown)
@@ -64,14 +64,14 @@ def write_scan(
     return folder
 
 
-def emptied(out: Path) -> Path:
-    """Return the folder of the series, without what an earlier phantom left there and in `truth`.
+def prepare_folder(out: Path) -> Path:
+    """Return the folder of the series after removing an earlier synthetic series and its truth.
 
-    Raises ValueError when there are files that no phantom wrote.
+    Raises ValueError when it holds files that this module did not write.
     """
     folder, truth = out / "dicom", out / "truth"
     if folder.is_dir() and any(folder.iterdir()) and not (truth / "truth.json").exists():
-        raise ValueError(f"{folder} holds files that are no phantom's: choose another folder")
+        raise ValueError(f"{folder} holds files that this command did not write: choose another folder")
     for path in (*folder.glob("*.dcm"), *truth.glob("*.nii.gz")):
         path.unlink()
     folder.mkdir(parents=True, exist_ok=True)

@@ -79,9 +79,9 @@ def test_unevenly_spaced_rods_have_places_of_their_own(read):
 
 FAULTS = {
     "mode": ('mode = "guess"', "mode = 'guess': Input should be 'auto', 'phantom', 'asynchronous' or 'none'"),
-    "unknown key": ('modes = "auto"', "modes = 'auto': there is no such setting"),
+    "unknown key": ('modes = "auto"', "modes = 'auto': unknown setting"),
     "no TOML": ("mode = auto", "Invalid value"),
-    "auto without anything": ('mode = "auto"', 'mode = "auto" needs [[phantoms]] or [[asynchronous]], there is none'),
+    "auto without anything": ('mode = "auto"', 'mode = "auto" needs [[phantoms]] or [[asynchronous]]'),
     "phantom without one": ('mode = "phantom"' + CERTIFICATE, 'mode = "phantom" needs [[phantoms]]'),
     "asynchronous without one": ('mode = "asynchronous"' + PHANTOM, "needs [[asynchronous]]"),
     "doubled": (PHANTOM * 2, "two phantoms have the name and serial 'P'"),

@@ -148,15 +148,15 @@ def test_all_faults_are_said_at_once(tmp_path: Path):
     found = {line.partition(": ")[0]: line.partition(": ")[2] for line in faults(tmp_path)}
     assert set(found) == {*listed, "unlisted", "odd", "../out"}
     for name, words in {
-        "ok": "names it twice, again in line 10",
+        "ok": "lists it twice, again in line 10",
         "swapped": "the left femur's mask must lie at the greater x",
         "empty": "the mask right.nii.gz is empty",
-        "moved": "left.nii.gz does not lie on the grid of the scan: it lies up to 2.50 mm beside the scan",
+        "moved": "left.nii.gz does not lie on the grid of the scan: it is up to 2.50 mm off the scan",
         "coarse": "differ from the scan's in size or direction",
-        "labels": "may hold 0, 1 (left) and 2 (right), it holds 3",
-        "bare": "one scan is needed, dicom/ or ct.nii.gz, there is neither",
-        "absent": "there is no such folder",
-        "unlisted": "cases.csv does not name this folder",
+        "labels": "may hold the labels 0, 1 (left) and 2 (right), it holds 3",
+        "bare": "expected one scan, dicom/ or ct.nii.gz, found neither",
+        "absent": "its folder is missing",
+        "unlisted": "cases.csv does not list this folder",
         "odd": "sex must be F or M, it is 'X'",
         "../out": "must be the name of a folder",
     }.items():
@@ -165,7 +165,7 @@ def test_all_faults_are_said_at_once(tmp_path: Path):
 
 @pytest.mark.parametrize(
     ("columns", "words"),
-    [("case,age", "it has not sex"), ("case,sex,colour", "unknown column 'colour'"), ("case,sex", "names no case")],
+    [("case,age", "it lacks sex"), ("case,sex,colour", "unknown column 'colour'"), ("case,sex", "lists no cases")],
 )
 def test_a_list_that_is_none_is_said_so(tmp_path: Path, columns: str, words: str):
     listing(tmp_path, columns=columns)
@@ -205,7 +205,7 @@ def test_both_femurs_in_one_mask_are_no_left_femur(tmp_path: Path):
     write(tmp_path / "a" / "truth.nii.gz", blob(slice(14, 18)) + blob(slice(2, 6)), wide)
     listing(tmp_path, "a,F")
     assert faults(tmp_path) == [
-        "a: the left femur's mask is 225 mm wide: if it holds both, 1 is the left and 2 the right one"
+        "a: the left femur's mask is 225 mm wide: if it holds both, label the left one 1 and the right one 2"
     ]
 
 

@@ -297,7 +297,7 @@ def test_masks_that_make_no_sense_are_refused(tmp_path, series, spec, fault, wri
         "overlap": {Side.LEFT: left, Side.RIGHT: left | right},
         "shape": {Side.LEFT: left[1:]},
     }[fault]
-    with pytest.raises(SegmenterError, match="masks must be whole and apart") as refusal:
+    with pytest.raises(SegmenterError, match="the masks cannot be written") as refusal:
         write(series, masks, IDENTITY, tmp_path / "seg.dcm")
     assert (refusal.value.reason, refusal.value.verdict) == (Reason.READBACK, Verdict.FAILED)
     assert not (tmp_path / "seg.dcm").exists()

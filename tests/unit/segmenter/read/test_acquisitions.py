@@ -64,11 +64,11 @@ def test_a_short_stack_of_another_size_is_left_out_too(tmp_path):
 
 def test_two_phases_at_the_same_places_are_refused_by_their_names(tmp_path):
     words = refused(acquisition(tmp_path, 2) + acquisition(tmp_path, 5, value=1000), Reason.SEVERAL_STACKS)
-    assert "2 stacks of which each could be the scan" in words
+    assert "2 stacks, and each could be the scan" in words
     for number in (2, 5):
         assert f"acquisition {number} (20 images from z=-438.5 to z=-381.5 mm)" in words
     assert "several different images lie at z=-438.5 mm" in words
-    assert words.endswith("send the one to be segmented as its own series")
+    assert words.endswith("send the one to segment as a separate series")
 
 
 def test_two_phases_whose_slices_alternate_are_no_scan_however_regular(tmp_path):

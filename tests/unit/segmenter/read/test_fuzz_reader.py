@@ -205,8 +205,8 @@ def tell(path, keyword, value):
 ABSURD = {
     "too wide a plane": (dict.fromkeys(["Rows", "Columns"], 65535), Reason.UNREADABLE, "65535 x 65535 pixels"),
     "too long": ({"PixelSpacing": ["500", "500"]}, Reason.MISSING_GEOMETRY, "20 m long"),
-    "overflow": ({"PixelSpacing": ["1e308", "1e308"]}, Reason.MISSING_GEOMETRY, "2 sound numbers in PixelSpacing"),
-    "steep": ({"RescaleSlope": "1e300"}, Reason.MISSING_RESCALE, "sound rescale slope"),
+    "overflow": ({"PixelSpacing": ["1e308", "1e308"]}, Reason.MISSING_GEOMETRY, "2 valid numbers in PixelSpacing"),
+    "steep": ({"RescaleSlope": "1e300"}, Reason.MISSING_RESCALE, "valid rescale slope"),
     "many frames": ({"NumberOfFrames": "2147483647"}, Reason.UNREADABLE, "cannot be decoded"),
 }
 

@@ -184,7 +184,7 @@ def test_a_large_file_with_fewer_pixels_than_described_is_refused_before_what_fo
     ds.PixelData = ds.PixelData[:-1000]
     ds.add_new(0xFFFCFFFC, "OB", bytes(4000))  # Data Set Trailing Padding
     ds.save_as(path)
-    with pytest.raises(ValueError, match="fewer pixels than described"):
+    with pytest.raises(ValueError, match="fewer pixels than declared"):
         all_frames(path, 0)
 
 

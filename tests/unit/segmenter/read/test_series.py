@@ -116,24 +116,24 @@ REFUSALS = {
     "no frame of reference": (at(None, FrameOfReferenceUID=None), Reason.MISSING_GEOMETRY, "FrameOfReferenceUID"),
     "skew axes": (at(None, ImageOrientationPatient=[1, 0, 0, 0.1, 1, 0]), Reason.MISSING_GEOMETRY, "perpendicular"),
     "two frames of reference": (at(5, FrameOfReferenceUID="1.2.3"), Reason.MIXED_FRAME_OF_REFERENCE, "1.2.3"),
-    "two orientations": (at(5, ImageOrientationPatient=list(SAGITTAL)), Reason.MIXED_ORIENTATION, "same way"),
+    "two orientations": (at(5, ImageOrientationPatient=list(SAGITTAL)), Reason.MIXED_ORIENTATION, "same orientation"),
     "two spacings": (at(5, PixelSpacing=["2.5", "2.1"]), Reason.MIXED_GRID, "24x28 at 2.5x2.1 mm"),
     "two pictures at a place": (
         lambda i, ds: i != 5 or setattr(ds, "ImagePositionPatient", [-15.0, -62.75, -426.5]),
         Reason.DUPLICATE_POSITION, "z=-426.5",
     ),
     "tilt": (steep, Reason.GANTRY_TILT, "33.7 degrees"),
-    "wandering": (wandering, Reason.SCATTERED, "up to 1.4 mm beside a straight stack"),
+    "wandering": (wandering, Reason.SCATTERED, "up to 1.4 mm off a straight stack"),
     "uneven": (uneven, Reason.UNEVEN_STEPS, "3.00 to 4.20 mm"),
     "no slope": (at(7, RescaleSlope=None), Reason.MISSING_RESCALE, "rescale"),
     "other unit": (at(7, RescaleType="MGML"), Reason.NOT_HU, "MGML"),
     "colour": (at(None, SamplesPerPixel=3), Reason.NOT_HU, "colour"),
     "palette": (at(None, PhotometricInterpretation="PALETTE COLOR"), Reason.NOT_HU, "colour"),
-    "32 bits": (at(None, BitsAllocated=32), Reason.PIXEL_FORMAT, "32 bits per pixel"),
-    "bits from the top": (at(None, BitsStored=12, HighBit=15), Reason.PIXEL_FORMAT, "12 of them used, high bit 15"),
-    "more bits used than there are": (at(None, BitsStored=20), Reason.PIXEL_FORMAT, "20 of them used"),
-    "no bits": (at(None, BitsStored=None), Reason.PIXEL_FORMAT, "0 of them used"),
-    "a third sign": (at(None, PixelRepresentation=2), Reason.PIXEL_FORMAT, "sign 2"),
+    "32 bits": (at(None, BitsAllocated=32), Reason.PIXEL_FORMAT, "32 bits allocated"),
+    "bits from the top": (at(None, BitsStored=12, HighBit=15), Reason.PIXEL_FORMAT, "12 bits stored, high bit 15"),
+    "more bits used than there are": (at(None, BitsStored=20), Reason.PIXEL_FORMAT, "20 bits stored"),
+    "no bits": (at(None, BitsStored=None), Reason.PIXEL_FORMAT, "0 bits stored"),
+    "a third sign": (at(None, PixelRepresentation=2), Reason.PIXEL_FORMAT, "pixel representation 2"),
 }  # fmt: skip
 
 
@@ -173,7 +173,7 @@ def test_a_localiser_without_a_place_in_the_patient_is_left_out(tmp_path):
 
 @pytest.mark.parametrize("spec", [CtSpec(shape=(4, 24, 28)), CtSpec(shape=(13, 24, 28)), CtSpec(shape=(20, 24, 19))])
 def test_too_little_for_a_femur(tmp_path, spec):
-    with pytest.raises(SegmenterError, match="needed are") as refusal:
+    with pytest.raises(SegmenterError, match="needs at least") as refusal:
         read_series(write_ct(tmp_path, spec))
     assert (refusal.value.reason, refusal.value.verdict) == (Reason.TOO_SHORT, Verdict.DECLINED)
 
@@ -185,7 +185,7 @@ def test_forty_millimetres_are_enough_however_they_are_rounded(tmp_path):
 
 @pytest.mark.parametrize("count", [1, 2, 4])
 def test_a_few_slices_are_too_short_by_name(tmp_path, count):
-    with pytest.raises(SegmenterError, match=f"the series has {count} slices, needed are 5") as refusal:
+    with pytest.raises(SegmenterError, match=f"the series has {count} slices, it needs at least 5") as refusal:
         read_series(write_ct(tmp_path, CtSpec(shape=(count, 24, 28), spacing=(30.0, 2.5, 2.0))))
     assert (refusal.value.reason, refusal.value.verdict) == (Reason.TOO_SHORT, Verdict.DECLINED)
 

@@ -67,7 +67,7 @@ def test_a_damaged_file_is_refused_by_name(folder: Path):
 @pytest.mark.parametrize("content", ["", "{}", json.dumps({"name": "x", "version": "1", "files": {"coarse": {}}})])
 def test_a_manifest_that_is_none_is_refused(folder: Path, content: str):
     (folder / "model.json").write_text(content)
-    with pytest.raises(SegmenterError, match="not a model manifest"):
+    with pytest.raises(SegmenterError, match="is not a model manifest"):
         load_models(folder, "cpu")
 
 
@@ -96,7 +96,7 @@ def test_a_file_that_holds_no_network_is_refused(tmp_path: Path, content: bytes 
         save_file({"a": torch.zeros(1)}, path)
     else:
         path.write_bytes(content)
-    with pytest.raises(SegmenterError, match="holds no network"):
+    with pytest.raises(SegmenterError, match="does not hold a network"):
         read_weights(path)
 
 

@@ -13,7 +13,7 @@ from segmenter.synth.cohort import (
     held_out_families,
     training_shape,
 )
-from segmenter.synth.series.held_out_cohort import Cohort, Stratum, claim
+from segmenter.synth.series.held_out_cohort import Cohort, Stratum, record_cohort
 from segmenter.synth.series.options import Crop
 
 ROUND = 2 * HELD_OUT_FAMILIES
@@ -72,14 +72,14 @@ def test_every_stratum_is_what_it_says_and_the_others_are_not():
 
 
 def test_a_folder_holds_one_cohort(tmp_path):
-    claim(Cohort(1, 256), 2, tmp_path)
-    claim(Cohort(1, 256), 5, tmp_path)
-    with pytest.raises(ValueError, match=r"holds the cohort .*256.*asked for is .*512"):
-        claim(Cohort(1, 512), 2, tmp_path)
+    record_cohort(Cohort(1, 256), 2, tmp_path)
+    record_cohort(Cohort(1, 256), 5, tmp_path)
+    with pytest.raises(ValueError, match=r"holds the cohort .*256.*, not .*512"):
+        record_cohort(Cohort(1, 512), 2, tmp_path)
 
 
 def test_a_folder_with_more_cases_than_asked_for_is_refused(tmp_path):
     (tmp_path / "case-1-0003").mkdir()
-    claim(Cohort(), 3, tmp_path)
+    record_cohort(Cohort(), 3, tmp_path)
     with pytest.raises(ValueError, match="case-1-0003, which is beyond the 2 cases"):
-        claim(Cohort(), 2, tmp_path)
+        record_cohort(Cohort(), 2, tmp_path)

@@ -8,7 +8,7 @@ import pytest
 from segmenter.synth.series.framing import circle, stored, stored_grid
 from segmenter.synth.series.header import SliceWriter
 from segmenter.synth.series.options import Kernel, Position, SyntheticSeriesOptions
-from segmenter.synth.series.writer import emptied
+from segmenter.synth.series.writer import prepare_folder
 from segmenter.volume.femur import Side
 from segmenter.volume.geometry import Geometry
 
@@ -89,14 +89,14 @@ def test_low_dose_brings_streaks_and_a_sharp_kernel_edges():
     assert soft.sharpen == 0 < sharp.sharpen
 
 
-def test_what_an_earlier_phantom_left_is_replaced_and_other_files_are_not(tmp_path: Path):
+def test_what_an_earlier_series_left_is_replaced_and_other_files_are_not(tmp_path: Path):
     for name in ("dicom/0041.dcm", "truth/left.nii.gz", "truth/truth.json"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    assert not list(emptied(tmp_path).iterdir())
+    assert not list(prepare_folder(tmp_path).iterdir())
     assert not (tmp_path / "truth" / "left.nii.gz").exists()
     (tmp_path / "dicom" / "own.dcm").touch()
     (tmp_path / "truth" / "truth.json").unlink()
-    with pytest.raises(ValueError, match="no phantom's: choose another folder"):
-        emptied(tmp_path)
+    with pytest.raises(ValueError, match="did not write: choose another folder"):
+        prepare_folder(tmp_path)
     assert (tmp_path / "dicom" / "own.dcm").exists()
