@@ -83,7 +83,10 @@ def hold(ctx: click.Context, job_id: str) -> None:
 @click.argument("job_id", metavar="ID")
 @click.pass_context
 def release(ctx: click.Context, job_id: str) -> None:
-    """Release a held or receiving job. A held job continues where it stopped; a receiving one starts."""
+    """Release a held or receiving job.
+
+    A held job continues where it stopped; a receiving job starts with the slices that have arrived.
+    """
     with opened_ledger(settings_of(ctx)) as ledger:
         click.echo(f"job {job_id} is {ledger.operator.release(job_id, _actor())}")
 

@@ -44,7 +44,7 @@ def _common(settings: Settings) -> dict[str, Any]:
         "task_soft_time_limit": settings.jobs.soft_time_limit,
         "task_time_limit": settings.jobs.hard_time_limit,
         "worker_prefetch_multiplier": 1,
-        # CUDA cannot be used after fork: each child is a fresh interpreter.
+        # CUDA cannot be used after fork: each child is a new interpreter.
         "worker_pool_start_method": "spawn",
         # A child loads torch and the model before it reports that it is up.
         "worker_proc_alive_timeout": 180.0,

@@ -38,7 +38,7 @@ class Dispatcher:
     def _publish(self, task: str, ident: int | str) -> None:
         if self._clock() < self._down_until:
             raise BrokerDownError("the broker is down; the node tries it again in a few seconds", retry=True)
-        # Without max_retries kombu tries to connect for ever, whatever the publish itself says.
+        # Without max_retries kombu retries the connection without end, regardless of the `retry` of the publish.
         options = {**self._app.conf.broker_transport_options, "max_retries": 1, "interval_start": 0.1}
         connection = self._app.connection_for_write(transport_options=options)
         try:
