@@ -34,6 +34,7 @@ from pynetdicom.sop_class import (
 )
 
 ROOT = Path(__file__).parents[1]
+PATIENCE = 60.0  # s, for what takes a second or two on a machine that has nothing else to do
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -55,7 +56,7 @@ def require_tool(name: str) -> str:
     return path
 
 
-def poll_until(condition: Callable[[], Any], seconds: float = 20.0, what: str = "the condition") -> Any:
+def poll_until(condition: Callable[[], Any], seconds: float = PATIENCE, what: str = "the condition") -> Any:
     """Return the first true value of `condition`, checked every 50 ms; fail after `seconds`."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -200,7 +201,7 @@ class NodeProcess:
         self._lines: queue.Queue[str] = queue.Queue()
         threading.Thread(target=self._read, daemon=True).start()
 
-    def ready(self, seconds: float = 60.0) -> "NodeProcess":
+    def ready(self, seconds: float = 2 * PATIENCE) -> "NodeProcess":
         """Wait for the ready line and read the addresses from it."""
         line = self._lines.get(timeout=seconds)
         found = re.fullmatch(r"ready: dicom 127\.0\.0\.1:(\d+) aet QCTNODE, web (http://127\.0\.0\.1:\d+)\n", line)
@@ -208,14 +209,14 @@ class NodeProcess:
         self.dicom_port, self.web = int(found[1]), found[2]
         return self
 
-    def stop(self, number: int = signal.SIGTERM, seconds: float = 45.0) -> tuple[int, str]:
+    def stop(self, number: int = signal.SIGTERM, seconds: float = PATIENCE) -> tuple[int, str]:
         """Send a signal; return the exit code and the output on stdout after the ready line."""
         self.process.send_signal(number)
         code = self.process.wait(seconds)
-        return code, "".join(iter(lambda: self._lines.get(timeout=5), ""))
+        return code, "".join(iter(lambda: self._lines.get(timeout=30), ""))
 
     def get(self, path: str) -> Any:
-        with urllib.request.urlopen(self.web + path, timeout=5) as answer:
+        with urllib.request.urlopen(self.web + path, timeout=30) as answer:
             return json.load(answer)
 
     def descendants(self) -> set[int]:

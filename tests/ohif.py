@@ -96,7 +96,7 @@ def running_viewer(
     with (folder / "nginx.log").open("wb") as log:
         process = subprocess.Popen([nginx, "-p", str(folder), "-c", str(folder / "nginx.conf")], stdout=log, stderr=log)
     try:
-        poll(answers, 60, f"nginx ({folder}/nginx.log)")
+        poll(answers, what=f"nginx ({folder}/nginx.log)")
         yield address
     finally:
         process.terminate()

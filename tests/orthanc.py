@@ -60,7 +60,7 @@ def running_orthanc(
     with (folder / "orthanc.log").open("wb") as log:
         process = subprocess.Popen([program, str(folder / "orthanc.json")], stdout=log, stderr=log)
     try:
-        poll(server.answers, 60, "Orthanc")
+        poll(server.answers, what="Orthanc")
         yield server
     finally:
         process.terminate()

@@ -29,7 +29,7 @@ class ServeProcess:
     def start(self):
         command = [sys.executable, "-m", "node", "serve"]
         self._process = subprocess.Popen(command, cwd=REPOSITORY, env=self._environment, stderr=subprocess.DEVNULL)
-        self._poll(self.answers, 60, "qct-node serve")
+        self._poll(self.answers, what="qct-node serve")
 
     def kill(self):
         """Kill the parent; the kernel then kills the receivers."""
@@ -38,12 +38,12 @@ class ServeProcess:
             self._process.kill()
             self._process.wait()
             self._process = None
-            self._poll(lambda: not any(Path(f"/proc/{pid}").exists() for pid in receivers), 10, "the receivers' end")
+            self._poll(lambda: not any(Path(f"/proc/{pid}").exists() for pid in receivers), what="the receivers' end")
 
     def stop(self):
         """Stop it with SIGTERM; return its exit code."""
         self._process.terminate()
-        return self._process.wait(timeout=20)
+        return self._process.wait(timeout=60)
 
     def receivers(self):
         """Return the process ids of the receivers."""
@@ -53,7 +53,7 @@ class ServeProcess:
     def answers(self):
         assert self._process.poll() is None, "serve ended by itself"
         try:
-            echo(self.peer, "TEST", timeout=2)
+            echo(self.peer, "TEST")
         except PeerError:
             return False
         return True

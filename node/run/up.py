@@ -117,7 +117,8 @@ class _Readiness:
 
     def _scp_answers(self) -> bool:
         try:
-            echo(self._self, self._title, timeout=2)
+            # A loaded machine needs seconds for the first association; one given up would be recorded as empty.
+            echo(self._self, self._title)
         except PeerError as error:
             return not error.retry  # refused by name, as accept_unknown_peers = false does, is an answer
         return True

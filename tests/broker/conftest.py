@@ -44,7 +44,7 @@ class Site:
             f'[node]\ndata = "{folder / "data"}"\nbroker_url = "{broker_url}"\n'
             f'[[peers]]\nname = "pacs"\nae_title = "PACS"\nhost = "127.0.0.1"\nport = {peer_port}\n'
             "[jobs]\nlease_seconds = 3\nheartbeat_seconds = 0.5\nredispatch_seconds = 1\n"
-            "[delivery]\nbackoff_seconds = [0.5, 1]\nlease_seconds = 5\ntimeout_seconds = 3\n"
+            "[delivery]\nbackoff_seconds = [0.5, 1]\nlease_seconds = 5\ntimeout_seconds = 20\n"
         )
         self.settings = load_settings(self.file)
         self.ledger = Ledger.of(self.settings)

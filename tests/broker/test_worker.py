@@ -134,7 +134,7 @@ def test_a_job_that_kills_its_worker_three_times_fails_with_that_reason(site, su
     site.worker()
     site.order("die")
     job_id = site.queued_job()
-    poll(lambda: site.state(job_id) in DEAD, 60)
+    poll(lambda: site.state(job_id) in DEAD)
     job = site.ledger.queries.job(job_id)
     assert (job.state, job.code, job.attempts) == (JobState.FAILED, "worker-died", 3)
     assert job.reason == "its worker died 3 times, last in stage segment"
@@ -167,7 +167,7 @@ def test_a_stopped_worker_returns_its_job_without_counting_the_attempt(site, pol
     site.dispatcher.segment(job_id)
     poll(lambda: site.ledger.queries.job(job_id).stage == "segment")
     worker.terminate()
-    assert worker.wait(15) == 0
+    assert worker.wait(60) == 0
     job = site.ledger.queries.job(job_id)
     assert (job.state, job.attempts, job.worker) == (JobState.QUEUED, 0, "")
     assert not list((site.settings.data / "results").iterdir())

@@ -72,7 +72,7 @@ def test_storescu_releases_and_the_series_is_queued(supervised, ct_series, dcmtk
     node = supervised()
     sent = dcmtk("storescu", "-aec", "QCTNODE", "127.0.0.1", node.peer.port, *ct_series(slices=40))
     assert sent.returncode == 0, sent.stderr
-    poll(lambda: is_queued(node), 10, "the queue")
+    poll(lambda: is_queued(node), what="the queue")
     job = node.only_job()
     assert (job.instances, job.revision, job.reason) == (40, 1, "")
 
@@ -81,7 +81,7 @@ def test_one_association_per_image_gives_one_complete_job(supervised, ct_series,
     node = supervised()
     for path in ct_series(slices=40):
         assert node.send(path)[0].ok
-    poll(lambda: is_queued(node), 10, "the queue")
+    poll(lambda: is_queued(node), what="the queue")
     assert (node.only_job().instances, node.only_job().revision) == (40, 1)
 
 
@@ -92,7 +92,7 @@ def test_a_series_over_simultaneous_associations_gives_one_complete_job(supervis
         sender.start()
     for sender in senders:
         sender.join()
-    poll(lambda: is_queued(node), 10, "the queue")
+    poll(lambda: is_queued(node), what="the queue")
     assert (node.only_job().instances, node.only_job().revision) == (60, 1)
 
 
@@ -102,21 +102,21 @@ def test_the_node_waits_for_an_idle_and_for_an_aborted_association(supervised, c
     with open_association(node.peer, "SCANNER", contexts, 30) as association:
         for path in ct_series(slices=40):
             assert association.send_c_store(path).Status == 0
-        poll(lambda: waits_for(node, "the association is still open"), 10, "the reason")
+        poll(lambda: waits_for(node, "the association is still open"), what="the reason")
         association.abort()
     reason = "an association broke off, so no slice must come for 3600 s"
-    poll(lambda: waits_for(node, reason), 10, "the reason")
+    poll(lambda: waits_for(node, reason), what="the reason")
     node.ledger.operator.release(node.only_job().id, "tester")
-    poll(lambda: is_queued(node), 10, "the queue")
+    poll(lambda: is_queued(node), what="the queue")
 
 
 def test_a_missing_slice_is_named_and_completes_the_series_when_it_arrives(supervised, ct_series, poll):
     node, files = supervised(), ct_series(slices=40)
     lost = files.pop(17)
     node.send(*files)
-    poll(lambda: "is missing between z=" in node.only_job().reason, 10, "the reason")
+    poll(lambda: "is missing between z=" in node.only_job().reason, what="the reason")
     assert node.send(lost)[0].ok
-    poll(lambda: is_queued(node), 10, "the queue")
+    poll(lambda: is_queued(node), what="the queue")
 
 
 def test_the_node_waits_for_the_number_of_images_at_the_pacs(supervised, ct_series, orthanc, poll):
@@ -124,8 +124,8 @@ def test_the_node_waits_for_the_number_of_images_at_the_pacs(supervised, ct_seri
     files = sorted(ct_series(slices=60), key=lambda path: dcmread(path).ImagePositionPatient[2])
     assert all(sent.ok for sent in send_files(orthanc.peer, files, "SCANNER"))
     node.send(*files[:40])  # complete by all evidence
-    poll(lambda: waits_for(node, "40 of 60 images (pacs)"), 10, "the reason")
+    poll(lambda: waits_for(node, "40 of 60 images (pacs)"), what="the reason")
     node.send(*files[40:])
-    poll(lambda: is_queued(node), 10, "the queue")
+    poll(lambda: is_queued(node), what="the queue")
     job = node.only_job()
     assert (job.instances, job.expected, job.revision) == (60, 60, 1)

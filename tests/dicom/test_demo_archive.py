@@ -125,7 +125,7 @@ def test_an_invalid_uid_never_becomes_a_path(archive, storescu, ct_file, uid):
 def test_sigterm_stops_the_archive_cleanly(archive):
     _, _, process = archive
     process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=20) == 0
+    assert process.wait(timeout=60) == 0
 
 
 def test_a_port_in_use_is_one_sentence(archive, tmp_path):

@@ -280,7 +280,7 @@ class Watched(ServeProcess):
         command = [sys.executable, "-m", "node", "serve"]
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(command, cwd=REPOSITORY, env=self._environment, stderr=log)
-        self._poll(self.answers, 60, "qct-node serve")
+        self._poll(self.answers, what="qct-node serve")
 
     @property
     def receiver(self):
@@ -358,7 +358,7 @@ def test_ten_thousand_dropped_connections_leave_nothing_behind(watched, poll, ct
         _, threads, files = watched.usage()
         return abs(threads - before[1]) <= 1 and abs(files - before[2]) <= 3
 
-    poll(calm, 30, f"threads and files as before, {before}")
+    poll(calm, what=f"threads and files as before, {before}")
     assert watched.usage()[0] < before[0] + 40
     assert all(sent.ok for sent in send_files(watched.peer, ct_series(2), "SCANNER"))
     assert len(list((watched.settings.data / "inbox/tmp").iterdir())) == 0
@@ -400,7 +400,7 @@ def test_compression_bombs_false_lengths_and_floods_use_little_memory(watched, p
             caller.send(pdu(1, b"\0" * 1000, 262_000))  # a request that never becomes complete
         poll(lambda: watched.usage()[1] > before[1] + 50, what="the callers to be taken")
         assert watched.usage()[0] < before[0] + 100
-    poll(lambda: watched.usage()[1] <= before[1] + 1, 30, "the threads to end")
+    poll(lambda: watched.usage()[1] <= before[1] + 1, what="the threads to end")
 
 
 def test_the_node_survives_a_lack_of_threads(watched, poll):

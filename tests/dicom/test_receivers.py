@@ -82,7 +82,7 @@ def test_the_association_slots_of_a_killed_receiver_are_freed(start_serving, pol
     assert held.is_established
     assert not serving.answers()
     os.kill(serving.receivers()[0], signal.SIGKILL)
-    poll(serving.answers, 30, "a free place")
+    poll(serving.answers, what="a free place")
     held.abort()
 
 

@@ -80,12 +80,12 @@ def site(request, tmp_path, start_node, ct, peer):
 
 def test_a_node_stopped_during_a_job_requeues_it_and_delivers_it_later(site, peer, poll):
     site.scan()
-    poll(lambda: site.job()["stage"] == "segment", 30)
+    poll(lambda: site.job()["stage"] == "segment")
     assert site.node.stop() == (0, "")
     assert not peer.received
     site.order("quick")
     site.begin()
-    poll(lambda: site.job()["state"] == "delivered", 30)
+    poll(lambda: site.job()["state"] == "delivered")
     assert site.job()["attempts"] == 1
     assert len(peer.received) == 1
 
@@ -93,14 +93,14 @@ def test_a_node_stopped_during_a_job_requeues_it_and_delivers_it_later(site, pee
 @pytest.mark.parametrize("site", ["embedded", "redis"], indirect=True)
 def test_a_node_killed_during_a_job_delivers_it_after_its_restart(site, peer, poll):
     site.scan()
-    poll(lambda: site.job()["stage"] == "segment", 30)
+    poll(lambda: site.job()["stage"] == "segment")
     descendants = site.node.descendants()
     site.node.process.kill()
     site.node.process.wait()
-    poll(lambda: not site.node.running(descendants), 5, "the end of all parts")
+    poll(lambda: not site.node.running(descendants), what="the end of all parts")
     site.order("quick")
     site.begin()
-    poll(lambda: site.job()["state"] == "delivered", 30)
+    poll(lambda: site.job()["state"] == "delivered")
     assert site.job()["attempts"] == 2
     assert len(peer.received) == 1
 
@@ -110,22 +110,22 @@ def test_a_node_killed_during_a_delivery_sends_the_same_bytes_again(site, peer, 
     peer.hold = hold
     site.order("quick")
     site.scan()
-    poll(lambda: peer.received, 30, "the result at the peer")
+    poll(lambda: peer.received, what="the result at the peer")
     site.node.process.kill()
     site.node.process.wait()
     hold.set()
     site.begin()
-    poll(lambda: site.job()["state"] == "delivered", 30)
+    poll(lambda: site.job()["state"] == "delivered")
     assert site.job()["attempts"] == 1
     assert list(Counter(peer.received).values()) == [2]
 
 
 def test_a_killed_child_of_the_worker_costs_one_attempt(site, peer, poll):
     site.scan()
-    poll(lambda: site.job()["stage"] == "segment", 30)
+    poll(lambda: site.job()["stage"] == "segment")
     os.kill(int(site.job()["worker"].split("-")[-2]), signal.SIGKILL)
     site.order("quick")
-    poll(lambda: site.job()["state"] == "delivered", 30)
+    poll(lambda: site.job()["state"] == "delivered")
     assert site.job()["attempts"] == 2
     assert len(peer.received) == 1
 
@@ -134,10 +134,10 @@ def test_absent_pacs_gets_the_result_when_it_is_back(site, peer, poll):
     peer.stop()
     site.order("quick")
     site.scan()
-    poll(lambda: "nothing listens there" in site.job().get("reason", ""), 30)
+    poll(lambda: "nothing listens there" in site.job().get("reason", ""))
     assert site.job()["state"] == "delivering"
     peer.start()
-    poll(lambda: site.job()["state"] == "delivered", 30)
+    poll(lambda: site.job()["state"] == "delivered")
     assert len(peer.received) == 1
 
 
@@ -152,7 +152,7 @@ def test_a_killed_node_with_the_vnet_delivers_one_seg(tmp_path, start_node, peer
     files = sorted((tmp_path / "patient" / "dicom").iterdir())
     site = Site(tmp_path, start_node, files, ("-m", "node", "up"))
     site.scan()
-    poll(lambda: site.job()["stage"] in {"locate", "segment"}, 90)
+    poll(lambda: site.job()["stage"] in {"locate", "segment"}, 180)
     site.node.process.kill()
     site.node.process.wait()
     site.begin()

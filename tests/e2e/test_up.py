@@ -33,7 +33,7 @@ def node(start_node, up):
 def refused(start_node, *command: str) -> str:
     """Run a command that must fail with exit code 1; return its last line on stderr."""
     failing = start_node(*command)
-    assert failing.process.wait(30) == 1
+    assert failing.process.wait(120) == 1
     return failing.log.read_text().splitlines()[-1]
 
 
@@ -51,7 +51,7 @@ def test_a_web_proxy_in_the_environment_is_not_used_for_the_own_page(start_node,
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")  # nothing listens there
     for name in ("no_proxy", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
-    assert start_node(*UP, str(tmp_path / "data")).ready(30).stop() == (0, "")
+    assert start_node(*UP, str(tmp_path / "data")).ready().stop() == (0, "")
 
 
 def test_the_files_of_the_node_are_readable_by_its_user_only(start_node, tmp_path):
@@ -73,7 +73,7 @@ def test_stop_is_clean_and_complete(node, number, poll):
     descendants = node.descendants()
     assert len(descendants) >= 6
     assert node.stop(number) == (0, "")
-    poll(lambda: not node.running(descendants), 2, "the end of all parts")
+    poll(lambda: not node.running(descendants), what="the end of all parts")
     assert "Traceback" not in node.log.read_text()
     for port in (node.dicom_port, int(node.web.rpartition(":")[2])):
         reserve_port("127.0.0.1", port, "it").close()
@@ -83,7 +83,7 @@ def test_a_killed_node_leaves_no_process_and_can_restart_at_once(node, start_nod
     descendants = node.descendants()
     node.process.kill()
     node.process.wait()
-    poll(lambda: not node.running(descendants), 5, "the end of all parts")
+    poll(lambda: not node.running(descendants), what="the end of all parts")
     again = start_node(*up).ready()
     assert (again.dicom_port, again.web) == (node.dicom_port, node.web)
 
@@ -123,8 +123,8 @@ def test_killed_parts_are_restarted(node, poll):
     web = next(pid for pid, command in commands.items() if command.endswith("web\0"))
     for pid in (serve, web):
         os.kill(pid, signal.SIGKILL)
-    poll(lambda: healthy(node), 30, "a healthy node")
-    poll(lambda: answers(node), 30, "an answer to C-ECHO")
+    poll(lambda: healthy(node), what="a healthy node")
+    poll(lambda: answers(node), what="an answer to C-ECHO")
     assert not {serve, web} & node.descendants()
 
 
@@ -146,5 +146,5 @@ def test_part_runs_alone_in_the_foreground_and_stops_cleanly(start_node, tmp_pat
     alone = start_node("-m", "node", part)
     kind = {"serve": "scp", "supervise": "supervisor", "web": "web"}[part]
     listing = [sys.executable, "-m", "node", "status", "--json"]
-    poll(lambda: kind in subprocess.run(listing, cwd=tmp_path, capture_output=True, check=False).stdout.decode(), 30)
+    poll(lambda: kind in subprocess.run(listing, cwd=tmp_path, capture_output=True, check=False).stdout.decode())
     assert alone.stop() == (0, "")

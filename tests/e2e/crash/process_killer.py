@@ -64,7 +64,9 @@ class ProcessKiller:
             self.kills[target] += 1
             self._node.start()
             return
-        found = poll_until(lambda: processes_of(target, self._node.pid, running_processes()), 60, f"a running {target}")
+        found = poll_until(
+            lambda: processes_of(target, self._node.pid, running_processes()), what=f"a running {target}"
+        )
         with suppress(ProcessLookupError):
             os.kill(self._rng.choice(sorted(found)), signal.SIGKILL)
             self.kills[target] += 1

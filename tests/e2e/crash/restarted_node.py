@@ -141,7 +141,7 @@ class RestartedNode:
         descendants = self._process.descendants()
         self._process.process.kill()
         self._process.process.wait()
-        poll_until(lambda: not NodeProcess.running(descendants), 20, "the end of all parts")
+        poll_until(lambda: not NodeProcess.running(descendants), what="the end of all parts")
 
     def stop(self) -> int:
         """Stop the node with SIGTERM; return its exit code."""
