@@ -31,11 +31,9 @@ class Clock:
 
 def arrival(ledger, number=1, series="1.2.3", sha256=None, **header):
     values = {"study_uid": "1.2", "series_uid": series, "sop_uid": f"{series}.{number}", "sop_class_uid": "1.9"}
-    path = ledger.data / "inbox" / f"{number}.dcm"
     described = Header(**(values | {"modality": "CT", "position": (0.0, 0.0, float(number))} | header))
-    return Arrival(
-        described, "1.2.840.10008.1.2.1", path, sha256 or f"digest{number}", 100, association(host="10.0.0.7")
-    )
+    sender = association(host="10.0.0.7")
+    return Arrival(described, "1.2.840.10008.1.2.1", f"inbox/{number}.dcm", sha256 or f"digest{number}", 100, sender)
 
 
 def only_job(ledger) -> Job:
@@ -58,11 +56,12 @@ def running_job(ledger, worker="w", **where) -> str:
 
 
 def seg(ledger, name="seg.dcm"):
-    path = ledger.data / "results" / name
+    key = f"results/{name}"
+    path = ledger.data / key
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(b"a mask")
     digest = hashlib.sha256(b"a mask").hexdigest()
-    return Result("seg", path, digest, 6, "1.2.840.10008.5.1.4.1.1.66.4", "2.25.1")
+    return Result("seg", key, digest, 6, "1.2.840.10008.5.1.4.1.1.66.4", "2.25.1")
 
 
 def fail_delivery(ledger) -> None:
@@ -73,7 +72,7 @@ def fail_delivery(ledger) -> None:
 
 def delivering_job(ledger, destinations=("pacs",)) -> str:
     job_id = running_job(ledger, destinations=destinations)
-    picture = Result("overlay", ledger.data / "results/overlay.png", "f00", 5)
+    picture = Result("overlay", "results/overlay.png", "f00", 5)
     report = {"timings": {"read": 0.5, "segment": 2}}
     assert finish_job(ledger, job_id, "w", [seg(ledger), picture], report)
     return job_id

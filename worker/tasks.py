@@ -16,6 +16,7 @@ from node.decide.recipients import recipients
 from node.dispatch.celery_app import DELIVER_TASK, SEGMENT_TASK
 from node.errors import LedgerError
 from node.files.results import ResultFolder
+from node.files.store import FileStore
 from node.ledger import Ledger
 from node.records.jobs import Decision, Job
 from node.records.states import JobState, Reason
@@ -105,7 +106,8 @@ class SegmentTask(LedgerTask):
         return self.ledger.queue.claim(job_id, worker, self.settings.jobs.lease_seconds)
 
     def _segment(self, job: Job, worker: str, folder: ResultFolder, heartbeat: Heartbeat) -> None:
-        files = self.ledger.instances.files_of(job.id)
+        store = FileStore(self.settings.data)
+        files = [store.path(key) for key in self.ledger.instances.keys_of(job.id)]
         wanted, peers = self.settings.wanted_kinds, job.destinations or ()
         labelmap = any("labelmap" in wanted.get(peer, ()) for peer in peers)
         produced = self.segmenter.segment(

@@ -24,9 +24,9 @@ def jobs(ctx: click.Context, state: str | None, limit: int, as_json: bool) -> No
     """List the jobs, the newest first."""
     with opened_ledger(settings_of(ctx)) as ledger:
         found = ledger.queries.jobs(JobState(state) if state else None, limit)
-        now = ledger.now()
+        now, data = ledger.now(), ledger.data
     if as_json:
-        print_json([job.to_dict() for job in found])
+        print_json([job.to_dict(data) for job in found])
         return
     click.echo(COLUMNS.format("JOB", "STATE", "AGE", "MOD", "SLICES", "SERIES", "REASON").rstrip())
     for job in found:
@@ -42,7 +42,8 @@ def show(ctx: click.Context, job_id: str, as_json: bool) -> None:
     with opened_ledger(settings_of(ctx)) as ledger:
         job = ledger.queries.job(job_id)
         history = ledger.queries.events(job_id)
-    row = job.to_dict() | {"events": [event.to_dict() for event in history]}
+        data = ledger.data
+    row = job.to_dict(data) | {"events": [event.to_dict() for event in history]}
     if as_json:
         print_json(row)
         return
@@ -53,7 +54,7 @@ def show(ctx: click.Context, job_id: str, as_json: bool) -> None:
     for stage, seconds in job.stage_seconds.items():
         click.echo(f"stage        {stage} {seconds:.1f} s")
     for result in job.results:
-        click.echo(f"result       {result.kind} {'removed' if job.removed_at else result.path}")
+        click.echo(f"result       {result.kind} {'removed' if job.removed_at else data / result.key}")
     for delivery in job.deliveries:
         click.echo(
             f"delivery     {delivery.result.kind} to {delivery.peer}: {delivery.state} {delivery.reason}".rstrip()

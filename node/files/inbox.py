@@ -22,9 +22,9 @@ WRITEBACK_BYTES = 131_072
 
 @dataclass(frozen=True)
 class StoredFile:
-    """An object that is durable on disk. digest: the SHA-256 of transfer syntax and data set; size: of the file."""
+    """An object that is durable on disk; key: of its file; digest: SHA-256 of transfer syntax and data set."""
 
-    path: Path
+    key: str
     digest: str
     size: int
 
@@ -99,7 +99,8 @@ class IncomingFile:
         """
         study, series, sop = (require_uid(uid, "UID") for uid in (study_uid, series_uid, sop_uid))
         digest = self._hash.hexdigest()
-        folder = f"{self._inbox.data}/{series_folder(study, series)}"
+        key = series_folder(study, series)
+        folder = f"{self._inbox.data}/{key}"
         name = file_name(sop, digest, self._token)
         try:
             try:
@@ -110,7 +111,7 @@ class IncomingFile:
         except OSError as error:
             raise _not_written(error) from error
         os.close(self._descriptor)
-        return StoredFile(Path(self._path), digest, self.size)
+        return StoredFile(f"{key}/{name}", digest, self.size)
 
     def _move(self, folder: str, name: str) -> None:
         with self._inbox.folders.open(folder) as descriptor:

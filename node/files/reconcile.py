@@ -22,6 +22,7 @@ from node.dicom.headers import file_header
 from node.errors import InboxError, ObjectError, StoreStatus
 from node.files.durable import sync_folder
 from node.files.inbox_names import INBOX, TEMPORARY, digest_start
+from node.files.store import FileStore
 from node.ledger import Ledger
 from node.records.instances import Arrival, Association, Ending, Outcome
 from node.records.states import Reason
@@ -74,16 +75,17 @@ def reconcile(ledger: Ledger, data: Path) -> Reconciled:
     Raises InboxError when the inbox cannot be listed, LedgerError.
     """
     try:
+        store = FileStore(data)
         removed = _clear(data / INBOX / TEMPORARY)
         listing = _listing(data)
         missing = [
             instance_id
-            for instance_id, path in ledger.missing_files.recorded_files()
-            if not _tick_off(listing, path, data)
+            for instance_id, key in ledger.missing_files.recorded_files()
+            if not _tick_off(listing, key, store)
         ]
-        for path in ledger.retention.pending_removals():
-            _tick_off(listing, path, data)
-        counts = _adopt(ledger, data, listing)
+        for key in ledger.retention.pending_removals():
+            _tick_off(listing, key, store)
+        counts = _adopt(ledger, store, listing)
     except OSError as error:
         raise InboxError(f"the inbox cannot be reconciled: {error.strerror} ({error.filename})") from error
     found = Reconciled(
@@ -131,58 +133,55 @@ def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
         yield from entries
 
 
-def _tick_off(listing: Listing, path: str, data: Path) -> bool:
-    """Remove a path from the listing; tell whether its file exists."""
-    folder, _, name = path.rpartition("/")
+def _tick_off(listing: Listing, key: str, store: FileStore) -> bool:
+    """Remove a key from the listing; tell whether its file exists."""
+    folder, _, name = key.rpartition("/")
     names = listing.get(folder)
     if names is not None and name in names:
         names.remove(name)
         return True
-    try:
-        (data / path).stat()
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    return True
+    return store.exists(key)
 
 
-def _adopt(ledger: Ledger, data: Path, listing: Listing) -> Counter[Outcome | Fault]:
+def _adopt(ledger: Ledger, store: FileStore, listing: Listing) -> Counter[Outcome | Fault]:
     """Record complete files in the ledger and remove incomplete ones."""
     counts: Counter[Outcome | Fault] = Counter()
     association = Association(uuid4().hex, "reconcile", FINDER, "", "", ledger.now())
     arrivals: list[Arrival] = []
     for folder in sorted(folder for folder, names in listing.items() if names):
-        sync_folder(data / folder)  # its entries may not have been durable when the receiver died
+        sync_folder(store.path(folder))  # its entries may not have been durable when the receiver died
         for name in sorted(listing[folder]):
-            path = data / folder / name
-            arrival = _arrival(path, association)
+            key = f"{folder}/{name}"
+            arrival = _arrival(store, key, association)
             if isinstance(arrival, Arrival):
                 arrivals.append(arrival)
             elif arrival is not None:
                 counts[arrival] += 1
             if arrival is Fault.INCOMPLETE:
-                path.unlink(missing_ok=True)
+                store.remove(key)
             if len(arrivals) == BATCH:
-                counts.update(_record(ledger, arrivals))
+                counts.update(_record(ledger, store, arrivals))
                 arrivals = []
-    counts.update(_record(ledger, arrivals))
+    counts.update(_record(ledger, store, arrivals))
     # Their senders got no success response, as if the association had been lost.
     ledger.associations.end(association.id, Ending.LOST)
     return counts
 
 
-def _record(ledger: Ledger, arrivals: Sequence[Arrival]) -> Iterator[Outcome]:
+def _record(ledger: Ledger, store: FileStore, arrivals: Sequence[Arrival]) -> Iterator[Outcome]:
     outcomes = ledger.instances.record_all(arrivals) if arrivals else []
     for arrival, outcome in zip(arrivals, outcomes, strict=True):
         if outcome is Outcome.DUPLICATE and ledger.missing_files.replace_missing(arrival):
             yield Outcome.NEW
             continue
         if outcome is Outcome.DUPLICATE:
-            arrival.path.unlink(missing_ok=True)
+            store.remove(arrival.key)
         yield outcome
 
 
-def _arrival(path: Path, association: Association) -> Arrival | Fault | None:
+def _arrival(store: FileStore, key: str, association: Association) -> Arrival | Fault | None:
     """Return what to record about a file, or why it is not adopted; None when it has been removed meanwhile."""
+    path = store.path(key)
     start = digest_start(path.name)
     if start is None:
         log.warning("%s is not the name of a received file; the file is left alone", path)
@@ -191,7 +190,7 @@ def _arrival(path: Path, association: Association) -> Arrival | Fault | None:
         syntax, digest, size = _digest(path)
         if not digest.startswith(start):
             return Fault.INCOMPLETE
-        return Arrival(file_header(path), syntax, path, digest, size, association)
+        return Arrival(file_header(path), syntax, key, digest, size, association)
     except FileNotFoundError:
         return None
     except ObjectError:

@@ -9,14 +9,18 @@ import pydicom
 from pydicom.errors import InvalidDicomError
 
 from node.files.durable import sync
+from node.files.store import FileStore
 from node.records.results import Result
+
+RESULTS = "results"
 
 
 class ResultFolder:
     """The folder one attempt of a job writes to, and the final one: `results/<job>` under the data folder."""
 
     def __init__(self, data: Path, job_id: str, attempt: str) -> None:
-        results = data / "results"
+        self._store = FileStore(data)
+        results = self._store.path(RESULTS)
         results.mkdir(parents=True, exist_ok=True)
         self.final = results / job_id
         self.unfinished = results / f".{job_id}.{attempt}"
@@ -45,9 +49,9 @@ class ResultFolder:
     def _record(self, path: Path) -> Result:
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-        final = self.final / path.relative_to(self.unfinished)
+        key = self._store.key(self.final / path.relative_to(self.unfinished))
         sop_class, sop = _sop_uids(path)
-        return Result(path.stem, final, digest, path.stat().st_size, sop_class, sop)
+        return Result(path.stem, key, digest, path.stat().st_size, sop_class, sop)
 
 
 def _sop_uids(path: Path) -> tuple[str, str]:

@@ -1,12 +1,14 @@
-"""Retention: which series' files may go, and the supervisor's arm that removes them so that a crash does no harm."""
+"""Retention: which series' files may be removed, and their removal, which a crash may interrupt at any point."""
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import datetime, timedelta
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
-from node.files.durable import remove_empty, sync_folder
+from node.files.inbox_names import INBOX
+from node.files.results import RESULTS
+from node.files.store import FileStore
 from node.ledger import Ledger
 from node.ledger.outbox import OPEN
 from node.records.retention import KeptRevision, KeptSeries
@@ -14,38 +16,38 @@ from node.records.states import DeliveryState, JobState, Reason
 from node.settings.sections import Retention
 
 EVERY = timedelta(minutes=1)
-AT_ONCE = 20  # series per tick, so that the supervisor has time for what is urgent
-LOOKED_AT = 200  # series per question to the ledger
+AT_ONCE = 20  # series per tick, so that the supervisor has time for urgent work
+PER_QUERY = 200  # series per query to the ledger
 LONGEST_DAYS = 36500.0
 DAY = timedelta(days=1)
-ROOTS = ("inbox", "results")
+ROOTS = frozenset({INBOX, RESULTS})
 """The folders under `data` in which files may be removed."""
 
 SENT = frozenset({JobState.DELIVERED, JobState.COMMITTED})
-WITHOUT_WORTH = frozenset({JobState.CANCELLED, JobState.DECLINED})
-"""States of an earlier revision that do not keep its files: the newest revision has them all and decides."""
+IRRELEVANT = frozenset({JobState.CANCELLED, JobState.DECLINED})
+"""States of an earlier revision that do not keep its files: the newest revision has all of them and decides."""
 
 log = logging.getLogger(__name__)
 
 
 def expired(kept: Iterable[KeptSeries], now: datetime, rules: Retention) -> list[KeptSeries]:
-    """Return the series whose files may go, the longest finished first.
+    """Return the series whose files may be removed, the one finished longest ago first.
 
-    What is pending, held, failed or cancelled by a person stays, as do results that went nowhere else, and whatever an
-    association that stands has carried. An earlier revision that failed keeps the files until a person cancels it.
+    Files stay of a series that is pending, held, failed or cancelled by a person, whose results were sent to nobody, or
+    that an open association has sent objects of. A failed earlier revision keeps the files until a person cancels it.
     """
     due = [(since, series) for series in kept if (since := _since(series, now, rules)) is not None]
     return [series for _, series in sorted(due, key=lambda pair: pair[0])]
 
 
 def _since(series: KeptSeries, now: datetime, rules: Retention) -> datetime | None:
-    """Return when the series was done with if that is long enough ago, None if its files must stay."""
+    """Return when the series was finished if that is long enough ago, None if its files must stay."""
     *earlier, newest = series.revisions
     still_sending = any(sending.state in OPEN for revision in series.revisions for sending in revision.sent)
     if series.standing or still_sending:
         return None
-    matter = [*(revision for revision in earlier if revision.state not in WITHOUT_WORTH), newest]
-    if not all(_is_over(revision, now, rules) for revision in matter):
+    relevant = [*(revision for revision in earlier if revision.state not in IRRELEVANT), newest]
+    if not all(_is_over(revision, now, rules) for revision in relevant):
         return None
     return _ended(newest)
 
@@ -57,7 +59,7 @@ def _is_over(revision: KeptRevision, now: datetime, rules: Retention) -> bool:
 
 
 def _ended(revision: KeptRevision) -> datetime | None:
-    """Return when the last destination got the last result, or the series was declined; None if neither is so."""
+    """Return when the last destination got the last result or the series was declined, None if neither happened."""
     if revision.state is JobState.DECLINED:
         return revision.finished_at
     if revision.state not in SENT or revision.code == Reason.NO_DESTINATION:
@@ -68,22 +70,22 @@ def _ended(revision: KeptRevision) -> datetime | None:
 
 
 class RetentionStage:
-    """Removes what has expired, at most once a minute and a few series at a time."""
+    """Removes expired files, at most once a minute and a few series at a time."""
 
     def __init__(self, ledger: Ledger, rules: Retention) -> None:
         self._ledger = ledger
         self._rules = rules
+        self._store = FileStore(ledger.data)
         self._last: datetime | None = None
 
     def tick(self) -> None:
-        """Do what is due. Raises LedgerError; a file that cannot be removed is logged and tried again."""
+        """Remove what has expired. Raises LedgerError; a file that cannot be removed is logged and tried again."""
         now = self._ledger.now()
         if self._last is not None and self._last <= now < self._last + EVERY:
             return
         self._last = now
-        series = sum(self._strike_off(kept, now) for kept in self._expired(now))
-        # Always, for a crash may have left some.
-        files = remove_files(self._ledger)
+        series = sum(self._mark_removed(kept, now) for kept in self._expired(now))
+        files = self._remove_files()  # even if no series is due: a crash may have left some
         if series or files:
             log.info("retention: %d series were due, %d files are removed", series, files)
 
@@ -96,11 +98,11 @@ class RetentionStage:
                 series_ids += self._ledger.retention.finished_series(states, before)
         found: list[KeptSeries] = []
         while series_ids and len(found) < AT_ONCE:
-            some, series_ids = series_ids[:LOOKED_AT], series_ids[LOOKED_AT:]
+            some, series_ids = series_ids[:PER_QUERY], series_ids[PER_QUERY:]
             found += expired(self._ledger.retention.kept_series(some), now, self._rules)
         return found[:AT_ONCE]
 
-    def _strike_off(self, kept: KeptSeries, now: datetime) -> bool:
+    def _mark_removed(self, kept: KeptSeries, now: datetime) -> bool:
         newest = kept.revisions[-1]
         ended = _ended(newest)
         assert ended is not None, "it would not have expired"
@@ -110,38 +112,31 @@ class RetentionStage:
             kept, f"its files were removed {days} day{'s' * (days != 1)} after {after}"
         )
 
+    def _remove_files(self) -> int:
+        """Remove the files whose rows are removed, and folders that become empty; return how many were handled."""
+        by_folder: dict[str, list[str]] = defaultdict(list)
+        for key in self._ledger.retention.pending_removals():
+            by_folder[str(PurePosixPath(key).parent)].append(key)
+        handled = 0
+        for folder, keys in by_folder.items():
+            if not _is_ours(folder):
+                log.error("%d files in %s are not removed: it is not a folder of inbox or results", len(keys), folder)
+            elif not self._removed(folder, keys):
+                continue
+            self._ledger.retention.note_removed(keys)
+            handled += len(keys)
+        return handled
 
-def remove_files(ledger: Ledger) -> int:
-    """Remove the files the ledger has struck off, and folders that become empty; return how many paths were settled."""
-    by_folder: dict[PurePosixPath, list[str]] = defaultdict(list)
-    for path in ledger.retention.pending_removals():
-        by_folder[PurePosixPath(path).parent].append(path)
-    settled = 0
-    for folder, paths in by_folder.items():
-        if not _is_ours(folder):
-            log.error(
-                "%d files in %s are not removed: that is no folder of the inbox or the results", len(paths), folder
-            )
-        elif _unlink(ledger.data / folder, paths):
-            remove_empty(ledger.data / folder, ledger.data / folder.parts[0])
-        else:
-            continue
-        ledger.retention.note_removed(paths)
-        settled += len(paths)
-    return settled
+    def _removed(self, folder: str, keys: list[str]) -> bool:
+        """Remove files durably: one that is back after a power cut would be adopted as new. False if that failed."""
+        try:
+            self._store.remove_durably(folder, keys)
+        except OSError as error:
+            log.error("files in %s cannot be removed and will be tried again: %s", folder, error.strerror)
+            return False
+        return True
 
 
-def _is_ours(folder: PurePosixPath) -> bool:
-    return not folder.is_absolute() and ".." not in folder.parts and folder.parts[:1] in {(root,) for root in ROOTS}
-
-
-def _unlink(folder: Path, paths: Sequence[str]) -> bool:
-    """Remove files of one folder so that they stay removed; False if that failed."""
-    try:
-        for path in paths:
-            (folder / PurePosixPath(path).name).unlink(missing_ok=True)
-        sync_folder(folder)  # a file that comes back after a power cut would be taken for one that has just arrived
-    except OSError as error:
-        log.error("files in %s cannot be removed, it will be tried again: %s", folder, error.strerror)
-        return False
-    return True
+def _is_ours(folder: str) -> bool:
+    parts = PurePosixPath(folder).parts
+    return not folder.startswith("/") and ".." not in parts and bool(parts) and parts[0] in ROOTS

@@ -65,7 +65,7 @@ class WriteLock:
 
 
 class Database:
-    """The open database. Paths are kept relative to `data`, so that the folder may move."""
+    """The open database. Files are named by keys relative to `data`, so that the folder may move."""
 
     def __init__(self, engine: Engine, data: Path, clock: Clock) -> None:
         self.engine = engine
@@ -152,10 +152,6 @@ class Database:
     def note(self, connection: Connection, job_id: str, state: str, sentence: str) -> None:
         """Add a line to the history of a job."""
         connection.execute(insert(events).values(job_id=job_id, at=self.now(), state=state, text=sentence))
-
-    def relative(self, path: Path) -> str:
-        """Return a path as it stands in the database, relative to the data folder."""
-        return str(path).removeprefix(f"{self.data}/")
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Row, insert, select
@@ -82,7 +81,7 @@ class Instances:
             sop_uid=arrival.header.sop_uid,
             variant=0,
             transfer_syntax=arrival.transfer_syntax,
-            path=self._db.relative(arrival.path),
+            path=arrival.key,
             sha256=arrival.sha256,
             size=arrival.size,
             received_at=self._db.now(),
@@ -125,19 +124,19 @@ class Instances:
         self._db.note(connection, job_id, JobState.RECEIVED, sentence)
         return job_id
 
-    def knows_file(self, path: Path) -> bool:
+    def knows_file(self, key: str) -> bool:
         """Tell whether a file is that of an instance."""
         with self._db.read() as connection:
-            wanted = select(instances.c.id).where(instances.c.path == self._db.relative(path)).limit(1)
+            wanted = select(instances.c.id).where(instances.c.path == key).limit(1)
             return connection.execute(wanted).first() is not None
 
     def headers_of(self, job_id: str) -> list[Header]:
         """Return the headers of all instances of the job's series up to its revision."""
         return [_header(row.header) for row in self._used(job_id)]
 
-    def files_of(self, job_id: str) -> list[Path]:
-        """Return the files of all instances of the job's series up to its revision, absolute."""
-        return [self._db.data / row.path for row in self._used(job_id)]
+    def keys_of(self, job_id: str) -> list[str]:
+        """Return the keys of the files of all instances of the job's series up to its revision."""
+        return [row.path for row in self._used(job_id)]
 
     def _used(self, job_id: str) -> Sequence[Row[Any, Any]]:
         own = (jobs.c.series_id == instances.c.series_id) & (instances.c.revision <= jobs.c.revision)

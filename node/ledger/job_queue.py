@@ -113,7 +113,8 @@ class JobQueue:
             return True
 
     def _add_result(self, connection: Connection, job_id: str, result: Result, peers: Sequence[str]) -> None:
-        values = vars(result) | {"path": self._db.relative(result.path), "job_id": job_id}
+        values = vars(result) | {"path": result.key, "job_id": job_id}
+        values.pop("key")
         row_id = connection.execute(insert(results).values(values)).inserted_primary_key
         assert row_id is not None
         for peer in peers:

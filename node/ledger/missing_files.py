@@ -79,7 +79,7 @@ class MissingFiles:
             if not self._lacks(known):
                 return False
             assert known is not None
-            values = {"path": self._db.relative(arrival.path), "transfer_syntax": arrival.transfer_syntax}
+            values = {"path": arrival.key, "transfer_syntax": arrival.transfer_syntax}
             connection.execute(update(instances).where(instances.c.id == known.id).values(values))
             self._go_on(connection, known.series_id)
             return True

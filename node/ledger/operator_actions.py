@@ -67,7 +67,7 @@ class OperatorActions:
         that it is wanted. Raises NotAllowedError, UnknownJobError.
         """
         failed = [d for d in self._queries.job(job_id).deliveries if d.state is DeliveryState.FAILED]
-        sendable = all(delivery.result.fault() is None for delivery in failed)
+        sendable = all(delivery.result.fault(self._db.data / delivery.result.key) is None for delivery in failed)
         with self._db.write() as connection:
             state = self._state(connection, job_id)
             if state not in {JobState.FAILED, JobState.DECLINED, JobState.CANCELLED}:

@@ -80,7 +80,7 @@ class Queries:
         return found
 
     def _result(self, row: Row[Any]) -> Result:
-        return Result(row.kind, self._db.data / row.path, row.sha256, row.size, row.sop_class_uid, row.sop_uid)
+        return Result(row.kind, row.path, row.sha256, row.size, row.sop_class_uid, row.sop_uid)
 
     def deliveries(self, connection: Connection, condition: ColumnElement[bool]) -> list[Delivery]:
         """Return the deliveries that fulfil a condition, in the order of their creation."""

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -64,11 +63,11 @@ class Ending(StrEnum):
 
 @dataclass(frozen=True)
 class Arrival:
-    """One object whose bytes are safely on disk."""
+    """One object that is durable on disk; key: of its file in the store."""
 
     header: Header
     transfer_syntax: str
-    path: Path
+    key: str
     sha256: str
     size: int
     association: Association

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from node.records.as_json import json_form
@@ -125,12 +126,13 @@ class Job:
         """The time for result objects, to the second; the same for every attempt and every revision of a series."""
         return (self.created_at or self.received_at).replace(microsecond=0)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the JSON form used by `jobs --json`, `show --json` and the web page."""
+    def to_dict(self, data: Path) -> dict[str, Any]:
+        """Return the JSON form used by `jobs --json`, `show --json` and the web page; data: the data folder."""
         row = json_form(self)
         row["reason_code"] = row.pop("code")
         row["stages"] = row.pop("stage_seconds")
-        row["outputs"] = [str(result.path) for result in self.results]
+        row["results"] = [result.to_dict(data) for result in self.results]
+        row["outputs"] = [str(data / result.key) for result in self.results]
         row["deliveries"] = [delivery.to_dict() for delivery in self.deliveries]
         return row
 

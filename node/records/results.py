@@ -3,7 +3,7 @@
 import hashlib
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from node.records.as_json import json_form
@@ -12,24 +12,39 @@ from node.records.states import DeliveryState
 
 @dataclass(frozen=True)
 class Result:
-    """A file a worker made. With SOP UIDs it is a DICOM object and is delivered; without, it only stays here."""
+    """A file a worker made; key: of the file in the store. With SOP UIDs it is a DICOM object, and is delivered."""
 
     kind: str
-    path: Path
+    key: str
     sha256: str
     size: int
     sop_class_uid: str = ""
     sop_uid: str = ""
 
-    def fault(self) -> str | None:
-        """Tell what is wrong with the file: what leaves must be what the worker recorded."""
+    def to_dict(self, data: Path) -> dict[str, Any]:
+        """Return the JSON form; data: the data folder."""
+        row = json_form(self)
+        return {"kind": row.pop("kind"), "path": str(data / row.pop("key"))} | row
+
+    @property
+    def name(self) -> str:
+        """The file's name."""
+        return PurePosixPath(self.key).name
+
+    @property
+    def suffix(self) -> str:
+        """The end of the file's name, with its dot."""
+        return PurePosixPath(self.key).suffix
+
+    def fault(self, path: Path) -> str | None:
+        """Tell what is wrong with the file at `path`: only what the worker recorded may be sent."""
         try:
-            with self.path.open("rb") as file:
+            with path.open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as error:
-            return f"the result {self.path} cannot be read ({error.strerror}): segment the series again"
+            return f"the result {path} cannot be read ({error.strerror}): segment the series again"
         if digest != self.sha256:
-            return f"the result {self.path} was changed after it was made (SHA-256 differs): segment the series again"
+            return f"the result {path} was changed after it was made (SHA-256 differs): segment the series again"
         return None
 
 

@@ -6,7 +6,6 @@ Success is answered only when the file is durable under its final name and the l
 import logging
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import ClassVar
 
 from node.dicom import dimse
@@ -16,6 +15,7 @@ from node.dicom.uids import require_uid
 from node.errors import LedgerError, NodeError, ObjectError, StoreStatus
 from node.files.disk_space import DiskSpaceGuard
 from node.files.inbox import Inbox, IncomingFile
+from node.files.store import FileStore
 from node.ledger import Ledger
 from node.records.instances import Arrival, Association, Header, Outcome
 from node.records.states import Reason
@@ -39,6 +39,7 @@ class Storage:
         self._ledger = ledger
         self._max_bytes = settings.intake.maximum_object_mb * MB
         self._inbox = Inbox(settings.data)
+        self._store = FileStore(settings.data)
         self._disk_space = DiskSpaceGuard(settings)
         self._group_commit = GroupCommit(ledger)
         self.refusals = refusals
@@ -71,10 +72,10 @@ class Storage:
             outcome = self._group_commit.record(arrival)
             is_duplicate = outcome is Outcome.DUPLICATE and not self._ledger.missing_files.replace_missing(arrival)
         except NodeError:
-            self._remove_unless_recorded(arrival.path)
+            self._remove_unless_recorded(arrival.key)
             raise
         if is_duplicate:
-            arrival.path.unlink(missing_ok=True)
+            self._store.remove(arrival.key)
         elif outcome is Outcome.VARIANT:
             sentence = (
                 f"objects of series {arrival.header.series_uid} were received again with different content: "
@@ -82,13 +83,13 @@ class Storage:
             )
             self.refusals.record(arrival.association, Reason.DIFFERENT_CONTENT, sentence)
 
-    def _remove_unless_recorded(self, path: Path) -> None:
+    def _remove_unless_recorded(self, key: str) -> None:
         """Remove a file that has no row; if the ledger cannot be asked, the next start of the node decides."""
         try:
-            if not self._ledger.instances.knows_file(path):
-                path.unlink(missing_ok=True)
+            if not self._ledger.instances.knows_file(key):
+                self._store.remove(key)
         except LedgerError:
-            log.warning("%s is kept: the ledger cannot be asked whether it has a row", path.name)
+            log.warning("%s is kept: the ledger cannot be asked whether it has a row", key)
 
 
 class StoreOperation:
@@ -130,7 +131,7 @@ class StoreOperation:
                 stored = file.store(header.study_uid, header.series_uid, header.sop_uid)
                 self._file = None
                 self._storage.record(
-                    Arrival(header, self._transfer_syntax, stored.path, stored.digest, stored.size, self._association)
+                    Arrival(header, self._transfer_syntax, stored.key, stored.digest, stored.size, self._association)
                 )
         if self._error is None:
             return StoreStatus.SUCCESS, ""

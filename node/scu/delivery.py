@@ -6,6 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from node.errors import LedgerError, PeerError
+from node.files.store import FileStore
 from node.ledger import Ledger
 from node.records.results import Delivery
 from node.records.states import DeliveryState
@@ -30,16 +31,18 @@ class DeliveryBatch:
         self._ledger = ledger
         self._settings = settings
         self._owner = owner
-        self._open: dict[Path, Delivery] = {}
+        self._store = FileStore(settings.data)
+        self._open: dict[Path, Delivery] = {}  # by the file to send
 
     def run(self, delivery_id: int) -> None:
         """Claim the delivery and its siblings, send them, and record each outcome."""
         try:
             for delivery in self._claimed(delivery_id):
-                self._open[delivery.result.path] = delivery
-                fault = self._exhausted(delivery) or delivery.result.fault()
+                path = self._store.path(delivery.result.key)
+                self._open[path] = delivery
+                fault = self._exhausted(delivery) or delivery.result.fault(path)
                 if fault:
-                    self._failed(self._open.pop(delivery.result.path), fault, retry=False)
+                    self._failed(self._open.pop(path), fault, retry=False)
             if self._open:
                 self._send()
         except LedgerError:

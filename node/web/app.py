@@ -23,6 +23,7 @@ from starlette.staticfiles import StaticFiles
 
 from node.errors import UnknownJobError
 from node.files.disk_space import assess_disk_space, free_space
+from node.files.store import FileStore
 from node.ledger import Ledger
 from node.records.jobs import Job
 from node.records.states import JobState
@@ -52,6 +53,7 @@ class Dashboard:
 
     def __init__(self, settings: Settings, ledger: Ledger) -> None:
         self._settings = settings
+        self._store = FileStore(settings.data)
         self._ledger = ledger
         self._pages = Environment(
             loader=PackageLoader("node.web"),
@@ -68,6 +70,7 @@ class Dashboard:
             "size": size,
         }
         self._pages.globals |= {"states": list(JobState), "meanings": MEANINGS, "node": self._node()}
+        self._pages.globals["file_path"] = self._store.path
 
     def queue(self, request: Request) -> Response:
         """Show the series, the newest first; the parameters `state` and `q` filter them."""
@@ -80,8 +83,8 @@ class Dashboard:
     def job(self, request: Request) -> Response:
         """Show one job with its history, results and deliveries."""
         job = self._job(request)
-        pictures = [r for r in job.results if r.path.suffix == ".png" and r.path.is_file()]
-        served = {r.path.name for r in job.results if r.path.suffix in SERVED and job.removed_at is None}
+        pictures = [r for r in job.results if r.suffix == ".png" and self._store.path(r.key).is_file()]
+        served = {r.name for r in job.results if r.suffix in SERVED and job.removed_at is None}
         context = {"job": job, "events": self._ledger.queries.events(job.id), "pictures": pictures, "served": served}
         return self._page(request, "job.html", context)
 
@@ -89,8 +92,9 @@ class Dashboard:
         """Serve a picture or report of a job: only files the ledger names, never a path from the request."""
         job, name = self._job(request), request.path_params["name"]
         for result in job.results:
-            if result.path.name == name and result.path.suffix in SERVED and result.path.is_file():
-                return FileResponse(result.path, media_type=SERVED[result.path.suffix])
+            path = self._store.path(result.key)
+            if result.name == name and result.suffix in SERVED and path.is_file():
+                return FileResponse(path, media_type=SERVED[result.suffix])
         if job.removed_at is not None:
             raise HTTPException(404, f"the files of job {job.id} were removed on {job.removed_at:%Y-%m-%d}")
         raise HTTPException(404, f"job {job.id} has no such picture or report")
@@ -99,13 +103,13 @@ class Dashboard:
         """Return the jobs as `qct-node jobs --json` does; the parameters `state` and `q` filter them."""
         search = request.query_params.get("q", "").strip()[:SEARCH_MAX]
         jobs = self._ledger.queries.jobs(state=_state(request), limit=MAX_LISTED, search=search)
-        return JSONResponse([job.to_dict() for job in jobs])
+        return JSONResponse([job.to_dict(self._store.root) for job in jobs])
 
     def api_job(self, request: Request) -> Response:
         """Return one job and its history as `qct-node show --json` does."""
         job = self._job(request)
         events = [event.to_dict() for event in self._ledger.queries.events(job.id)]
-        return JSONResponse(job.to_dict() | {"events": events})
+        return JSONResponse(job.to_dict(self._store.root) | {"events": events})
 
     def healthz(self, request: Request) -> Response:
         """Answer 200 if the ledger can be read, all parts report and the disk has space, else 503 with the reasons."""

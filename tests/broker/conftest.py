@@ -64,7 +64,12 @@ class Site:
         header, path = self._slice()
         data = path.read_bytes()
         arrival = Arrival(
-            header, ExplicitVRLittleEndian, path, hashlib.sha256(data).hexdigest(), len(data), association()
+            header,
+            ExplicitVRLittleEndian,
+            f"inbox/{path.name}",
+            hashlib.sha256(data).hexdigest(),
+            len(data),
+            association(),
         )
         self.ledger.instances.record(arrival)
         (job,) = [job for job in self.ledger.queries.jobs() if job.series_uid == header.series_uid]

@@ -73,7 +73,7 @@ def test_each_peer_gets_the_kind_of_its_settings(tmp_path, peer, second_peer, de
     task = SegmentTask(settings, segmenter)
     with closing(Ledger.of(settings)) as ledger, closing(task.ledger):
         header = Header("1.2", "1.2.3", "1.2.3.4", "1.9", modality="CT")
-        ledger.instances.record(Arrival(header, "1.2.840.10008.1.2.1", tmp_path / "x", "0", 1, association()))
+        ledger.instances.record(Arrival(header, "1.2.840.10008.1.2.1", "x", "0", 1, association()))
         [job] = ledger.queries.jobs()
         ledger.decisions.apply(job.id, Decision(JobState.COMPLETE))
         ledger.decisions.apply(job.id, Decision(JobState.QUEUED, destinations=destinations))
@@ -82,6 +82,6 @@ def test_each_peer_gets_the_kind_of_its_settings(tmp_path, peer, second_peer, de
             deliver(ledger, settings, number, f"sender-{number}")
         job = ledger.queries.job(job.id)
         assert (job.state, segmenter.asked) == (JobState.DELIVERED, [asked])
-        assert {dcmread(result.path).SOPInstanceUID for result in job.results} >= {UIDS["seg"], UIDS["sr"]}
+        assert {dcmread(tmp_path / result.key).SOPInstanceUID for result in job.results} >= {UIDS["seg"], UIDS["sr"]}
     assert {uid for uid, _ in peer.received} == {UIDS[name] for name in first}
     assert {uid for uid, _ in second_peer.received} == {UIDS[name] for name in second}

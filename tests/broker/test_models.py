@@ -43,7 +43,7 @@ def test_the_model_of_a_job_reaches_the_segmenter(tmp_path, model):
     task = SegmentTask(settings, segmenter)
     with closing(Ledger.of(settings)) as ledger:
         header = Header("1.2", "1.2.3", "1.2.3.4", "1.9", modality="CT")
-        ledger.instances.record(Arrival(header, "1.2.840.10008.1.2.1", Path("x"), "0", 1, association()))
+        ledger.instances.record(Arrival(header, "1.2.840.10008.1.2.1", "x", "0", 1, association()))
         [job] = ledger.queries.jobs()
         ledger.decisions.apply(job.id, Decision(JobState.COMPLETE))
         ledger.decisions.apply(job.id, Decision(JobState.QUEUED, destinations=(), route="thin", model=model))

@@ -98,7 +98,7 @@ def test_results_replace_those_of_an_earlier_attempt_atomically(tmp_path):
     made = folder.unfinished / "report.json"
     made.write_text("{}")
     (result,) = folder.keep([made])
-    assert (result.kind, result.path, result.size, result.sop_uid) == ("report", left / "report.json", 2, "")
+    assert (result.kind, result.key, result.size, result.sop_uid) == ("report", "results/job/report.json", 2, "")
     assert [path.name for path in left.iterdir()] == ["report.json"]
     folder.discard()
     assert [path.name for path in (tmp_path / "results").iterdir()] == ["job"]

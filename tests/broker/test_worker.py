@@ -40,12 +40,12 @@ def test_a_job_runs_and_its_files_are_recorded_with_their_digests(site, poll):
     assert job.stage_seconds == {"segment": 0.1}
     assert [result.kind for result in job.results] == ["seg", "report"]
     for result in job.results:
-        assert result.path.parent == site.settings.data / "results" / job_id
-        assert hashlib.sha256(result.path.read_bytes()).hexdigest() == result.sha256
+        assert result.key == f"results/{job_id}/{result.name}"
+        assert hashlib.sha256((site.settings.data / result.key).read_bytes()).hexdigest() == result.sha256
     seg, report = job.results
     assert seg.sop_uid
     assert not report.sop_uid
-    assert report.path.read_text() == f'{{"outputs": ["{seg.path.name}"]}}'
+    assert (site.settings.data / report.key).read_text() == f'{{"outputs": ["{seg.name}"]}}'
     assert [path.name for path in (site.settings.data / "results").iterdir()] == [job_id]
 
 

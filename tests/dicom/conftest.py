@@ -40,6 +40,10 @@ class ReceivingNode:
         [job] = self.ledger.queries.jobs()
         return job
 
+    def stored_files(self, job_id):
+        """Return the files of a job's instances."""
+        return [self.settings.data / key for key in self.ledger.instances.keys_of(job_id)]
+
     def stored(self):
         """Return the files in the inbox, temporary ones included."""
         return sorted(path for path in (self.settings.data / "inbox").rglob("*") if path.is_file())

@@ -53,7 +53,7 @@ def digests(node):
     """Return UIDs and digests of the data sets the node has stored."""
     kept = []
     for job in node.ledger.queries.jobs(JobState.RECEIVED):
-        for path in node.ledger.instances.files_of(job.id):
+        for path in node.stored_files(job.id):
             sop_uid, content = raw.data_set(path)
             kept.append((sop_uid, hashlib.sha256(content).hexdigest()))
     return sorted(kept)

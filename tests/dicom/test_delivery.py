@@ -10,6 +10,7 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, RawDataStorage, 
 from senders import association
 
 from node.ledger import Ledger
+from node.ledger.database import utc_now
 from node.records.instances import Arrival, Header
 from node.records.jobs import Decision
 from node.records.results import Result
@@ -19,12 +20,18 @@ from node.settings.settings import load_settings
 
 
 class Clock:
-    def __init__(self, start):
+    """The time, which a test can advance."""
+
+    def __init__(self):
         self.offset = timedelta()
-        self._start = start
 
     def __call__(self):
-        return self._start() + self.offset
+        return utc_now() + self.offset
+
+
+@pytest.fixture
+def clock():
+    return Clock()
 
 
 @pytest.fixture
@@ -38,15 +45,13 @@ def settings(tmp_path, peer):
 
 
 @pytest.fixture
-def ledger(settings):
-    from node.ledger.database import utc_now
-
-    opened = Ledger.of(settings, Clock(utc_now))
+def ledger(settings, clock):
+    opened = Ledger.of(settings, clock)
     yield opened
     opened.close()
 
 
-def write_result(path) -> Result:
+def write_result(path, key) -> Result:
     made = Dataset()
     made.SOPClassUID, made.SOPInstanceUID = RawDataStorage, generate_uid()
     made.StudyInstanceUID, made.SeriesInstanceUID = generate_uid(), generate_uid()
@@ -55,20 +60,20 @@ def write_result(path) -> Result:
     path.parent.mkdir(parents=True, exist_ok=True)
     made.save_as(path, enforce_file_format=True)
     data = path.read_bytes()
-    return Result(path.stem, path, hashlib.sha256(data).hexdigest(), len(data), RawDataStorage, made.SOPInstanceUID)
+    return Result(path.stem, key, hashlib.sha256(data).hexdigest(), len(data), RawDataStorage, made.SOPInstanceUID)
 
 
 @pytest.fixture
 def job(ledger, settings):
     """A finished job with two results for the peer; returns its id."""
     header = Header(generate_uid(), generate_uid(), generate_uid(), CTImageStorage, modality="CT")
-    ledger.instances.record(Arrival(header, ExplicitVRLittleEndian, settings.data / "x", "0", 1, association()))
+    ledger.instances.record(Arrival(header, ExplicitVRLittleEndian, "x", "0", 1, association()))
     (found,) = ledger.queries.jobs()
     ledger.decisions.apply(found.id, Decision(JobState.COMPLETE))
     ledger.decisions.apply(found.id, Decision(JobState.QUEUED, destinations=("pacs",)))
     assert ledger.queue.claim(found.id, "worker", 30)
-    folder = settings.data / "results" / found.id
-    made = [write_result(folder / "seg.dcm"), write_result(folder / "sr.dcm")]
+    keys = [f"results/{found.id}/{name}" for name in ("seg.dcm", "sr.dcm")]
+    made = [write_result(settings.data / key, key) for key in keys]
     assert finish_job(ledger, found.id, "worker", made, {})
     return found.id
 
@@ -90,29 +95,28 @@ def test_second_message_for_the_same_delivery_sends_nothing(ledger, settings, jo
     assert len(peer.received) == 2
 
 
-def test_an_absent_peer_is_retried_with_growing_pauses(ledger, settings, job, peer):
+def test_an_absent_peer_is_retried_with_growing_pauses(ledger, clock, settings, job, peer):
     peer.stop()
-    start = ledger.now
     for pause in (5, 60):
-        before = start()
+        before = clock()
         deliver(ledger, settings, rows(ledger, job)[0].id, "me")
         for row in rows(ledger, job):
             assert row.state is DeliveryState.WAITING
             assert "nothing listens there" in row.reason
             assert timedelta(seconds=pause) <= row.next_at - before <= timedelta(seconds=pause + 10)
         assert ledger.queries.job(job).state is JobState.DELIVERING
-        start.offset += timedelta(seconds=pause + 10)
+        clock.offset += timedelta(seconds=pause + 10)
     peer.start()
     deliver(ledger, settings, rows(ledger, job)[0].id, "me")
     assert ledger.queries.job(job).state is JobState.DELIVERED
     assert len(peer.received) == 2
 
 
-def test_the_last_attempt_is_reported_as_the_last(ledger, settings, job, peer):
+def test_the_last_attempt_is_reported_as_the_last(ledger, clock, settings, job, peer):
     peer.stop()
     for _ in range(3):
         deliver(ledger, settings, rows(ledger, job)[0].id, "me")
-        ledger.database.now.offset += timedelta(minutes=5)
+        clock.offset += timedelta(minutes=5)
     found = ledger.queries.job(job)
     assert found.state is JobState.FAILED
     assert "given up after 3 attempts" in found.reason
@@ -143,13 +147,14 @@ def test_an_instance_the_peer_already_has_counts_as_delivered(ledger, settings, 
 
 def test_retry_sends_only_what_failed(ledger, settings, job, peer):
     first, second = rows(ledger, job)
-    second.result.path.write_bytes(second.result.path.read_bytes() + b"\0")
+    file = settings.data / second.result.key
+    file.write_bytes(file.read_bytes() + b"\0")
     deliver(ledger, settings, first.id, "me")
     found = ledger.queries.job(job)
     assert found.state is JobState.FAILED
     assert "was changed after it was made" in found.reason
     assert [uid for uid, _ in peer.received] == [first.result.sop_uid]
-    second.result.path.write_bytes(second.result.path.read_bytes()[:-1])
+    file.write_bytes(file.read_bytes()[:-1])
     ledger.operator.retry(job, "tester")
     deliver(ledger, settings, second.id, "me")
     assert ledger.queries.job(job).state is JobState.DELIVERED
@@ -158,7 +163,7 @@ def test_retry_sends_only_what_failed(ledger, settings, job, peer):
 
 def test_a_missing_result_file_fails_with_the_remedy(ledger, settings, job, peer):
     first, _ = rows(ledger, job)
-    first.result.path.unlink()
+    (settings.data / first.result.key).unlink()
     deliver(ledger, settings, first.id, "me")
     assert "cannot be read (No such file or directory): segment the series again" in ledger.queries.job(job).reason
     assert peer.received
@@ -180,7 +185,7 @@ def test_a_rejected_calling_ae_title_is_not_retried(ledger, settings, job, peer)
     assert "does not know our AE title QCTNODE" in found.reason
 
 
-def test_an_unexpected_error_is_a_failed_attempt(ledger, settings, job, peer, caplog):
+def test_an_unexpected_error_is_a_failed_attempt(ledger, clock, settings, job, peer, caplog):
     # The SCU's sockets do not accept such a timeout, which raises an unexpected error.
     timeout = {"timeout_seconds": 1e300, "max_attempts": 2, "backoff_seconds": (5,)}
     broken = settings.model_copy(update={"delivery": settings.delivery.model_copy(update=timeout)})
@@ -190,18 +195,18 @@ def test_an_unexpected_error_is_a_failed_attempt(ledger, settings, job, peer, ca
         assert row.reason.startswith("unexpected error (OverflowError)")
         assert row.next_at > ledger.now()
     assert "Traceback" in caplog.text
-    ledger.database.now.offset += timedelta(minutes=5)
+    clock.offset += timedelta(minutes=5)
     deliver(ledger, broken, rows(ledger, job)[0].id, "me")
     found = ledger.queries.job(job)
     assert found.state is JobState.FAILED
     assert "given up after 2 attempts: unexpected error (OverflowError)" in found.reason
 
 
-def test_a_delivery_whose_workers_all_died_fails(ledger, settings, job, peer):
+def test_a_delivery_whose_workers_all_died_fails(ledger, clock, settings, job, peer):
     first, second = rows(ledger, job)
     for attempt in range(3):
         assert ledger.outbox.claim(first.id, f"dead{attempt}", settings.delivery.lease_seconds)
-        ledger.database.now.offset += timedelta(seconds=settings.delivery.lease_seconds + 1)
+        clock.offset += timedelta(seconds=settings.delivery.lease_seconds + 1)
     assert ledger.outbox.due(0) == [first.id, second.id]
     deliver(ledger, settings, first.id, "me")
     assert [row.state for row in rows(ledger, job)] == [DeliveryState.FAILED, DeliveryState.DELIVERED]

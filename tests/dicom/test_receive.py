@@ -51,7 +51,7 @@ def test_every_transfer_syntax_is_stored_unchanged(node, ct_series, dcmtk, uid):
     path = in_syntax(ct_series(1)[0], uid, dcmtk)
     [sent] = node.send(path)
     assert sent.ok, sent.reason
-    [kept] = node.ledger.instances.files_of(node.only_job().id)
+    [kept] = node.stored_files(node.only_job().id)
     assert split_dataset(kept)[0].TransferSyntaxUID == uid
     assert data_set_bytes(kept) == data_set_bytes(path)
     [header] = node.ledger.instances.headers_of(node.only_job().id)
@@ -89,7 +89,7 @@ def test_storescu_with_compression(node, ct_series, dcmtk):
     files = [in_syntax(path, "1.2.840.10008.1.2.4.70", dcmtk) for path in ct_series(2)]
     sent = dcmtk("storescu", "-xs", "-aec", "QCTNODE", "127.0.0.1", node.receiver.port, *files)
     assert sent.returncode == 0, sent.stderr
-    kept = node.ledger.instances.files_of(node.only_job().id)
+    kept = node.stored_files(node.only_job().id)
     assert {split_dataset(path)[0].TransferSyntaxUID for path in kept} == {"1.2.840.10008.1.2.4.70"}
 
 

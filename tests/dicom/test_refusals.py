@@ -121,7 +121,7 @@ def test_other_bytes_under_a_known_uid_are_kept_beside_the_first_and_reported(no
     assert reported.code == Reason.DIFFERENT_CONTENT and "kept beside the first" in reported.reason
     [job] = node.ledger.queries.jobs(JobState.RECEIVED)
     assert (job.instances, job.duplicates) == (1, 1)
-    assert node.ledger.instances.files_of(job.id) == [before]
+    assert node.stored_files(job.id) == [before]
 
 
 def test_many_broken_objects_are_one_row(node, ct_series):
@@ -211,4 +211,4 @@ def test_an_object_sent_again_replaces_its_missing_file(node, ct_series):
     lost.unlink()
     assert node.send(path)[0].ok
     [there] = node.stored()
-    assert node.ledger.instances.files_of(node.only_job().id) == [there]
+    assert node.stored_files(node.only_job().id) == [there]

@@ -82,7 +82,7 @@ def arrive(ledger, settings):
                 Arrival(
                     header=Header(f"{SERIES}.0", uid, f"{uid}.{index}", CT, **described),
                     transfer_syntax="1.2.840.10008.1.2.1",
-                    path=settings.data / f"inbox/{uid}.{index}.dcm",
+                    key=f"inbox/{uid}.{index}.dcm",
                     sha256=f"{number:032d}{index:032d}",
                     size=500_000,
                     association=association("CT1", "10.0.0.9"),
@@ -121,14 +121,14 @@ def every_state(ledger, settings, arrive):
         made = [
             Result(
                 "seg",
-                folder / "seg.dcm",
+                f"results/{job_id}/seg.dcm",
                 "5e" * 32,
                 812_345,
                 "1.2.840.10008.5.1.4.1.1.66.4",
                 f"{SERIES}.{job_id[-1:]}9",
             ),
-            Result("picture", folder / "overlay.png", "0a" * 32, 65_000),
-            Result("report", folder / "report.json", "77" * 32, 2_100),
+            Result("picture", f"results/{job_id}/overlay.png", "0a" * 32, 65_000),
+            Result("report", f"results/{job_id}/report.json", "77" * 32, 2_100),
         ]
         timings = {"read": 1.21, "locate": 2.4, "segment": 11.73, "write": 0.9, "check": 0.66}
         finish_job(ledger, job_id, worker, made, {"timings": timings})

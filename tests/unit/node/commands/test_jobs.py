@@ -49,9 +49,7 @@ def run(capsys):
 
 def received(ledger, series="1.2.3"):
     header = Header("1.2", series, f"{series}.1", "1.9", modality="CT", series_description="QCT hip")
-    ledger.instances.record(
-        Arrival(header, "1.2.840.10008.1.2.1", ledger.data / "x.dcm", "d", 1, association(host="10.0.0.7"))
-    )
+    ledger.instances.record(Arrival(header, "1.2.840.10008.1.2.1", "x.dcm", "d", 1, association(host="10.0.0.7")))
     return next(job.id for job in ledger.queries.jobs(JobState.RECEIVED) if job.series_uid == series)
 
 
@@ -63,7 +61,7 @@ def failed(ledger):
     path = ledger.data / "results" / "seg.dcm"
     path.parent.mkdir()
     path.write_bytes(b"a mask")
-    made = [Result("seg", path, hashlib.sha256(b"a mask").hexdigest(), 6, "1.66.4", "2.25.1")]
+    made = [Result("seg", "results/seg.dcm", hashlib.sha256(b"a mask").hexdigest(), 6, "1.66.4", "2.25.1")]
     finish_job(ledger, job_id, "w", made, {"timings": {"segment": 1.5}})
     [delivery] = ledger.outbox.due(0)
     ledger.outbox.claim(delivery, "s", 30)

@@ -1,7 +1,5 @@
 """Who gets which result: the table of kinds of segmentation and peers."""
 
-from pathlib import Path
-
 import pytest
 
 from node.decide.recipients import recipients
@@ -15,7 +13,7 @@ MAP_FOR_VIEWER = {"pacs": ALL, "viewer": {"labelmap", "sr", "sc"}}
 
 
 def result(kind, sop_uid="1.2.3"):
-    return Result(kind, Path(kind), "0", 1, "1.2.840" if sop_uid else "", sop_uid)
+    return Result(kind, kind, "0", 1, "1.2.840" if sop_uid else "", sop_uid)
 
 
 SEG, MAP, SR, SC = (result(kind) for kind in ("seg", "labelmap", "sr", "sc"))

@@ -37,18 +37,19 @@ def files(tmp_path):
 
 def test_bytes_come_back_under_their_uids(inbox, tmp_path):
     kept = keep(inbox)
-    assert kept.path.parent == tmp_path / "inbox/1.2/1.2.3"
+    path = tmp_path / kept.key
+    assert kept.key.startswith("inbox/1.2/1.2.3/")
     assert kept.digest == hashlib.sha256(SYNTAX.encode() + b"content").hexdigest()
-    assert kept.path.name.startswith(f"1.2.3.4-{kept.digest[:16]}-")
-    assert kept.path.read_bytes() == META + b"content"
+    assert path.name.startswith(f"1.2.3.4-{kept.digest[:16]}-")
+    assert path.read_bytes() == META + b"content"
     assert kept.size == len(META) + 7
-    assert files(tmp_path) == [kept.path]
+    assert files(tmp_path) == [path]
 
 
 @pytest.mark.parametrize("calling_ae", ["SCANNER", "CT1", ""])
 def test_the_file_meta_information_is_what_part_10_asks_for(inbox, calling_ae):
     file = inbox.create(encode_file_meta("1.2.840.10008.5.1.4.1.1.2", UIDS[2], SYNTAX, calling_ae), SYNTAX)
-    meta = dcmread(file.store(*UIDS).path).file_meta
+    meta = dcmread(inbox.data / file.store(*UIDS).key).file_meta
     assert (meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID) == ("1.2.840.10008.5.1.4.1.1.2", UIDS[2])
     assert (meta.TransferSyntaxUID, meta.SourceApplicationEntityTitle or "") == (SYNTAX, calling_ae)
     assert meta.FileMetaInformationVersion == b"\0\1"
@@ -57,7 +58,7 @@ def test_the_file_meta_information_is_what_part_10_asks_for(inbox, calling_ae):
 def test_no_two_arrivals_share_a_file(inbox):
     first, again, other = keep(inbox), keep(inbox), keep(inbox, b"other")
     assert first.digest == again.digest != other.digest
-    assert len({first.path, again.path, other.path}) == 3
+    assert len({first.key, again.key, other.key}) == 3
 
 
 @pytest.mark.parametrize("place", [0, 1, 2])
@@ -72,8 +73,8 @@ def test_hostile_uids_touch_nothing(inbox, tmp_path, place, evil):
 
 def test_nobody_else_may_read_the_files(inbox):
     kept = keep(inbox)
-    assert stat.S_IMODE(kept.path.stat().st_mode) == 0o600
-    assert stat.S_IMODE(kept.path.parent.stat().st_mode) == 0o700
+    assert stat.S_IMODE((inbox.data / kept.key).stat().st_mode) == 0o600
+    assert stat.S_IMODE((inbox.data / kept.key).parent.stat().st_mode) == 0o700
 
 
 def test_what_cannot_be_written_leaves_no_trace(inbox, tmp_path):
@@ -98,17 +99,17 @@ def test_a_full_device_leaves_no_half_file(inbox, tmp_path):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, ignored)
-    assert files(tmp_path) == [before.path]
+    assert files(tmp_path) == [tmp_path / before.key]
 
 
 def test_a_folder_that_was_removed_meanwhile_is_made_again(inbox):
-    shutil.rmtree(keep(inbox).path.parents[1])
-    assert keep(inbox).path.is_file()
+    shutil.rmtree((inbox.data / keep(inbox).key).parents[1])
+    assert (inbox.data / keep(inbox).key).is_file()
 
 
 def test_many_folders_do_not_use_up_the_file_descriptors(inbox):
     before = len(list(Path("/proc/self/fd").iterdir()))
     with ThreadPoolExecutor(8) as pool:
         kept = list(pool.map(lambda n: keep(inbox, uids=("1.2", f"1.2.{n % 150}", f"1.2.{n}")), range(600)))
-    assert all(entry.path.is_file() for entry in kept)
+    assert all((inbox.data / entry.key).is_file() for entry in kept)
     assert len(list(Path("/proc/self/fd").iterdir())) <= before + OPEN_FOLDERS

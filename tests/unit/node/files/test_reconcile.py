@@ -51,10 +51,11 @@ def kept(data, file, token="0a1b2c3d", spoil=lambda content: content, digits=16)
     digest = hashlib.sha256(str(meta.TransferSyntaxUID).encode() + content[start:]).hexdigest()
     header = file_header(file)
     name = f"{header.sop_uid}-{digest[:digits]}" + (f"-{token}.dcm" if digits == 16 else ".dcm")
-    path = data / "inbox" / header.study_uid / header.series_uid / name
+    key = f"inbox/{header.study_uid}/{header.series_uid}/{name}"
+    path = data / key
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(spoil(content))
-    return Arrival(header, str(meta.TransferSyntaxUID), path, digest, len(content), association())
+    return Arrival(header, str(meta.TransferSyntaxUID), key, digest, len(content), association())
 
 
 def received(ledger, data, files, **how):
@@ -108,7 +109,7 @@ def test_a_whole_file_without_a_row_is_taken(ledger, data, files, digits):
     assert reconcile(ledger, data) == Reconciled(adopted=4)
     job = only_job(ledger)
     assert (job.state, job.instances, job.calling_ae) == (S.RECEIVED, 4, FINDER)
-    assert sorted(ledger.instances.files_of(job.id)) == sorted(arrival.path for arrival in arrivals)
+    assert sorted(ledger.instances.keys_of(job.id)) == sorted(arrival.key for arrival in arrivals)
     assert {header.sop_uid for header in ledger.instances.headers_of(job.id)} == {a.header.sop_uid for a in arrivals}
     assert ledger.associations.count_open() == 0, "it must not wait for an association that never ends"
     [again] = ledger.instances.record_all([replace(arrivals[0], association=association())])
@@ -138,7 +139,7 @@ def test_a_whole_file_joins_the_series_that_is_being_received(ledger, data, file
 def test_half_a_file_was_never_acknowledged_and_is_removed(ledger, data, files, spoil):
     arrival = kept(data, files[0], spoil=spoil)
     assert reconcile(ledger, data) == Reconciled(removed=1)
-    assert not arrival.path.exists()
+    assert not (data / arrival.key).exists()
     assert ledger.queries.jobs() == []
 
 
@@ -146,7 +147,7 @@ def test_a_double_is_removed_and_the_known_file_stays(ledger, data, files):
     [known, *_] = received(ledger, data, files)
     double = kept(data, files[0], token="ffffffff")
     assert reconcile(ledger, data) == Reconciled(duplicates=1)
-    assert known.path.exists() and not double.path.exists()
+    assert (data / known.key).exists() and not (data / double.key).exists()
     assert only_job(ledger).instances == 4
 
 
@@ -154,7 +155,7 @@ def test_other_bytes_under_a_known_uid_are_kept_beside_the_first(ledger, data, f
     received(ledger, data, files)
     other = kept(data, changed(files[0], tmp_path / "changed"))
     assert reconcile(ledger, data) == Reconciled(adopted=1)
-    assert other.path.exists()
+    assert (data / other.key).exists()
     assert reconcile(ledger, data) == Reconciled()
 
 
@@ -165,7 +166,7 @@ def test_what_retention_has_struck_off_does_not_come_back(ledger, data, files):
     [series] = ledger.retention.kept_series(ledger.retention.finished_series({S.DECLINED}, ledger.now()))
     assert ledger.retention.remove_series(series, "gone")  # and here the supervisor dies
     assert reconcile(ledger, data) == Reconciled()
-    assert only_job(ledger).id == job.id and arrivals[0].path.exists()
+    assert only_job(ledger).id == job.id and (data / arrivals[0].key).exists()
 
 
 @pytest.mark.parametrize(
@@ -173,17 +174,17 @@ def test_what_retention_has_struck_off_does_not_come_back(ledger, data, files):
 )
 def test_files_of_others_are_left_alone(ledger, data, files, name, caplog):
     arrival = kept(data, files[0])
-    strange = arrival.path.rename(arrival.path.with_name(name))
+    strange = (data / arrival.key).rename((data / arrival.key).with_name(name))
     assert reconcile(ledger, data) == Reconciled(left=1)
     assert strange.exists() and "not the name of a received file" in caplog.text
 
 
 def test_a_file_that_cannot_be_read_is_not_removed_for_that(ledger, data, files, caplog):
     arrival = kept(data, files[0])
-    arrival.path.unlink()
-    arrival.path.symlink_to(arrival.path.name)  # a loop: even root gets an error
+    (data / arrival.key).unlink()
+    (data / arrival.key).symlink_to((data / arrival.key).name)  # a loop: even root gets an error
     assert reconcile(ledger, data) == Reconciled(left=1)
-    assert arrival.path.is_symlink() and "cannot be read" in caplog.text
+    assert (data / arrival.key).is_symlink() and "cannot be read" in caplog.text
 
 
 # --- rows whose file is gone
@@ -200,7 +201,7 @@ def test_a_job_that_lacks_files_is_held_and_goes_on_when_they_come_back(ledger, 
     if state is S.RUNNING:
         assert ledger.queue.claim(job_id, "w", 60)
     for arrival in arrivals[:2]:
-        arrival.path.rename(arrival.path.with_suffix(".away"))
+        (data / arrival.key).rename((data / arrival.key).with_suffix(".away"))
     assert reconcile(ledger, data) == Reconciled(missing=2, left=2)
     job = ledger.queries.job(job_id)
     assert (job.state, job.code, job.worker) == (S.HELD, Reason.MISSING_FILE, "")
@@ -211,7 +212,7 @@ def test_a_job_that_lacks_files_is_held_and_goes_on_when_they_come_back(ledger, 
     assert reconcile(ledger, data).missing == 2
     assert len(ledger.queries.events(job_id)) == history, "it is told once, not at every start"
     for arrival in arrivals[:2]:
-        arrival.path.with_suffix(".away").rename(arrival.path)
+        (data / arrival.key).with_suffix(".away").rename(data / arrival.key)
     assert reconcile(ledger, data) == Reconciled()
     job = ledger.queries.job(job_id)
     assert (job.state, job.code, job.reason) == (resumed, "", "")
@@ -222,7 +223,7 @@ def test_a_finished_job_only_remembers_that_files_are_gone(ledger, data, files):
     arrivals = received(ledger, data, files)
     job_id = only_job(ledger).id
     ledger.decisions.apply(job_id, Decision(S.DECLINED, Reason.NOT_A_HIP, "no hip"))
-    arrivals[0].path.unlink()
+    (data / arrivals[0].key).unlink()
     for _ in range(2):
         assert reconcile(ledger, data) == Reconciled(missing=1)
     assert ledger.queries.job(job_id).state is S.DECLINED
@@ -238,7 +239,7 @@ def test_a_held_job_stays_held_and_a_persons_word_stays_first(ledger, data, file
         ledger.operator.hold(job_id, "tester")
     else:
         ledger.decisions.apply(job_id, Decision(S.HELD, code, "a slice is missing"))
-    arrivals[0].path.unlink()
+    (data / arrivals[0].key).unlink()
     assert reconcile(ledger, data).missing == 1
     job = ledger.queries.job(job_id)
     assert (job.state, job.code) == (S.HELD, code if code == Reason.PERSON_HOLDS else Reason.MISSING_FILE)
@@ -247,17 +248,17 @@ def test_a_held_job_stays_held_and_a_persons_word_stays_first(ledger, data, file
 
 def test_an_unknown_file_with_the_same_bytes_takes_the_place_of_one_that_is_gone(ledger, data, files):
     arrivals = received(ledger, data, files)
-    arrivals[0].path.unlink()
+    (data / arrivals[0].key).unlink()
     again = kept(data, files[0], token="ffffffff")
     assert reconcile(ledger, data) == Reconciled(adopted=1)
-    assert again.path in ledger.instances.files_of(only_job(ledger).id)
+    assert again.key in ledger.instances.keys_of(only_job(ledger).id)
     assert only_job(ledger).state is S.RECEIVED
 
 
 def test_files_sent_again_take_the_place_of_those_that_are_gone_and_the_job_goes_on(ledger, data, files):
     arrivals = received(ledger, data, files)
     for arrival in arrivals[:2]:
-        arrival.path.unlink()
+        (data / arrival.key).unlink()
     reconcile(ledger, data)
     job_id = only_job(ledger).id
     for file, there, state in ((files[3], True, S.HELD), (files[0], False, S.HELD), (files[1], False, S.RECEIVED)):
@@ -265,7 +266,7 @@ def test_files_sent_again_take_the_place_of_those_that_are_gone_and_the_job_goes
         assert ledger.instances.record(again) is Outcome.DUPLICATE
         assert ledger.missing_files.replace_missing(again) is not there
         assert ledger.queries.job(job_id).state is state
-    assert all(path.exists() for path in ledger.instances.files_of(job_id))
+    assert all((data / key).exists() for key in ledger.instances.keys_of(job_id))
 
 
 def test_a_duplicate_of_what_was_removed_a_moment_ago_is_to_be_sent_again(ledger, data, files):
@@ -284,7 +285,7 @@ def test_an_inbox_that_cannot_be_listed_is_said(ledger, data):
 
 def test_a_study_folder_that_lies_elsewhere_is_seen(ledger, data, files, tmp_path):
     [arrival, *_] = received(ledger, data, files)
-    study = arrival.path.parent.parent
+    study = (data / arrival.key).parent.parent
     elsewhere = tmp_path / "elsewhere"
     os.rename(study, elsewhere)  # noqa: PTH104
     study.symlink_to(elsewhere)

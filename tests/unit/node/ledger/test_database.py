@@ -20,7 +20,7 @@ def test_the_ledger_survives_being_moved(ledger, tmp_path, tmp_path_factory):
     ledger.close()
     moved = tmp_path.rename(tmp_path_factory.mktemp("new") / "place")
     again = Ledger.open(f"sqlite:///{moved}/ledger.sqlite3", moved)
-    assert again.instances.files_of(only_job(again).id) == [moved / "inbox/1.dcm"]
+    assert again.instances.keys_of(only_job(again).id) == ["inbox/1.dcm"]
     again.close()
     moved.rename(tmp_path)
 
@@ -60,7 +60,7 @@ def test_a_ledger_of_the_first_layout_is_brought_up_to_date(ledger, clock):
         command.downgrade(config, "0001")
     again = Ledger.open(f"sqlite:///{ledger.data}/ledger.sqlite3", ledger.data)
     assert [again.queries.job(job_id).created for job_id in (first, later)] == [created, created]
-    assert again.instances.files_of(later) == ledger.instances.files_of(later)
+    assert again.instances.keys_of(later) == ledger.instances.keys_of(later)
     again.close()
 
 

@@ -81,8 +81,8 @@ def ledger(tmp_path, empty_ledger):
 
 def arrival(ledger, series=1, number=1, content=1, sender=0):
     header = Header("1.2", f"1.2.{series}", f"1.2.{series}.{number}", "1.9", modality="CT", spacing=(0.5, 0.5))
-    path = ledger.data / f"inbox/{series}/{number}-{content}.dcm"
-    return Arrival(header, "1.2.840.10008.1.2.1", path, f"{content:064x}", 10, SENDERS[sender])
+    key = f"inbox/{series}/{number}-{content}.dcm"
+    return Arrival(header, "1.2.840.10008.1.2.1", key, f"{content:064x}", 10, SENDERS[sender])
 
 
 def rows(ledger):

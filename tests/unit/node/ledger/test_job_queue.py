@@ -39,7 +39,7 @@ def test_results_deliveries_and_state_arrive_together(ledger):
     assert [r.kind for r in job.results] == ["seg", "overlay"]
     assert [(d.peer, d.result.kind) for d in job.deliveries] == [("pacs", "seg"), ("archive", "seg")]
     assert job.stage_seconds == {"read": 0.5, "segment": 2.0}
-    row = job.to_dict()
+    row = job.to_dict(ledger.data)
     assert row["outputs"] == [str(ledger.data / "results/seg.dcm"), str(ledger.data / "results/overlay.png")]
     assert row["received_at"] == "2026-03-01T12:00:00.000Z"
 
@@ -63,9 +63,7 @@ def test_results_that_no_destination_wants_stay_and_the_reason_says_so(ledger):
 def test_that_nothing_was_found_stays_with_the_job(ledger, peers):
     job_id = running_job(ledger, destinations=peers)
     report = {"finding": "there is no proximal femur in the scan"}
-    assert finish_job(
-        ledger, job_id, "w", [Result("sr", ledger.data / "results/sr.dcm", "0a", 9, "1.2", "1.2.3")], report
-    )
+    assert finish_job(ledger, job_id, "w", [Result("sr", "results/sr.dcm", "0a", 9, "1.2", "1.2.3")], report)
     for delivery in ledger.queries.job(job_id).deliveries:
         ledger.outbox.claim(delivery.id, "me", 30)
         assert ledger.outbox.delivered(delivery.id, "me")

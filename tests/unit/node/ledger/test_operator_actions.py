@@ -139,7 +139,7 @@ def test_a_job_whose_result_is_lost_or_changed_is_segmented_again(ledger):
     job_id = delivering_job(ledger)
     for spoil in (Path.unlink, lambda path: path.write_bytes(b"changed")):
         fail_delivery(ledger)
-        spoil(ledger.queries.job(job_id).results[0].path)
+        spoil(ledger.data / ledger.queries.job(job_id).results[0].key)
         assert ledger.operator.retry(job_id, "tester") is S.QUEUED
         assert ledger.outbox.due(0) == []
         assert ledger.queue.claim(job_id, "w", 30)

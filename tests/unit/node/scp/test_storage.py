@@ -83,7 +83,7 @@ def ledger(settings, faults):
 def arrival(ledger, number, sender):
     header = Header("1.2", f"1.2.{number % 3}", f"1.2.{number % 3}.{number}", CT, modality="CT")
     digest = hashlib.sha256(str(number).encode()).hexdigest()
-    return Arrival(header, EXPLICIT, ledger.data / f"inbox/{number}.dcm", digest, 10, sender)
+    return Arrival(header, EXPLICIT, f"inbox/{number}.dcm", digest, 10, sender)
 
 
 def test_all_who_wait_are_written_at_once_and_each_gets_its_own_outcome(ledger, faults, poll):
@@ -150,7 +150,7 @@ def files(settings):
 def test_an_object_is_on_disk_and_in_the_ledger_before_success_is_said(storage, ledger, settings, slice_of):
     assert take(storage, *slice_of) == (StoreStatus.SUCCESS, "")
     [job] = ledger.queries.jobs()
-    assert ledger.instances.files_of(job.id) == files(settings)
+    assert [settings.data / key for key in ledger.instances.keys_of(job.id)] == files(settings)
     assert data_set(files(settings)[0]) == slice_of
 
 

@@ -65,7 +65,7 @@ class Scene:
                 image_type=("ORIGINAL", "PRIMARY", "AXIAL"), frame_of_reference="1.9", rescale=True,
                 position=(0.0, 0.0, 4.0 * n), orientation=(1.0, 0.0, 0.0, 0.0, 1.0, 0.0), spacing=(1.0, 1.0), **tags,
             )  # fmt: skip
-            self.ledger.instances.record(Arrival(header, ExplicitVRLittleEndian, Path("x"), "0", 1, link))
+            self.ledger.instances.record(Arrival(header, ExplicitVRLittleEndian, "x", "0", 1, link))
 
     def end(self, link, ending=Ending.RELEASED):
         self.ledger.associations.end(link.id, ending)

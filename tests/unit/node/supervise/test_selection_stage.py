@@ -71,7 +71,7 @@ class Study:
             }  # fmt: skip
             sop = f"{uid}.{round(place * 1000)}"
             found = Header("1.1", uid, sop, CTImageStorage, **(values | header))
-            arrivals.append(Arrival(found, ExplicitVRLittleEndian, Path("x"), sop, 1, sender))
+            arrivals.append(Arrival(found, ExplicitVRLittleEndian, "x", sop, 1, sender))
         self.ledger.instances.record_all(arrivals)
         self.ledger.associations.end(sender.id, ending)  # aborted: then the quiet time counts
         return next(job.id for job in self.ledger.queries.of_study("1.1") if job.series_uid == uid)
@@ -90,7 +90,7 @@ class Study:
         assert self.ledger.queue.claim(job_id, "worker", 1000)
 
     def finish_job(self, job_id: str, finding: str = "") -> None:
-        made = [Result("seg", self.settings.data / "seg.dcm", "0", 1, "1.66.4", "2.25.1")]
+        made = [Result("seg", "seg.dcm", "0", 1, "1.66.4", "2.25.1")]
         assert finish_job(self.ledger, job_id, "worker", made, {"finding": finding})
 
 
@@ -329,9 +329,7 @@ def test_series_of_other_studies_are_no_rivals(study):
     site = study()
     thin = site.send("thin")
     site.ledger.instances.record(
-        Arrival(
-            Header("1.7", "1.7.1", "1.7.1.1", CTImageStorage, modality="CT"), "1.2", Path("x"), "0", 1, association()
-        )
+        Arrival(Header("1.7", "1.7.1", "1.7.1.1", CTImageStorage, modality="CT"), "1.2", "x", "0", 1, association())
     )
     site.tick(QUIET + 1)
     assert site.states(thin) == ["queued"]

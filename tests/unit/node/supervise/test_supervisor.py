@@ -3,7 +3,6 @@
 import sqlite3
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 from ledger_steps import finish_job
@@ -97,7 +96,7 @@ def arrive(ledger, count=12, *, study="1.2", series="1.2.3", modality="CT", body
             image_type=("ORIGINAL", "PRIMARY", "AXIAL"), frame_of_reference="1.9", rescale=True,
             position=(0.0, 0.0, 4.0 * n), orientation=(1.0, 0.0, 0.0, 0.0, 1.0, 0.0), spacing=(1.0, 1.0),
         )  # fmt: skip
-        ledger.instances.record(Arrival(header, ExplicitVRLittleEndian, Path("x"), "0", 1, sender))
+        ledger.instances.record(Arrival(header, ExplicitVRLittleEndian, "x", "0", 1, sender))
     if link is None:
         ledger.associations.end(sender.id, Ending.RELEASED)
     (job,) = [job for job in ledger.queries.jobs() if job.series_uid == series and job.state is JobState.RECEIVED]
@@ -258,7 +257,7 @@ def test_due_deliveries_are_announced_and_later_ones_are_not(ledger, supervisor,
     clock.pass_seconds(11)
     supervisor.tick()
     assert ledger.queue.claim(job_id, "worker", 30)
-    finish_job(ledger, job_id, "worker", [Result("seg", tmp_path / "seg.dcm", "0", 1, "1.2", "1.2.9")], {})
+    finish_job(ledger, job_id, "worker", [Result("seg", "seg.dcm", "0", 1, "1.2", "1.2.9")], {})
     supervisor.tick()
     (delivery,) = ledger.queries.job(job_id).deliveries
     assert broker.deliveries == [delivery.id]
@@ -280,7 +279,7 @@ def test_waiting_delivery_is_announced_again_only_while_somebody_could_take_it(
     clock.pass_seconds(11)
     supervisor.tick()
     assert ledger.queue.claim(job_id, "worker", 30)
-    made = [Result("seg", tmp_path / f"{n}.dcm", "0", 1, "1.2", f"1.2.9.{n}") for n in range(DELIVERY_THREADS + 1)]
+    made = [Result("seg", f"{n}.dcm", "0", 1, "1.2", f"1.2.9.{n}") for n in range(DELIVERY_THREADS + 1)]
     finish_job(ledger, job_id, "worker", made, {})
     supervisor.tick()
     *taken, waiting = broker.deliveries

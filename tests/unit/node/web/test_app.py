@@ -72,7 +72,7 @@ def receive(ledger, tmp_path):
             Arrival(
                 header=Header(**uids, sop_class_uid="1.2.840.10008.5.1.4.1.1.2", **described),
                 transfer_syntax="1.2.840.10008.1.2.1",
-                path=tmp_path / f"inbox/{number}.dcm",
+                key=f"inbox/{number}.dcm",
                 sha256=f"{number:064d}",
                 size=1000,
                 association=association(calling_ae, "10.0.0.9"),
@@ -100,7 +100,7 @@ def finish(ledger, settings):
             ("seg", "seg.dcm", "1.9"),
         ):
             (folder / name).write_bytes(b"content of " + name.encode())
-            made.append(Result(kind, folder / name, "ab" * 32, 12345, "1.2.840.1" if sop else "", sop))
+            made.append(Result(kind, f"results/{job_id}/{name}", "ab" * 32, 12345, "1.2.840.1" if sop else "", sop))
         assert finish_job(ledger, job_id, "worker@host", made, {"timings": {"read": 0.5, "segment": 7.25}})
         return folder
 
@@ -247,7 +247,7 @@ def test_json_is_the_ledgers_own_form(client, ledger, receive, finish):
     job_id = receive(1)
     finish(job_id)
     (row,) = client.get("/api/jobs").json()
-    assert row == json.loads(json.dumps(ledger.queries.job(job_id).to_dict()))
+    assert row == json.loads(json.dumps(ledger.queries.job(job_id).to_dict(ledger.data)))
     assert {"id", "state", "reason", "study_uid", "series_uid", "received_at", "attempts", "outputs"} <= set(row)
     one = client.get(f"/api/jobs/{job_id}").json()
     assert [event["state"] for event in one.pop("events")][-1] == "delivering"
