@@ -10,9 +10,9 @@ KVP_TOLERANCE = 0.5
 
 
 def by_certificate(certificates: tuple[AsynchronousSettings, ...], scanner: Scanner) -> Calibration:
-    """Return the calibration by the one certificate that fits; otherwise mode NONE and the reason.
+    """Return the calibration by the one certificate that fits; otherwise mode NONE with the reason.
 
-    One that names the kernel goes before one for all kernels. Days are compared with the scan's own date.
+    A certificate for the kernel is preferred to one for all kernels. Dates are compared with the date of the scan.
     """
     fitting = [certificate for certificate in certificates if _fits(certificate, scanner)]
     exact = [certificate for certificate in fitting if certificate.kernel] or fitting
@@ -36,7 +36,7 @@ def by_certificate(certificates: tuple[AsynchronousSettings, ...], scanner: Scan
 
 
 def validity(issued: date, valid_until: date, scanned: date | None) -> tuple[str, ...]:
-    """Return what is to be said about the day of a scan under a certificate."""
+    """Return warnings about the date of a scan under a certificate."""
     if scanned is None:
         return ("the scan has no date: whether the scanner's calibration certificate was valid is unknown",)
     if scanned > valid_until:

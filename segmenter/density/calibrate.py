@@ -1,4 +1,4 @@
-"""HU -> density for one scan: by a phantom in it, by its scanner's certificate, or not at all and why."""
+"""Calibrate one scan: by a phantom in it, by its scanner's certificate, or not at all with the reason."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -17,17 +17,17 @@ from segmenter.density.thick_slabs import make_blocks
 from segmenter.read.series import Series
 from segmenter.volume.geometry import Geometry
 
-COMPARED_AT_MG_CM3 = 200.0  # a usual density of a hip
+COMPARED_AT_MG_CM3 = 200.0  # a typical density in a hip
 APART_MG_CM3 = 10.0
 
 
 def calibrate(
     volume: NDArray[Any], series: Series, femur_masks: Iterable[NDArray[np.bool_]], settings: DensitySettings
 ) -> Calibration:
-    """Return the line of a scan, for investigational use; never a guess: with mode NONE `warnings` say why.
+    """Return the calibration of a scan, for investigational use; with mode NONE `warnings` give the reason.
 
-    volume: HU `(z, y, x)` on `series.geometry`, whose slices may lie as they like. femur_masks: on the same grid; a
-    phantom lies behind or before them.
+    volume: HU `(z, y, x)` on `series.geometry`, in any orientation. femur_masks: on the same grid; a phantom lies
+    behind or in front of them.
     """
     if settings.mode == "none":
         return UNCALIBRATED
@@ -44,7 +44,7 @@ def calibrate(
 
 
 def fitting(phantoms: tuple[PhantomSettings, ...], scanner: Scanner) -> tuple[PhantomSettings, ...]:
-    """Return the phantoms that may lie in a scan of this scanner."""
+    """Return the phantoms that are used at this scanner."""
     return tuple(
         phantom
         for phantom in phantoms
@@ -79,9 +79,9 @@ def by_phantom(
 
 
 def choose(good: list[tuple[int, Calibration]]) -> Calibration:
-    """Return the phantom that the scan shows, of several that fit with their numbers of rods, or refuse to guess.
+    """Return the best of several calibrations with their numbers of rods; mode NONE if two are equally good.
 
-    One that explains more rods goes first; of as many rods, one that fits well before those that do not.
+    More rods are better; with as many rods, a good fit is better.
     """
     most = max(count for count, _ in good)
     rivals = [calibration for count, calibration in good if count == most]
@@ -93,7 +93,7 @@ def choose(good: list[tuple[int, Calibration]]) -> Calibration:
 
 
 def _compared(phantom: Calibration, certificate: Calibration) -> Calibration:
-    """Return the phantom's calibration, with a warning when the scanner's certificate says otherwise."""
+    """Return the phantom's calibration, with a warning if the scanner's certificate disagrees."""
     if not certificate.usable or certificate.material is not phantom.material:
         return phantom
     assert phantom.slope_hu_per_mg_cm3 is not None

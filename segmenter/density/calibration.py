@@ -1,4 +1,4 @@
-"""What turns HU into density: a line, where it comes from, and which material it speaks of."""
+"""The calibration of a scan: the line from HU to density, its source and its material."""
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -16,18 +16,18 @@ class Material(StrEnum):
 
 
 class CalibrationMode(StrEnum):
-    """Where the line comes from."""
+    """The source of the line."""
 
-    PHANTOM = "phantom"  # rods in this very scan
+    PHANTOM = "phantom"  # rods in this scan
     ASYNCHRONOUS = "asynchronous"  # a certificate of this scanner at this voltage
-    NONE = "none"  # there is none: HU only
+    NONE = "none"  # no line: HU only
 
 
 @dataclass(frozen=True)
 class Rod:
     """One rod of a phantom as it was measured; densities in mg/cm3, HU mean and SD over its core.
 
-    expected_hu: what the fitted line gives for it. slices: how many were measured.
+    expected_hu: by the fitted line. slices: how many were measured.
     """
 
     density_mg_cm3: float
@@ -47,7 +47,7 @@ class Calibration:
     """HU = slope_hu_per_mg_cm3 * density + intercept_hu, for one equivalent material; without a line: HU only.
 
     phantom: model and serial as the settings name them. certificate_date: YYYY-MM-DD, empty = not given.
-    warnings: sentences about gates that it did not pass; with mode NONE they say why there is no line.
+    warnings: sentences about checks that failed; with mode NONE the reason why there is no line.
     """
 
     mode: CalibrationMode

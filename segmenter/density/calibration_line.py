@@ -16,7 +16,7 @@ SIGMA_SHIFT, BETA_SHIFT = 0.2174, 999.6
 
 @dataclass(frozen=True)
 class Line:
-    """HU = slope * density + intercept (HU per mg/cm3, HU), and how well the points lie on it."""
+    """HU = slope * density + intercept (HU per mg/cm3, HU), and its coefficient of determination."""
 
     slope: float
     intercept: float
@@ -39,5 +39,5 @@ def line_in_tissue(sigma: Number, beta: Number) -> tuple[Number, Number]:
 
 
 def line_in_reference(slope: float, intercept: float) -> tuple[float, float]:
-    """Return sigma_ref and beta_ref from slope and intercept for tissue; the way back of `line_in_tissue`."""
+    """Return sigma_ref and beta_ref from slope and intercept for tissue; the inverse of `line_in_tissue`."""
     return slope + SIGMA_SHIFT, intercept - BETA_SHIFT

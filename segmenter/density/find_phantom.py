@@ -1,4 +1,4 @@
-"""One phantom of the settings in a scan: found, seen to be it, and measured, or why not."""
+"""Find one phantom of the settings in a scan, verify it and measure its rods, or return the reason why not."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,14 +25,14 @@ from segmenter.density.template import FloatArray, Template
 from segmenter.density.thick_slabs import Blocks
 from segmenter.volume.geometry import Geometry
 
-EDGE_HU = 30.0  # contrast from which on a rod's edge is seen
-CLEAR_HU = 100.0  # and its overshoot
-EDGES = 2  # so many rods must show their edge: a row of even patches has none
-EDGE_SHARE, EDGE_MM = 0.12, 1.0  # of the radius, or mm: how exactly it must lie where the settings say
-MOST_SCALE = 0.06  # of the spacing: a row this far off the settings is another one
-ROUND_SHARE = 0.25  # of the radius: what else in the row counts as a rod
-SLAB_HU, SLAB_SPREAD_HU = (-300.0, 400.0), 80.0  # what lies between the rods of a slab, and how alike
-LEAST_GAP_MM = 4.0  # between rods, for a look at what is there
+EDGE_HU = 30.0  # contrast from which a rod's edge is detected
+CLEAR_HU = 100.0  # contrast from which its overshoot is measured
+EDGES = 2  # rods that must have an edge: a row of uniform tissue has none
+EDGE_SHARE, EDGE_MM = 0.12, 1.0  # of the radius, or mm: tolerance of the edge's position
+MOST_SCALE = 0.06  # of the spacing: a row that differs more is another phantom
+ROUND_SHARE = 0.25  # of the radius: tolerance for further rods in the row
+SLAB_HU, SLAB_SPREAD_HU = (-300.0, 400.0), 80.0  # range and spread of HU between the rods of a slab
+LEAST_GAP_MM = 4.0  # between rods, to measure the HU there
 
 Sample = Callable[[FloatArray, float], Cylinder]
 
@@ -41,7 +41,7 @@ Sample = Callable[[FloatArray, float], Cylinder]
 class Found:
     """A phantom in the scan. rods: in the order of `form`, which lists them from the lowest LPS x.
 
-    overshoot: at the rods' edges, as a share of their contrast; a sharp kernel makes it.
+    overshoot: at the rods' edges, as a share of their contrast; caused by a sharp kernel.
     """
 
     template: Template
@@ -52,9 +52,9 @@ class Found:
 
 
 def find_phantom(volume: NDArray[Any], geometry: Geometry, blocks: Blocks, settings: PhantomSettings) -> Found | str:
-    """Return the phantom with its rods measured, or what speaks against its being there.
+    """Return the phantom with its rods measured, or the reason why it was not found.
 
-    A row that shows all its rods goes first: evenly stepped rods, moved by one, look like a row with one hidden.
+    A row with all rods visible is tried first: evenly spaced rods, shifted by one, look like a row with one hidden.
     """
     template = Template.of(settings)
     places = candidates(blocks, make_discs(blocks, template.radius), template)
@@ -95,12 +95,12 @@ def _measured(volume: NDArray[Any], geometry: Geometry, placement: Placement, te
 
 
 def _outer(template: Template) -> float:
-    """Return how far from an axis the surroundings of a rod reach before the next rod's, mm."""
+    """Return the distance from an axis up to which the surroundings of a rod belong to it, mm."""
     return min(AROUND * template.radius, template.radius + max(0.7 * template.gap, 0.25 * template.radius))
 
 
 def _edges_against(edges: list[Edge], template: Template) -> str:
-    """Tell what is wrong with the rods' edges: none to be seen, or not where the settings say."""
+    """Return what is wrong with the rods' edges, empty if nothing: none visible, or another diameter."""
     radii = [edge.radius for edge in edges if abs(edge.contrast) >= EDGE_HU and np.isfinite(edge.radius)]
     if len(radii) < EDGES:
         return "what lies in such a row has no edges"
@@ -115,7 +115,7 @@ def _edges_against(edges: list[Edge], template: Template) -> str:
 
 
 def _slab_against(sample: Sample, placement: Placement, template: Template, core: float) -> str:
-    """Tell whether what lies between the rods is no slab."""
+    """Return what is wrong between the rods of a slab, empty if nothing."""
     if template.settings.layout != "slab" or template.gap < LEAST_GAP_MM:
         return ""
     offsets = placement.form(template).offsets
@@ -129,7 +129,7 @@ def _slab_against(sample: Sample, placement: Placement, template: Template, core
 
 
 def _more_rods(sample: Sample, placement: Placement, template: Template, core: float) -> str:
-    """Tell of a rod beyond the ends or between two: then this is part of another phantom."""
+    """Return a sentence if there are further rods, which means another phantom; empty if not."""
     offsets = placement.form(template).offsets
     step = float(np.diff(offsets).mean())
     places = [offsets[0] - step, offsets[-1] + step]

@@ -1,4 +1,4 @@
-"""A phantom's place in the patient: candidates of the blocks joined to a straight phantom, then moved into its rods."""
+"""The position of a phantom: candidates of the blocks joined to a straight phantom, then fitted to its rods."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,8 +12,8 @@ from segmenter.density.row_search import Candidate
 from segmenter.density.template import FloatArray, Template
 from segmenter.density.thick_slabs import PIXEL_MM, Blocks
 
-MOST_TILT = 0.27  # mm sideways per mm along the table, 15 degrees: beyond it a row of rods is not told from others
-STRAY_MM = 6.0  # of a block's candidate from the straight line; candidates lie anywhere in the middle of their rods
+MOST_TILT = 0.27  # mm sideways per mm along the table, 15 degrees: beyond it rows of rods cannot be distinguished
+STRAY_MM = 6.0  # of a block's candidate from the straight line; candidates lie anywhere within their rods
 TURN_STRAY_DEG = 9.0
 LEAST_LENGTH_MM = 30.0
 LEAST_SHARE = 0.25  # of the blocks
@@ -53,18 +53,18 @@ class Placement:
         offsets = np.asarray(extra if len(extra) else self.form(template).offsets)
         turn = np.radians(self.turn_deg)
         row = np.array([np.cos(turn), np.sin(turn), 0.0])
-        row -= (row @ self.direction) * self.direction  # rods stay as far apart as they are, however they are tilted
+        row -= (row @ self.direction) * self.direction  # a tilt does not change the distance between rods
         points = np.array([*self.middle, 0.0]) + self.scale * np.outer(offsets, row / np.linalg.norm(row))
         level: FloatArray = points - points[:, 2:] * np.array([*self.drift, 1.0])
         return level
 
     def form(self, template: Template) -> Template:
-        """Return the phantom with the end first that lies at the lowest x."""
+        """Return the phantom with the end at the lowest x first."""
         return template.mirrored if self.flipped else template
 
 
 def join(candidates: Sequence[Candidate], blocks: Blocks) -> Placement | None:
-    """Return the straight phantom that most blocks agree on, or None where too few do."""
+    """Return the straight phantom that most blocks agree on, or None if too few do."""
     best: list[Candidate] = []
     for first, second in combinations(candidates, 2):
         members = _members(first, second, candidates, blocks)
@@ -120,7 +120,7 @@ def _slopes(heights: FloatArray, points: FloatArray) -> FloatArray:
 
 
 def settle(placement: Placement, blocks: Blocks, template: Template) -> Placement:
-    """Return the placement moved to where the discs of the rods' full width are most even, over all blocks at once."""
+    """Return the placement at which the discs of the rods' full width are most uniform, over all blocks at once."""
     start = np.array([*placement.middle, *placement.drift, placement.turn_deg, placement.scale])
     middle_z = (placement.low_mm + placement.high_mm) / 2
     start[:2] += middle_z * start[2:4]  # turn about the middle: place and tilt then hardly depend on each other

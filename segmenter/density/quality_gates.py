@@ -1,4 +1,4 @@
-"""The line through a found phantom's rods, and the gates that warn of it or refuse it."""
+"""The line through the rods of a phantom, and the checks that warn about it or refuse it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,12 +18,12 @@ WARN_TILT_DEG, MOST_TILT_DEG = 3.0, 10.0
 WARN_NOISE_HU, MOST_NOISE_HU = 60.0, 150.0  # standard deviation of a rod's voxels within a slice
 # Of a rod from the line: r2 hardly falls where one of a wide range lies off. So far off, it is another phantom.
 WARN_OFF_MG_CM3, MOST_OFF_MG_CM3 = 5.0, 20.0
-WARN_CHANGE_HU = 12.0  # along the table: cupping, a heel effect, or a phantom that leaves the field
+WARN_CHANGE_HU = 12.0  # along the table: cupping, a heel effect, or a phantom partly outside the field
 WARN_SCALE = 0.03
 WARN_OVERSHOOT = 0.06
-UNEVEN, UNEVEN_HU = 2.0, 15.0  # times the usual spread of the rods, and by so much
-SPOILT, SPOILT_HU = 3.0, 20.0  # beyond this no line goes through it
-LEAST_SLICES, LEAST_SHARE = 5, 0.5  # of a rod: fewer, and it counts as missing
+UNEVEN, UNEVEN_HU = 2.0, 15.0  # times the usual spread of the rods, and at least by this
+SPOILT, SPOILT_HU = 3.0, 20.0  # a rod beyond this is not used
+LEAST_SLICES, LEAST_SHARE = 5, 0.5  # of a rod: with fewer it counts as missing
 LEAST_RODS, MOST_MISSING = 3, 1
 
 
@@ -38,12 +38,12 @@ class Fit:
 
     @property
     def off_mg_cm3(self) -> float:
-        """How far the worst rod lies from the line."""
+        """Distance of the worst rod from the line."""
         return float(np.nanmax(np.abs(self.hu - self.expected))) / self.line.slope
 
 
 def calibration_of(found: Found) -> Calibration:
-    """Return the calibration by a phantom with its warnings; mode NONE and the one reason when a gate refuses it."""
+    """Return the calibration by a phantom with its warnings; mode NONE with the reason if a check refuses it."""
     used = _undisturbed(found.rods)
     name = found.template.settings.title
     if (~used).sum() > MOST_MISSING or used.sum() < LEAST_RODS:
@@ -77,7 +77,7 @@ def calibration_of(found: Found) -> Calibration:
 
 
 def _undisturbed(rods: Sequence[RodSlices]) -> NDArray[np.bool_]:
-    """Tell which rods may count: enough slices alike, and voxels within them about as alike as in the other rods."""
+    """Return which rods are usable: enough consistent slices, and noise within them like that of the other rods."""
     steady = np.array([rod.slices >= LEAST_SLICES and rod.share >= LEAST_SHARE and rod.hu >= LEAST_HU for rod in rods])
     if not steady.any():
         return steady
@@ -109,7 +109,7 @@ def _refusal(found: Found, fit: Fit) -> str:
 
 
 def other_way(form: Template, hu: FloatArray, used: NDArray[np.bool_]) -> Line:
-    """Return the line that the same rods give when the phantom lies with its other end first."""
+    """Return the line that the same rods give with the phantom's other end first."""
     return form.mirrored.fit(hu, used)
 
 
@@ -124,7 +124,7 @@ def _rods(found: Found, fit: Fit) -> tuple[Rod, ...]:
 
 
 def _warnings(found: Found, fit: Fit) -> list[str]:
-    """Return a sentence for each gate between good and refused."""
+    """Return a sentence for each check that failed without refusing the phantom."""
     used = [rod for rod, ok in zip(found.rods, fit.used, strict=True) if ok]
     name, place, line = found.template.settings.title, found.placement, fit.line
     noise = np.array([rod.sd_hu for rod in used])

@@ -1,7 +1,7 @@
 """The HU of a placed phantom's rods, from the scan's own voxels, slice by slice.
 
-Voxels are taken as they are, by their place in the patient: nothing is interpolated, so noise stays what it is, and
-slices that lie obliquely or sheared are no special case.
+Voxels are assigned by their position in the patient without interpolation, so noise is not changed, and oblique or
+sheared slices need no special case.
 """
 
 from dataclasses import dataclass
@@ -16,16 +16,16 @@ from segmenter.density.placement import Placement
 from segmenter.density.template import FloatArray
 from segmenter.volume.geometry import Geometry
 
-CHUNK_MM = 20.0  # of a rod's length at a time: voxels of a tilted box around a long rod would be many
-# The core keeps this far from the rod's surface: nearer a rod mixes with what is around it, and a sharp kernel raises
-# its HU much farther in. Where it can, it is as large as a share of the radius, because voxels take noise away.
+CHUNK_MM = 20.0  # of a rod's length at a time: the box around a long tilted rod would hold many voxels
+# The core keeps this distance from the rod's surface, where the rod blurs into its surroundings; a sharp kernel changes
+# HU much deeper. Otherwise the core is as large as a share of the radius, because more voxels reduce noise.
 BLUR_MM, SHARP_MM = 1.5, 3.5
 LEAST_CORE, MOST_CORE = 0.4, 0.75
 SHARP = 0.03  # overshoot of the rods' edges from which a kernel counts as sharp
-AROUND = 1.6  # radii: what is looked at in all
-LEAST_VOXELS, ENOUGH_VOXELS = 4, 6  # of a rod's core in a slice: in any, and as a rule
-STEADY_SDS, STEADY_HU = 4.0, 4.0  # a slice this far off the others is disturbed
-UNEVEN = 2.0  # times the usual spread within a slice, and it is disturbed
+AROUND = 1.6  # radii: the region that is evaluated
+LEAST_VOXELS, ENOUGH_VOXELS = 4, 6  # of a rod's core in a slice: the minimum, and the usual number
+STEADY_SDS, STEADY_HU = 4.0, 4.0  # a slice that differs more from the others is disturbed
+UNEVEN = 2.0  # times the usual spread within a slice: above it, the slice is disturbed
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +39,7 @@ class Cylinder:
 
 @dataclass(frozen=True, eq=False)
 class RodSlices:
-    """One rod slice by slice, `(s,)`: mean HU of the core, spread of its voxels, and whether the slice counts."""
+    """One rod slice by slice, `(s,)`: mean HU of the core, spread of its voxels, and whether the slice is usable."""
 
     mean: FloatArray
     spread: FloatArray
@@ -47,7 +47,7 @@ class RodSlices:
 
     @cached_property
     def hu(self) -> float:
-        """Mean over the slices that count."""
+        """Mean over the usable slices."""
         return float(self.mean[self.good].mean())
 
     @cached_property
@@ -57,17 +57,17 @@ class RodSlices:
 
     @property
     def slices(self) -> int:
-        """How many slices count."""
+        """Number of usable slices."""
         return int(self.good.sum())
 
     @property
     def share(self) -> float:
-        """Which share of the slices that show the rod counts."""
+        """Share of the usable slices among those that show the rod."""
         return self.slices / max(int(np.isfinite(self.mean).sum()), 1)
 
     @property
     def change_hu(self) -> float:
-        """How much the HU of the rod rise or fall over the phantom's length, along a straight line."""
+        """Change of the rod's HU over the phantom's length, by a straight line."""
         at = np.flatnonzero(self.good)
         if len(at) < 3:
             return 0.0
@@ -89,7 +89,7 @@ def core_radius(geometry: Geometry, placement: Placement, radius: float, oversho
 
 
 def slice_step(geometry: Geometry) -> float:
-    """Return the distance of the scan's planes along the table, mm, by whichever of its axes runs along it most."""
+    """Return the distance of the scan's planes along the table, mm, of the grid axis closest to the table's."""
     return float(np.abs(geometry.affine[2, :3]).max())
 
 
@@ -137,7 +137,7 @@ def by_slice(voxels: Cylinder, core: float, numbers: NDArray[np.int64]) -> RodSl
 
 
 def _undisturbed(mean: FloatArray, spread: FloatArray) -> NDArray[np.bool_]:
-    """Return which slices are like the others: a streak, a metal edge or the rod's end makes one that is not."""
+    """Return which slices agree with the others; a streak, a metal edge or the rod's end disturbs a slice."""
     if not np.isfinite(mean).any():
         return np.zeros(len(mean), bool)
     middle = np.nanmedian(mean)
@@ -150,9 +150,9 @@ def _undisturbed(mean: FloatArray, spread: FloatArray) -> NDArray[np.bool_]:
 
 @dataclass(frozen=True)
 class Edge:
-    """The edge of a rod. radius: where HU fall half way to the surroundings, mm, NaN where they do not.
+    """The edge of a rod. radius: where HU are half way to the surroundings, mm, NaN if nowhere.
 
-    contrast: inside less surroundings, HU. overshoot: how far HU rise just within the edge, as a share of the contrast.
+    contrast: inside minus surroundings, HU. overshoot: rise of HU just inside the edge, as a share of the contrast.
     """
 
     radius: float

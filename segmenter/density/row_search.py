@@ -1,7 +1,7 @@
-"""Where a phantom could lie: even discs in a row, block by block, whose HU make a line.
+"""Candidate positions of a phantom: rows of uniform discs, block by block, whose HU fit a line.
 
-All places are tried at once: per block the mean and the spread of a disc about every pixel, then for each turn and
-spacing of the row one look at the pixels where its rods would be.
+All positions are tried at once: per block the mean and the spread of a disc about every pixel, then for each turn and
+spacing of the row the pixels of its rods.
 """
 
 from collections.abc import Iterator
@@ -15,14 +15,14 @@ from segmenter.density.template import SLOPE_HU_PER_MG_CM3, FloatArray, Template
 from segmenter.density.thick_slabs import PIXEL_MM, Blocks
 
 TURNS_DEG = (-16.0, -12.0, -8.0, -4.0, 0.0, 4.0, 8.0, 12.0, 16.0)  # of the row about the table's axis
-SCALES = (0.95, 1.0, 1.05)  # of the spacing in the settings, which may have been measured roughly
-DISC = 0.6  # of a rod's radius: what is looked at as its inside
-SPREAD_HU = 40.0  # of a block within a disc; anatomy is more uneven, noise is averaged out
-LEAST_HU = -300.0  # thinner than any rod
-SPARE_FROM = 5  # rods: from here on one of them may be hidden
+SCALES = (0.95, 1.0, 1.05)  # of the spacing in the settings, which may be inexact
+DISC = 0.6  # of a rod's radius: the disc that is evaluated
+SPREAD_HU = 40.0  # of a block within a disc; anatomy varies more, noise is averaged out
+LEAST_HU = -300.0  # less dense than any rod
+SPARE_FROM = 5  # rods: with as many, one may be hidden
 PER_BLOCK = 6
-STRIDE = 2  # pixels from one place to the next
-WIDE = 0.8  # of the least range of HU that rods must have, before a line is tried
+STRIDE = 2  # pixels from one position to the next
+WIDE = 0.8  # of the smallest range of HU that the rods must have before a line is fitted
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def make_discs(blocks: Blocks, radius_mm: float) -> Discs:
 
 
 def candidates(blocks: Blocks, discs: Discs, template: Template) -> list[Candidate]:
-    """Return the best places of every block, either end first."""
+    """Return the best positions of every block, with either end first."""
     found = [
         candidate
         for flipped, form in ((False, template), (True, template.mirrored))
@@ -83,7 +83,7 @@ def candidates(blocks: Blocks, discs: Discs, template: Template) -> list[Candida
 
 
 def _at(blocks: Blocks, discs: Discs, form: Template, how: tuple[float, float, bool]) -> Iterator[Candidate]:
-    """Yield the places where a row with this turn (degrees), spacing and end fits."""
+    """Yield the positions where a row with this turn (degrees), spacing and orientation fits."""
     turn, scale, flipped = how
     along = np.radians(turn)
     shifts = np.rint(np.outer(form.offsets * scale, (np.sin(along), np.cos(along))) / PIXEL_MM).astype(int)
@@ -113,7 +113,7 @@ def _at(blocks: Blocks, discs: Discs, form: Template, how: tuple[float, float, b
 
 
 def wide(hu: FloatArray, use: NDArray[np.bool_], form: Template) -> NDArray[np.bool_]:
-    """Tell at which places `(p,)` the HU `(n, p)` differ enough for any of the rods' lines; most of a body does not."""
+    """Return at which positions `(p,)` the HU `(n, p)` vary enough for the rods; those of most tissue do not."""
     y = hu - form.waters[:, None]
     reach = np.where(use, y, -np.inf).max(axis=0) - np.where(use, y, np.inf).min(axis=0)
     least = np.sort(form.densities)[1 if form.count >= SPARE_FROM else 0 :]
@@ -123,10 +123,10 @@ def wide(hu: FloatArray, use: NDArray[np.bool_], form: Template) -> NDArray[np.b
 
 
 def fits(hu: FloatArray, use: NDArray[np.bool_], form: Template) -> tuple[FloatArray, NDArray[np.bool_]]:
-    """Return r2 `(p,)` of the lines through the rods' HU `(n, p)` at p places; 0 where no scanner has such a line.
+    """Return r2 `(p,)` of the lines through the rods' HU `(n, p)` at p positions; 0 for an implausible line.
 
-    use: which discs count. Of five rods or more, one that lies off the others' line may be left out; also returned is
-    where none was.
+    use: which discs count. Of five rods or more, one off the line of the others may be left out; the second value is
+    True where none was left out.
     """
     r2, off = _lines(hu, use, form)
     if form.count >= SPARE_FROM:
@@ -139,7 +139,7 @@ def fits(hu: FloatArray, use: NDArray[np.bool_], form: Template) -> tuple[FloatA
 
 
 def _lines(hu: FloatArray, use: NDArray[np.bool_], form: Template) -> tuple[FloatArray, FloatArray]:
-    """Return r2 `(p,)`, 0 for a line that cannot be, and how far every rod lies from its line, HU `(n, p)`."""
+    """Return r2 `(p,)`, 0 for an implausible line, and how far every rod lies from its line, HU `(n, p)`."""
     x, y = form.densities[:, None], hu - form.waters[:, None]
     count = use.sum(axis=0)
     dx = np.where(use, x - (use * x).sum(axis=0) / count, 0)

@@ -1,4 +1,4 @@
-"""Which scanner made a series, and how: what certificates and phantoms are matched with."""
+"""The scanner and acquisition of a series, which certificates and phantoms are matched with."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -16,7 +16,7 @@ GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
 
 @dataclass(frozen=True)
 class Scanner:
-    """Equipment and acquisition as the header has them; empty or None where it says nothing."""
+    """Equipment and acquisition of the header; empty or None if absent."""
 
     manufacturer: str = ""
     model: str = ""
@@ -28,7 +28,7 @@ class Scanner:
 
 
 def read_scanner(header: Dataset) -> Scanner:
-    """Return the scanner of a CT image; of an enhanced one the first frame's functional groups count, too."""
+    """Return the scanner of a CT image; of an enhanced one, also from the first frame's functional groups."""
     places = list(_places(header))
 
     def text(keyword: str) -> str:
@@ -50,12 +50,12 @@ def read_scanner(header: Dataset) -> Scanner:
 
 
 def same(wanted: str, found: str) -> bool:
-    """Tell whether two names are one, whatever their case and spaces."""
+    """Return whether two names are equal, ignoring case and spaces."""
     return wanted.casefold().split() == found.casefold().split()
 
 
 def _places(header: Dataset) -> Iterator[Dataset]:
-    """Yield the data sets a value may stand in, nearest first (PS3.3 C.7.6.16)."""
+    """Yield the data sets that may hold a value, nearest first (PS3.3 C.7.6.16)."""
     yield header
     for group in GROUPS:
         with suppress(*UNREADABLE, IndexError, TypeError):
@@ -65,9 +65,9 @@ def _places(header: Dataset) -> Iterator[Dataset]:
 
 
 def _text(place: Dataset, keyword: str) -> str:
-    """Return a value as text, several joined as DICOM joins them; empty when it is absent or broken."""
+    """Return a value as text, several joined as DICOM joins them; empty if absent or invalid."""
     value: Any = None
-    with suppress(*UNREADABLE):  # pydicom decodes a value when it is asked for
+    with suppress(*UNREADABLE):  # pydicom decodes a value on access
         value = place.get(keyword)
     parts = value if isinstance(value, MultiValue | list) else [value]
     return "\\".join(str(part).strip() for part in parts if part not in (None, ""))

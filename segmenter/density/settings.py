@@ -1,4 +1,4 @@
-"""The settings of a site's calibration: its phantoms with their certificates, and certificates of its scanners.
+"""The calibration settings of a site: its phantoms, and the certificates of its scanners.
 
 One TOML file, read once into frozen records. A sample is shipped in `segmenter/data/phantoms`;
 `docs/reference/calibration.md` explains every key. For investigational use.
@@ -46,7 +46,7 @@ class Record(BaseModel):
 
 
 class RodSettings(Record):
-    """One rod as the certificate has it. offset_mm: its place along the row, needed where rods are unevenly spaced.
+    """One rod of the certificate. offset_mm: its position along the row, needed if rods are unevenly spaced.
 
     water_mg_cm3: the density of its water, which Mindways phantoms state for each rod.
     """
@@ -113,7 +113,7 @@ class PhantomSettings(Record):
 
 
 class AsynchronousSettings(Record):
-    """The line that a physicist measured for one scanner at one tube voltage, and until when it holds."""
+    """The line measured for one scanner at one tube voltage, and its period of validity."""
 
     manufacturer: Name
     model: Name
@@ -137,7 +137,7 @@ class AsynchronousSettings(Record):
 
 
 class DensitySettings(Record):
-    """How HU become densities. mode: "auto" takes a phantom in the scan first, then a scanner's certificate."""
+    """The calibration method. mode: "auto" uses a phantom in the scan, otherwise the scanner's certificate."""
 
     mode: Literal["auto", "phantom", "asynchronous", "none"] = "none"
     phantoms: Annotated[tuple[PhantomSettings, ...], BeforeValidator(_lowered)] = ()
@@ -159,7 +159,7 @@ class DensitySettings(Record):
 
     @property
     def digest(self) -> str:
-        """SHA-256 of all that is set: other settings, other results."""
+        """SHA-256 of all settings, which distinguishes results."""
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""A phantom as something to look for: rods in a row, and the line that their HU must lie on."""
+"""A phantom to search for: rods in a row, and the line that their HU must fit."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,8 +11,8 @@ from segmenter.density.calibration_line import Line, fit_line, line_in_tissue
 from segmenter.density.settings import PhantomSettings
 
 SLOPE_HU_PER_MG_CM3 = (0.7, 2.4)  # of both materials, from 150 kV down to 70 kV
-INTERCEPT_HU = 60.0  # from water: nothing without mineral that is called water-equivalent is farther
-LEAST_R2 = 0.90  # below it the rods are no line
+INTERCEPT_HU = 60.0  # from water: any water-equivalent material without mineral lies within
+LEAST_R2 = 0.90  # below it the rods do not fit a line
 FloatArray = NDArray[np.float64]
 Number = TypeVar("Number", float, FloatArray)
 
@@ -21,7 +21,7 @@ Number = TypeVar("Number", float, FloatArray)
 class Template:
     """Rods of one radius in a row. offsets: along the row from its middle, mm; densities, waters: mg/cm3, `(n,)`.
 
-    waters are zeros where the certificate has none: then HU itself is fitted.
+    waters are zeros if the certificate has none: then HU itself is fitted.
     """
 
     settings: PhantomSettings
@@ -32,7 +32,7 @@ class Template:
 
     @classmethod
     def of(cls, settings: PhantomSettings) -> "Template":
-        """Return what to look for."""
+        """Return the template of a phantom in the settings."""
         return cls(
             settings,
             np.array(settings.offsets_mm),
@@ -74,14 +74,14 @@ class Template:
         return with_water
 
     def possible(self, slope: FloatArray, intercept: FloatArray, r2: FloatArray) -> NDArray[np.bool_]:
-        """Tell which fits to HU less water, as `fit_line` gives them, a scanner could have."""
+        """Return which fits of `fit_line` to HU minus water are plausible."""
         if self.waters.any():
             slope, intercept = line_in_tissue(slope, intercept)
         return plausible(slope, intercept, r2)
 
 
 def plausible(slope: Number, intercept: Number, r2: Number) -> NDArray[np.bool_]:
-    """Tell which lines for tissue a scanner could have."""
+    """Return which lines for tissue are plausible for a scanner."""
     low, high = SLOPE_HU_PER_MG_CM3
     result: NDArray[np.bool_] = np.asarray(
         (slope >= low) & (slope <= high) & (np.abs(intercept) <= INTERCEPT_HU) & (r2 >= LEAST_R2)

@@ -1,4 +1,4 @@
-"""The scan as a few thick axial images in the patient's axes: there rods along the table show with little noise."""
+"""The scan as a few thick axial images along the patient's axes, which show rods along the table with little noise."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from segmenter.volume.geometry import Geometry, box_geometry
 from segmenter.volume.resample import OUTSIDE_HU, FloatVolume, reduce
 
 PIXEL_MM = 1.5
-PLANES = 10  # of PIXEL_MM each make a block
+PLANES = 10  # of PIXEL_MM each form a block
 BESIDE_FEMUR_MM = 5.0
 
 
@@ -19,7 +19,7 @@ BESIDE_FEMUR_MM = 5.0
 class Blocks:
     """Means over 15 mm along the table. images: HU `(b, y, x)` on `grid`, an axial grid of the patient's axes.
 
-    allowed: rows `(b, y)` that lie behind the femurs in that block, or before them.
+    allowed: rows `(b, y)` behind the femurs in that block, or in front of them.
     """
 
     images: FloatVolume
@@ -40,7 +40,7 @@ class Blocks:
 
 
 def make_blocks(volume: NDArray[Any], geometry: Geometry, masks: Iterable[NDArray[np.bool_]]) -> Blocks:
-    """Return the blocks of a scan, `volume` HU `(z, y, x)` on `geometry`, however its slices lie; masks: femurs."""
+    """Return the blocks of a scan, `volume` HU `(z, y, x)` on `geometry`, in any orientation; masks: femurs."""
     corners = geometry.corners()
     low, high = corners.min(axis=0), corners.max(axis=0)
     fine = box_geometry(low, high, PIXEL_MM)
@@ -58,7 +58,7 @@ def make_blocks(volume: NDArray[Any], geometry: Geometry, masks: Iterable[NDArra
 
 
 def _beside(bone: NDArray[np.float64], grid: Geometry) -> NDArray[np.bool_]:
-    """Return the rows `(b, y)` of the grid behind and before the bone in each block; bone: points `(n, 3)`, LPS mm."""
+    """Return the rows `(b, y)` behind and in front of the bone in each block; bone: points `(n, 3)`, LPS mm."""
     rows = grid.affine[1, 3] + PIXEL_MM * np.arange(grid.shape[1])
     allowed = np.ones(grid.shape[:2], bool)
     block = np.rint(grid.to_index(bone)[:, 0])

@@ -121,8 +121,8 @@ def _truth(folder: Path, scan: Geometry) -> dict[Side, Mask]:
         across = np.ptp(scan.to_patient(np.argwhere(mask))[:, 0])
         if across > WIDEST_MM:
             raise ValueError(
-                f"the {side} femur's mask is {across:.0f} mm wide: if it holds both, label the left one 1 and the right "
-                "one 2"
+                f"the {side} femur's mask is {across:.0f} mm wide: if it holds both, label the left "
+                "one 1 and the right one 2"
             )
     _refuse_swapped(truth, scan)
     return truth

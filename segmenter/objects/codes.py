@@ -1,6 +1,6 @@
-"""The coded words of the results: from SNOMED CT, DICOM and UCUM where they exist, from a scheme of our own where not.
+"""The codes used in the results: from SNOMED CT, DICOM and UCUM, or from a private scheme where these have none.
 
-The private scheme is explained in docs/reference/sr.md; a test compares the two.
+The private scheme is described in docs/reference/sr.md; a test compares the two.
 """
 
 from types import MappingProxyType
@@ -27,7 +27,7 @@ def _own(value: str, meaning: str) -> Code:
     return Code(value, SCHEME, meaning)
 
 
-# Two materials, two concepts: who shows only names and numbers can still not mix them.
+# Two materials, two concepts: software that shows only names and numbers cannot confuse them.
 VBMD = MappingProxyType(
     {
         Material.K2HPO4: _own("VBMD-K2HPO4", "Volumetric bone mineral density, K2HPO4 equivalent"),
@@ -72,7 +72,7 @@ REGIONS = MappingProxyType(
         "trabecular": _own("TRABECULAR", "Trabecular compartment of proximal femur"),
     }
 )
-SITES = MappingProxyType({"neck": NECK_OF_FEMUR})  # where it is not the proximal femur as a whole
+SITES = MappingProxyType({"neck": NECK_OF_FEMUR})  # where the site is not the whole proximal femur
 REGION_RULE = _own("REGION-RULE", "Rule by which the region is cut")
 NECK_SHAFT_ANGLE = _own("NECK-SHAFT", "Femoral neck-shaft angle")
 NECK_AREA = _own("NECK-AREA", "Smallest cross-sectional area of femoral neck")
@@ -95,7 +95,7 @@ INTENDED_USE = _own("USE", "Intended use")
 
 
 def own_codes() -> dict[str, str]:
-    """Return all codes of the private scheme with their meanings, in the order of this page."""
+    """Return all codes of the private scheme with their meanings, in the order of this module."""
     found: dict[str, str] = {}
     for thing in globals().values():
         for code in thing.values() if isinstance(thing, MappingProxyType) else (thing,):

@@ -1,4 +1,4 @@
-"""What all result objects share: their maker, their UIDs, and the patient and study they belong to."""
+"""What all result objects share: equipment, UIDs, and the patient and study modules."""
 
 import logging
 from collections.abc import Iterable
@@ -30,19 +30,19 @@ log = logging.getLogger(__name__)
 PRODUCT = "qct-node"
 VERSION = version(PRODUCT)
 IMPLEMENTATION_UID = UID(derive_uid("implementation"))
-# + the source's number: stable, behind what a scanner numbers itself, and another for each kind of result
+# Added to the source's number: stable, above the numbers of a scanner, and different for each kind of result.
 SERIES_NUMBER_BASES = MappingProxyType({"SEG": 5000, "SR": 6000, "OT": 7000})
 MAX_LENGTH = MappingProxyType({"SH": 16, "LO": 64, "PN": 64, "ST": 1024, "LT": 10240, "AE": 16})  # PS3.5 6.2
-# UI is not among them: a UID must stay what the source says, or the result belongs to another study.
+# UI is not included: a changed UID would put the result into another study.
 TEXT_VRS = frozenset({"AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UT"})
 
 
 @dataclass(frozen=True)
 class ResultIdentity:
-    """What makes a result this result; two runs with equal identity and source give equal bytes.
+    """The identity of a result: two runs with the same identity and source give the same bytes.
 
-    digests: SHA-256, hexadecimal. created: goes into the object as wall-clock time, converted to the source's
-    time zone when both know theirs.
+    digests: SHA-256, hexadecimal. created: written as wall-clock time, converted to the source's time zone when both
+    are known.
     """
 
     model_name: str
@@ -52,19 +52,19 @@ class ResultIdentity:
     created: datetime
 
     def uid(self, series: Series, what: str) -> str:
-        """Return the UID of one thing this result of the series needs."""
+        """Return the UID of one item of this result of the series."""
         return derive_uid(
             what, series.series_uid, *series.instance_uids, self.model_digest, self.settings_digest, VERSION
         )  # fmt: skip
 
 
 def device_uid(identity: ResultIdentity) -> str:
-    """Return the UID of the maker of results: this release with this model; another model is another device."""
+    """Return the device UID of this release with this model; another model is another device."""
     return derive_uid("device", identity.model_digest, VERSION)
 
 
 def new_object(series: Series, identity: ResultIdentity, sop_class: str, modality: str, description: str) -> SOPClass:
-    """Return an object with patient, study, series, equipment and SOP modules, in a series of its own."""
+    """Return an object with patient, study, series, equipment and SOP modules, in a new series."""
     kind = f"{modality} {sop_class}"
     created = _in_source_zone(identity.created, series.header)
     result = SOPClass(
@@ -86,7 +86,7 @@ def new_object(series: Series, identity: ResultIdentity, sop_class: str, modalit
         series_date=created.date(),
         series_time=created.time().replace(tzinfo=None),
     )
-    # Both would be the time of this run; equal identity must give equal bytes. They are type 3.
+    # Both, type 3, would be the time of this run, but the same identity must give the same bytes.
     del result.InstanceCreationDate, result.InstanceCreationTime
     result.file_meta.ImplementationClassUID = IMPLEMENTATION_UID
     result.file_meta.ImplementationVersionName = f"QCT_NODE_{VERSION.replace('.', '_')}"[:16]
@@ -109,19 +109,19 @@ def _algorithm_item(identity: ResultIdentity) -> ContributingEquipment:
 
 
 def _describe(what: str, identity: ResultIdentity) -> str:
-    """Return a Series Description that ends with model and version, the model's name cut to the room there is."""
+    """Return a Series Description that ends with model and version; the model's name is cut to fit."""
     room = MAX_LENGTH["LO"] - len(f"{what}, {NOTICE},  {identity.model_version}")
     return f"{what}, {NOTICE}, {identity.model_name[:room]} {identity.model_version}"
 
 
 def copy_patient_and_study(header: Dataset, target: SOPClass) -> None:
-    """Copy the patient, study and frame of reference modules; what the source lacks stays empty.
+    """Copy the patient, study and frame of reference modules; values that the source lacks stay empty.
 
-    A value that breaks its VR (PS3.5 6.2) is repaired: text is cut to the length allowed, anything else is
+    A value that violates its VR (PS3.5 6.2) is repaired: text is cut to the length allowed, anything else is
     emptied. The log names the repaired attributes, never their values.
     """
     clean, repaired, unreadable = Dataset(), [], []
-    # pydicom's own complaint about a bad value quotes it, which could be a birth date in a log.
+    # pydicom's warning about an invalid value quotes it: this could put a birth date into the log.
     with config.disable_value_validation():
         for tag in header.keys():  # noqa: SIM118 - a data set iterates its values
             try:
@@ -140,13 +140,13 @@ def copy_patient_and_study(header: Dataset, target: SOPClass) -> None:
         target.PositionReferenceIndicator = clean.get("PositionReferenceIndicator")
     for tag in repaired:
         if tag in target:
-            log.warning("repaired %s, whose value breaks its VR", keyword_for_tag(tag))
+            log.warning("repaired %s, whose value violates its VR", keyword_for_tag(tag))
     for tag in unreadable:
         log.warning("left out %s, whose value cannot be read", keyword_for_tag(tag) or tag)
 
 
 def _repair(element: DataElement) -> bool:
-    """Make an element valid in place; True when it had to change. Sequences are repaired inside."""
+    """Make an element valid in place; return whether it changed. The items of sequences are repaired, too."""
     if element.VR == "SQ":
         return sum(_repair(inner) for item in element.value for inner in item) > 0
     values = list(element.value) if element.VM > 1 else [element.value]
@@ -160,7 +160,7 @@ def _repair(element: DataElement) -> bool:
 
 
 def _valid(vr: str, value: object) -> object:
-    """Return the value itself, its allowed beginning, or None when there is no way to make it valid."""
+    """Return the value, the beginning of it that is allowed, or None if it cannot be made valid."""
     text = str(value)
     if value is None or not text or vr not in TEXT_VRS:
         return value
@@ -196,7 +196,7 @@ def add_lossy_history(result: Dataset, header: Dataset) -> None:
 
 
 def source_time(series: Series) -> datetime | None:
-    """Return when the source was made, by its own content, acquisition, series or study date and time."""
+    """Return the content, acquisition, series or study date and time of the source, the first that is valid."""
     for kind in ("Content", "Acquisition", "Series", "Study"):
         try:
             date, time = (
@@ -211,7 +211,7 @@ def source_time(series: Series) -> datetime | None:
 
 
 def _in_source_zone(created: datetime, header: Dataset) -> datetime:
-    """Return `created` on the clock that the copied study date and time are written in (PS3.3 C.12.1.1.8)."""
+    """Return `created` in the time zone of the copied study date and time (PS3.3 C.12.1.1.8)."""
     offset = str(header.get("TimezoneOffsetFromUTC") or "")
     if created.tzinfo is None or not offset:
         return created

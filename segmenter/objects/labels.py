@@ -1,4 +1,4 @@
-"""What a femur is called, coded and coloured, the same in every result."""
+"""The name, codes and colour of each femur, the same in every result."""
 
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -23,7 +23,7 @@ class Label:
     rgb: tuple[int, int, int]
 
 
-# Orange and sky blue of Okabe and Ito's palette differ for the colour-blind too, and stand out on bone.
+# Orange and sky blue of Okabe and Ito's palette: distinct for colour-blind readers, and visible on bone.
 LABELS = MappingProxyType(
     {
         Side.LEFT: Label("Left proximal femur", codes.SCT.Left, (230, 159, 0)),

@@ -1,4 +1,4 @@
-"""The page -> one Secondary Capture image, for archives and viewers that show neither SEG nor SR."""
+"""Write the page as a Secondary Capture image, for archives and viewers that show neither SEG nor SR."""
 
 from pathlib import Path
 
@@ -22,11 +22,11 @@ def write_sc(series: Series, identity: ResultIdentity, page: Image.Image, edge: 
     PS3.3 A.8.1. The page holds no name, identifier or date of the patient; these are in the header only.
     """
     capture = new_object(series, identity, SecondaryCaptureImageStorage, "OT", "Femur picture")
-    del capture.FrameOfReferenceUID, capture.PositionReferenceIndicator  # many planes, and numbers between them
+    del capture.FrameOfReferenceUID, capture.PositionReferenceIndicator  # the page shows many planes
     capture.ConversionType = "WSD"
     capture.ImageType = ["DERIVED", "SECONDARY"]
-    capture.PatientOrientation = None  # type 2C: a page has none
-    capture.BodyPartExamined = "PELVIS"  # a hip would need a side, and both have their place on the page
+    capture.PatientOrientation = None  # type 2C: a page has no orientation
+    capture.BodyPartExamined = "PELVIS"  # HIP would need a laterality, and the page shows both sides
     capture.BurnedInAnnotation = "NO"
     capture.RecognizableVisualFeatures = "NO"
     capture.DerivationDescription = f"Page of pictures and measurements by an algorithm, {NOTICE}"

@@ -1,6 +1,6 @@
-"""Femur masks -> one DICOM Segmentation on the source's own grid, written so that every viewer shows it.
+"""Write the femur masks as a DICOM Segmentation on the grid of the source.
 
-docs/reference/seg.md lists what it holds and why. segmenter.objects.seg_check checks it before it is kept.
+docs/reference/seg.md lists its content and the reasons. segmenter.objects.seg_check checks it before it is kept.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,7 +32,7 @@ ARTIFICIAL_INTELLIGENCE = codes.cid7162.ArtificialIntelligence
 BACKGROUND = codes.DCM.Background  # 125040
 SPATIAL_CONCEPT = Code("309825002", "SCT", "Spatial and Relational Concept")  # CID 7150
 BLACK = CIELabColor(0.0, 0.0, 0.0)
-# Added to the series number of the other kind, so that both can stand in one study.
+# Added to the series number of the binary segmentation, so that the two differ.
 LABELMAP_SERIES = 3000
 
 
@@ -40,8 +40,8 @@ def write_seg(series: Series, masks: Mapping[Side, Mask], identity: ResultIdenti
     """Write one BINARY segmentation (PS3.3 A.51) with a segment per side; return the path.
 
     masks: bool `(z, y, x)` on the series' grid, none empty, none overlapping. Each segment's frames are the
-    slab from its first to its last slice that is not empty; empty slices between are kept, or viewers shift
-    what follows. Raises SegmenterError when the masks break these rules.
+    slab from its first to its last slice that is not empty; empty slices between them are kept, or viewers shift the
+    rest. Raises SegmenterError when the masks violate these rules.
     """
     _require_masks(series, masks)
     sides = [side for side in Side if side in masks]
@@ -70,7 +70,7 @@ def write_labelmap(series: Series, masks: Mapping[Side, Mask], identity: ResultI
     seg.SeriesNumber = int(seg.SeriesNumber) + LABELMAP_SERIES
     _add_image_modules(seg, series, bits=8)
     seg.SegmentationType = "LABELMAP"
-    seg.PixelPaddingValue = 0  # what makes 0 the background, not the background's code (dcmqi#541)
+    seg.PixelPaddingValue = 0  # marks 0 as background; the code of the segment does not (dcmqi#541)
     seg.SegmentSequence = [_segment(number, side, series, identity) for number, side in enumerate(sides, 1)]
     seg.SegmentSequence.append(_background(identity))
     add_frames(seg, series, [Frame(index) for index in slab], identity.uid(series, "label map dimensions"))
@@ -105,13 +105,13 @@ def _slab(mask: Mask) -> range:
 
 def _packed(planes: Sequence[Mask]) -> bytes:
     """Return one bit per pixel, the frames not padded (PS3.5 8.1.1)."""
-    # Eight frames always end on a whole byte, whatever their size; so no second copy of all pixels is needed.
+    # Eight frames always end on a byte boundary, so no second copy of all pixels is needed.
     groups = (np.concatenate([plane.ravel() for plane in planes[i : i + 8]]) for i in range(0, len(planes), 8))
     return b"".join(np.packbits(group, bitorder="little").tobytes() for group in groups)
 
 
 def _add_pixels(seg: Dataset, pixels: bytes) -> None:
-    # As a buffer they are written piece by piece; as bytes they would be copied whole.
+    # A buffer is written in pieces; bytes would be copied as a whole.
     seg.PixelData = BytesIO(pixels + b"\0" if len(pixels) % 2 else pixels)
     seg["PixelData"].VR = "OB"
 
@@ -152,13 +152,13 @@ def _segment(number: int, side: Side, series: Series, identity: ResultIdentity) 
 
 
 def _background(identity: ResultIdentity) -> SegmentDescription:
-    """Return the description of 0, which a label map must have, as of every number in it (PS3.3 C.8.20.2.4).
+    """Return the description of 0; a label map must describe every value in it (PS3.3 C.8.20.2.4).
 
-    It goes last: cornerstone3D (before PR#2882) and 3D Slicer (before PR#9163) go by the place in the list, and first
-    it would give each femur the name and the colour of the one before.
+    It is the last item: cornerstone3D (before PR#2882) and 3D Slicer (before PR#9163) use the position in the list, and
+    as the first item it would give each femur the name and colour of the previous one.
     """
     segment = SegmentDescription(
-        segment_number=1,  # highdicom takes no 0
+        segment_number=1,  # highdicom does not accept 0
         segment_label="Background",
         segmented_property_category=SPATIAL_CONCEPT,
         segmented_property_type=BACKGROUND,

@@ -1,4 +1,4 @@
-"""The gate before a SEG leaves: read it back, compare it with the mask, apply the viewers' rules."""
+"""Check a SEG before it is released: read it back, compare it with the masks, apply the rules of viewers."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,11 +16,11 @@ Mask = NDArray[np.bool_]
 
 
 def check_seg(path: Path, series: Series, masks: Mapping[Side, Mask]) -> tuple[str, ...]:
-    """Raise SegmenterError(READBACK, failed) unless the file on disk says exactly what the masks say.
+    """Raise SegmenterError(READBACK, failed) unless the file on disk holds exactly the masks.
 
-    masks: bool `(z, y, x)` on the series' grid. Nothing of the writing side is used: pydicom reads the file, laterality
-    codes tell segments apart, and frames are put at their own positions in the patient.
-    Returns warnings: what some viewers cannot show although all is as it must be.
+    masks: bool `(z, y, x)` on the series' grid. No code of the writer is used: pydicom reads the file, laterality codes
+    identify the segments, and frames are placed by their own positions in the patient.
+    Returns warnings about viewers that cannot show a correct object.
     """
     return _check(path, series, masks, "BINARY")
 
@@ -49,7 +49,7 @@ def _check(path: Path, series: Series, masks: Mapping[Side, Mask], kind: str) ->
 
 
 def _holds(rule: Rule, seg: SegFile, series: Series) -> bool:
-    """Apply a rule; an object that lacks what the rule looks at breaks it."""
+    """Apply a rule; an object that lacks the attributes of the rule breaks it."""
     try:
         return rule(seg, series)
     except MALFORMED:
@@ -61,12 +61,12 @@ def _failed(what: str) -> SegmenterError:
 
 
 def _differences(seg: SegFile, series: Series, masks: Mapping[Side, Mask]) -> list[str]:
-    """Compare frame by frame, each at the place that its own position has on the source's grid."""
+    """Compare frame by frame; each frame is located on the source's grid by its own position."""
     sides = seg.sides
     if set(sides.values()) != set(masks):
         return [f"it holds the sides {', '.join(sorted(sides.values()))}, the masks are {', '.join(sorted(masks))}"]
     sizes = {side: int(np.count_nonzero(mask)) for side, mask in masks.items()}
-    wrong, strange = dict(sizes), 0  # as long as no frame shows it, every voxel is missing
+    wrong, strange = dict(sizes), 0  # until a frame shows it, every voxel is missing
     for frame, pixels in zip(seg.frames, seg.pixels(), strict=True):
         index = int(np.rint(series.geometry.to_index(np.asarray(frame.position))[0]))
         for number, side in sides.items():
@@ -84,12 +84,12 @@ def _differences(seg: SegFile, series: Series, masks: Mapping[Side, Mask]) -> li
 
 
 def _overlap(masks: Mapping[Side, Mask]) -> bool:
-    """Tell whether two femurs share voxels, slice by slice, to hold no third volume."""
+    """Return whether two femurs share voxels; slice by slice, to save memory."""
     return len(masks) == 2 and any(bool((left & right).any()) for left, right in zip(*masks.values(), strict=True))
 
 
 def _limits(seg: SegFile) -> tuple[str, ...]:
-    """Tell what dcmqi, which reads for 3D Slicer and MITK, does with stacks that are not straight (dcmqi#430)."""
+    """Return a warning where the stack is not straight, which dcmqi in 3D Slicer and MITK cannot read (dcmqi#430)."""
     beside = np.abs(in_grid_of_first_frame(seg)[:, :2]).max()
     if beside < 0.5:
         return ()

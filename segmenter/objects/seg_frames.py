@@ -1,4 +1,4 @@
-"""Where the frames of a segmentation lie and what they come from: references, dimensions, functional groups."""
+"""The frames of a segmentation: references to the source, dimensions and functional groups."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ BY_POSITION = ("PlanePositionSequence", "ImagePositionPatient", "Position")
 
 @dataclass(frozen=True)
 class Frame:
-    """One frame: the index of its slice in the series, and the segment it shows; None when it shows all of them."""
+    """One frame: the index of its slice in the series, and its segment; None if it shows all segments."""
 
     slice: int
     segment: int | None = None
@@ -31,7 +31,7 @@ class Frame:
 def add_frames(seg: Dataset, series: Series, frames: Sequence[Frame], organization_uid: str) -> None:
     """Add the reference to the source, the dimensions and the functional groups (PS3.3 C.7.6.16, C.7.6.17).
 
-    frames: in the order of the pixels; all of them name their segment, or none does.
+    frames: in the order of the pixels; either all have a segment, or none has.
     """
     seg.ReferencedSeriesSequence = [_referenced_series(series)]
     seg.SharedFunctionalGroupsSequence = [_shared_groups(series)]
@@ -67,7 +67,7 @@ def _shared_groups(series: Series) -> Dataset:
 
 
 def _decimals(values: Sequence[str]) -> list[str]:
-    """Return the source's own strings; one longer than the 16 characters of DS is rounded to what fits."""
+    """Return the source's strings; one longer than the 16 characters of DS is rounded to fit."""
     return [value if len(value) <= 16 else str(format_number_as_ds(float(value))) for value in values]
 
 
@@ -81,7 +81,7 @@ def _dimension(organization_uid: str, group: str, keyword: str, name: str) -> Da
 
 
 def _frame_groups(series: Series, frames: Sequence[Frame]) -> Iterator[Dataset]:
-    # What several frames have in common is made once: a long scan has over a thousand of them.
+    # Items that frames share are created once: a long scan has over a thousand frames.
     purpose, derived = ([CodedConcept.from_code(code)] for code in (SOURCE_IMAGE, DERIVATION))
     slices = sorted({frame.slice for frame in frames})
     place = {index: rank for rank, index in enumerate(slices, 1)}
@@ -95,7 +95,7 @@ def _frame_groups(series: Series, frames: Sequence[Frame]) -> Iterator[Dataset]:
         item.DerivationImageSequence = derivations[frame.slice]
         if frame.segment is not None:
             content.DimensionIndexValues = [frame.segment, place[frame.slice]]
-            # Per frame even with a single segment: OHIF does not find it among the shared groups (Viewers#2252).
+            # Per frame even with one segment: OHIF does not read it from the shared groups (Viewers#2252).
             segment = Dataset()
             segment.ReferencedSegmentNumber = frame.segment
             item.SegmentIdentificationSequence = [segment]

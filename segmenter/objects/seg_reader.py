@@ -1,4 +1,4 @@
-"""A segmentation as any reader finds it: its header, and what each frame says of itself; no writing side in here."""
+"""Read a segmentation as a viewer does: its header and the functional groups of each frame; no code of the writer."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -18,18 +18,18 @@ from pydicom.tag import Tag
 from segmenter.volume.femur import Side
 
 LATERALITY = MappingProxyType({"7771000": Side.LEFT, "24028007": Side.RIGHT})  # SCT codes of CID 244
-# What pydicom raises for files that break off, and what looking for an attribute that is not there does.
+# What pydicom raises for truncated files and for missing attributes.
 MALFORMED = (
     AttributeError, KeyError, IndexError, TypeError, ValueError, InvalidDicomError, BytesLengthException, OSError,
     EOFError, RuntimeError,
 )  # fmt: skip
 PIXEL_DATA = Tag("PixelData")
-PIXELS_STAY_ON_DISK = 2**20  # bytes from which a value is read only when it is asked for
+PIXELS_STAY_ON_DISK = 2**20  # bytes from which a value is read only on access
 
 
 @dataclass(frozen=True, eq=False)
 class SegFrame:
-    """What one frame's own functional groups say; what they lack is None or empty.
+    """The functional groups of one frame; a missing one is None or empty.
 
     sources: the items of all source images; position: LPS mm, shape (3,); indices: Dimension Index Values.
     """
@@ -41,7 +41,7 @@ class SegFrame:
 
     @property
     def source(self) -> tuple[str, int | None]:
-        """SOP Instance UID and frame number of the one source image; raises ValueError unless there is one."""
+        """SOP Instance UID and frame number of the one source image; raises ValueError unless there is exactly one."""
         (item,) = self.sources
         number = item.get("ReferencedFrameNumber")
         return str(item.ReferencedSOPInstanceUID), None if number is None else int(number)
@@ -49,7 +49,7 @@ class SegFrame:
 
 @dataclass(frozen=True, eq=False)
 class SegFile:
-    """A segmentation file: its data set, pixels still on disk, and its frames in order; pixel_bytes: of Pixel Data."""
+    """A segmentation file: its data set without pixels, and its frames in order; pixel_bytes: length of Pixel Data."""
 
     path: Path
     data: Dataset
@@ -58,12 +58,12 @@ class SegFile:
 
     @property
     def is_labelmap(self) -> bool:
-        """Whether the pixels are numbers of segments, all segments in one frame."""
+        """Whether the pixels are segment numbers, with all segments in one frame."""
         return bool(self.data.SegmentationType == "LABELMAP")
 
     @property
     def background(self) -> int | None:
-        """The number in the pixels of a label map that is no segment, by its Pixel Padding Value (PS3.3 C.8.20.2.4)."""
+        """The pixel value of a label map's background, by Pixel Padding Value (PS3.3 C.8.20.2.4)."""
         value = self.data.get("PixelPaddingValue") if self.is_labelmap else None
         return None if value is None else int(value)
 
@@ -83,18 +83,20 @@ class SegFile:
         }
 
     def pixels(self) -> Iterator[NDArray[np.uint8]]:
-        """Yield the decoded frames `(y, x)`, read from disk one by one where each begins with a byte of its own."""
+        """Yield the decoded frames `(y, x)`, read from disk one by one where each begins on a byte boundary."""
         if self.is_labelmap or self.data.Rows * self.data.Columns % 8 == 0:
             return iter_pixels(self.path)
-        # pydicom 3.0 takes a wrong number of bits for a single frame that begins within a byte; for all it does not.
+        # pydicom 3.0 decodes a single frame that begins within a byte wrongly, but all frames together correctly.
         return iter(pixel_array(self.path).reshape(-1, self.data.Rows, self.data.Columns))
 
 
 def read_seg(path: Path) -> SegFile:
-    """Read a segmentation without its pixels; raises one of MALFORMED when it is none."""
+    """Read a segmentation without its pixels; raises one of MALFORMED if the file is not one."""
     data = dcmread(path, defer_size=PIXELS_STAY_ON_DISK)
     frames = tuple(_frame(groups) for groups in data.PerFrameFunctionalGroupsSequence)
-    raw = dict(data.items())[PIXEL_DATA]  # as items they are not yet read; anything else would read the pixels
+    raw = dict(data.items())[
+        PIXEL_DATA
+    ]  # items() does not read deferred values; any other access would read the pixels
     return SegFile(path, data, frames, raw.length if isinstance(raw, RawDataElement) else 0)
 
 

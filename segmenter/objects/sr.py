@@ -1,4 +1,4 @@
-"""Findings -> one structured report (TID 1500) that says every number with its unit, place, maker and calibration."""
+"""Write the findings as a structured report (TID 1500): every number with unit, site, algorithm and calibration."""
 
 from pathlib import Path
 
@@ -47,15 +47,15 @@ CT_PROCEDURE = codes.LN.CTUnspecifiedBodyRegion  # CID 100
 def write_sr(series: Series, identity: ResultIdentity, findings: Findings, seg: Path | None, path: Path) -> Path:
     """Write one Comprehensive 3D SR (PS3.3 A.35.13) with a TID 1500 tree; return the path.
 
-    seg: the segmentation that the measurements are of, None only when no femur was found; the report then says that.
+    seg: the segmentation that was measured; None only when no femur was found, which the report then states.
     """
     segmentation = dcmread(seg, stop_before_pixels=True) if seg else None
     report = new_object(series, identity, Comprehensive3DSRStorage, "SR", "Femur measurements")
-    del report.FrameOfReferenceUID, report.PositionReferenceIndicator  # not of this object: its segments have it
+    del report.FrameOfReferenceUID, report.PositionReferenceIndicator  # the segmentation has them, not the report
     report.CodingSchemeIdentificationSequence = [_scheme()]
     report.ReferencedPerformedProcedureStepSequence = []
     report.PerformedProcedureCodeSequence = []
-    # Complete as to what was asked of the algorithm; a person has still to look at it.
+    # Complete as the output of the algorithm; not yet verified by a person.
     report.CompletionFlag, report.VerificationFlag, report.PreliminaryFlag = "COMPLETE", "UNVERIFIED", "PRELIMINARY"
     report.CurrentRequestedProcedureEvidenceSequence = [_evidence(series, segmentation)]
     report.update(_root(Source(series, identity, segmentation), findings))
@@ -90,7 +90,7 @@ def _container(name: Code, items: list[ContentItem]) -> ContainerContentItem:
 
 
 def _observer(identity: ResultIdentity) -> ObservationContext:
-    """Return who observed: a device (TID 1004); no person has seen it yet."""
+    """Return the observer, a device (TID 1004): no person has verified the report."""
     device = DeviceObserverIdentifyingAttributes(
         uid=device_uid(identity),
         name=PRODUCT,
@@ -102,7 +102,7 @@ def _observer(identity: ResultIdentity) -> ObservationContext:
 
 
 def _procedure(header: Dataset) -> CodedConcept:
-    """Return the imaging procedure, as the source codes it; else that it is a CT (CID 100)."""
+    """Return the imaging procedure as coded in the source, otherwise the code of a CT (CID 100)."""
     for item in header.get("ProcedureCodeSequence") or []:
         value, scheme = (str(item.get(keyword) or "") for keyword in ("CodeValue", "CodingSchemeDesignator"))
         meaning = str(item.get("CodeMeaning") or "")
@@ -113,7 +113,7 @@ def _procedure(header: Dataset) -> CodedConcept:
 
 
 def _scheme() -> Dataset:
-    """Return what the private coding scheme is (PS3.3 C.12.1.1.1)."""
+    """Return the description of the private coding scheme (PS3.3 C.12.1.1.1)."""
     item = Dataset()
     item.CodingSchemeDesignator = own.SCHEME
     item.CodingSchemeUID = derive_uid("coding scheme")
@@ -124,7 +124,7 @@ def _scheme() -> Dataset:
 
 
 def _evidence(series: Series, segmentation: Dataset | None) -> Dataset:
-    """Return all that the report stands on: the segmentation and every image of the scan (PS3.3 C.17.2)."""
+    """Return the evidence of the report: the segmentation and every image of the scan (PS3.3 C.17.2)."""
     parts = [(series.series_uid, source_references(series.slices))]
     if segmentation is not None:
         reference = reference_to(segmentation.SOPInstanceUID, segmentation.SOPClassUID)

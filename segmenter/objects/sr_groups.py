@@ -1,4 +1,4 @@
-"""Findings -> the measurement groups of a TID 1500 report: one per region, per comparison, and the calibration."""
+"""The measurement groups of a TID 1500 report: one per region and per comparison, and one for the calibration."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ BOUNDED_BY = codes.SCT.BoundedBy  # CID 219
 
 @dataclass(frozen=True)
 class Source:
-    """What the groups refer to: the scan, what measured it, and the segmentation (None = nothing was found)."""
+    """What the groups refer to: the scan, the algorithm, and the segmentation (None = no femur was found)."""
 
     series: Series
     identity: ResultIdentity
@@ -48,7 +48,7 @@ class Source:
 
 @dataclass(frozen=True)
 class _Content:
-    """What one group says: numbers, coded answers, and sentences."""
+    """The content of one group: numbers, coded answers, and sentences."""
 
     numbers: tuple[Measurement, ...] = ()
     answers: tuple[QualitativeEvaluation, ...] = ()
@@ -61,7 +61,7 @@ class _Content:
 def measurement_groups(source: Source, findings: Findings) -> Iterator[Group]:
     """Yield a group for every region of every femur (TID 1411), for every comparison and the calibration (TID 1501).
 
-    Without a femur there is one group, which says that none was found.
+    Without a femur there is one group, which states that none was found.
     """
     femurs = findings.measurements.femurs
     for femur in femurs:
@@ -69,7 +69,7 @@ def measurement_groups(source: Source, findings: Findings) -> Iterator[Group]:
             yield _region_group(source, Side(femur.side), name, content)
     for asymmetry in findings.measurements.asymmetry:
         yield _asymmetry_group(source, asymmetry, findings.calibration)
-    yield _calibration_group(source, findings.calibration) if femurs else _empty_handed_group(source)
+    yield _calibration_group(source, findings.calibration) if femurs else _nothing_found_group(source)
 
 
 def sentence(name: Code, value: str) -> TextContentItem:
@@ -78,7 +78,7 @@ def sentence(name: Code, value: str) -> TextContentItem:
 
 
 def _contents(femur: FemurMeasurements, calibration: Calibration) -> dict[str, _Content]:
-    """Return what is said of each region, and of the femur as a whole in the integral one."""
+    """Return the content of each region; that of the integral region includes the content about the whole femur."""
     contents = {region.name: _Content(tuple(region_numbers(region, calibration))) for region in femur.regions}
     contents["integral"] += _whole_content(femur)
     if femur.total_rule and "total" in contents:
@@ -90,7 +90,7 @@ def _contents(femur: FemurMeasurements, calibration: Calibration) -> dict[str, _
 
 
 def _whole_content(femur: FemurMeasurements) -> _Content:
-    """Return what concerns all of a femur: is it whole, is something else in it, what to beware of."""
+    """Return the content about a whole femur: completeness, suspected metal and contrast agent, warnings."""
     yes_no = {True: codes.SCT.Yes, False: codes.SCT.No}
     warnings = [f"incomplete: {reason}" for reason in femur.incomplete_reasons] + list(femur.warnings)
     return _Content(
@@ -106,8 +106,8 @@ def _whole_content(femur: FemurMeasurements) -> _Content:
 def _region_group(source: Source, side: Side, name: str, content: _Content) -> Group:
     """Return a volumetric group (TID 1411) that refers to the side's segment.
 
-    The integral region is the segment and shares its tracking identifiers; the others lie within it, which the
-    geometric purpose "bounded by" says.
+    The integral region is the segment and shares its tracking identifiers; the others lie within it, as the geometric
+    purpose "bounded by" states.
     """
     segmentation = source.segmentation
     assert segmentation is not None, "measurements of a femur need its segmentation"
@@ -138,7 +138,7 @@ def _region_group(source: Source, side: Side, name: str, content: _Content) -> G
 
 
 def _segment(segmentation: Dataset, side: Side) -> Dataset:
-    """Return the segment of a side, which its modifier code names."""
+    """Return the segment of a side, identified by its modifier code."""
     laterality = LABELS[side].laterality.value
     for segment in segmentation.SegmentSequence:
         kind = segment.SegmentedPropertyTypeCodeSequence[0]
@@ -149,7 +149,7 @@ def _segment(segmentation: Dataset, side: Side) -> Dataset:
 
 
 def _asymmetry_group(source: Source, asymmetry: Asymmetry, calibration: Calibration) -> Group:
-    """Return how the left femur compares with the right in one region (TID 1501, as there is no one segment)."""
+    """Return the comparison of left and right in one region (TID 1501: it has no single segment)."""
     return MeasurementsAndQualitativeEvaluations(
         tracking_identifier=TrackingIdentifier(
             source.identity.uid(source.series, f"tracking asymmetry {asymmetry.region}"),
@@ -164,7 +164,7 @@ def _asymmetry_group(source: Source, asymmetry: Asymmetry, calibration: Calibrat
 
 
 def _calibration_group(source: Source, calibration: Calibration) -> Group:
-    """Return how HU became density, and how the scan was taken (TID 1501); also when there is no calibration."""
+    """Return the calibration and the acquisition (TID 1501), also when nothing was calibrated."""
     answers = [QualitativeEvaluation(own.CALIBRATION_METHOD, own.CALIBRATION_METHODS[calibration.mode])]
     if calibration.material is not None:
         answers.append(QualitativeEvaluation(own.EQUIVALENT_MATERIAL, own.MATERIALS[calibration.material]))
@@ -193,8 +193,8 @@ def _kernel(header: Dataset) -> str:
     return " ".join(map(str, value)) if isinstance(value, MultiValue) else str(value)
 
 
-def _empty_handed_group(source: Source) -> Group:
-    """Return a group that says that there is no femur, for readers that look at groups only."""
+def _nothing_found_group(source: Source) -> Group:
+    """Return a group that states that no femur was found, for readers that evaluate groups only."""
     return MeasurementsAndQualitativeEvaluations(
         tracking_identifier=TrackingIdentifier(
             source.identity.uid(source.series, "tracking search"), f"{PRODUCT} search for proximal femora"

@@ -1,4 +1,4 @@
-"""Measured values as numbers of a structured report (TID 300): coded, with unit, and a density with its material."""
+"""Measured values as numbers of a structured report (TID 300): coded, with unit, densities with their material."""
 
 import math
 from collections.abc import Iterator
@@ -22,19 +22,19 @@ from segmenter.read.slices import number_of
 HU = codes.UCUM.HounsfieldUnit
 ATTENUATION = codes.DCM.AttenuationCoefficient
 MEAN = codes.SCT.Mean
-LINE_DIGITS = 6  # others may want to calculate with the line
+LINE_DIGITS = 6  # so that others can calculate with the line
 
 
 def number(
     name: Code, value: float, unit: Code, digits: int, *, derivation: Code | None = None, method: Code | None = None
 ) -> Measurement:
-    """Return a number, rounded to what it is worth."""
+    """Return a number, rounded to its significant digits."""
     assert math.isfinite(value), f"{name.meaning} is not a number"
     return Measurement(name, round(float(value), digits), unit, derivation=derivation, method=method)
 
 
 def region_numbers(region: Region, calibration: Calibration) -> Iterator[Measurement]:
-    """Yield what was measured in a region; a density only together with its material and method."""
+    """Yield the measurements of a region; densities carry their material and method."""
     yield number(
         codes.SCT.Volume, region.volume_ml, codes.UCUM.CubicCentimeter, 3,
         method=codes.DCM.SumOfSegmentedVoxelMethodForVolume,
@@ -44,7 +44,7 @@ def region_numbers(region: Region, calibration: Calibration) -> Iterator[Measure
     material = region.equivalent_material
     if material is None:
         return
-    assert material is calibration.material, "a density is of the material that its calibration speaks of"
+    assert material is calibration.material, "the density and its calibration have different materials"
     if region.vbmd_mg_cm3 is not None:
         density = number(own.VBMD[material], region.vbmd_mg_cm3, own.MG_PER_CM3, 3, derivation=MEAN)
         yield _calibrated(density, material, calibration.mode)
@@ -53,7 +53,7 @@ def region_numbers(region: Region, calibration: Calibration) -> Iterator[Measure
 
 
 def neck_numbers(neck: Neck) -> tuple[Measurement, ...]:
-    """Return what the shape of a neck says."""
+    """Return the measurements of a neck's shape."""
     return (
         number(own.NECK_SHAFT_ANGLE, neck.neck_shaft_angle_deg, codes.UCUM.Degree, 1),
         number(own.NECK_AREA, neck.narrowest_area_mm2, codes.UCUM.SquareMillimeter, 1),
@@ -61,7 +61,7 @@ def neck_numbers(neck: Neck) -> tuple[Measurement, ...]:
 
 
 def asymmetry_numbers(asymmetry: Asymmetry, calibration: Calibration) -> Iterator[Measurement]:
-    """Yield how left compares with right."""
+    """Yield the differences between left and right."""
     yield number(own.ASYMMETRY_VOLUME, asymmetry.volume_percent, own.PERCENT, 2)
     yield number(own.ASYMMETRY_HU, asymmetry.mean_hu_difference, HU, 2)
     for name, value in (
@@ -73,7 +73,7 @@ def asymmetry_numbers(asymmetry: Asymmetry, calibration: Calibration) -> Iterato
 
 
 def calibration_numbers(calibration: Calibration, series: Series) -> Iterator[Measurement]:
-    """Yield the line, the rods it was fitted to, and what of the exposure HU depend on."""
+    """Yield the line, the rods it was fitted to, and the acquisition parameters that affect HU."""
     for name, value, unit in (
         (own.SLOPE, calibration.slope_hu_per_mg_cm3, own.HU_PER_MG_PER_CM3),
         (own.INTERCEPT, calibration.intercept_hu, HU),
@@ -87,7 +87,7 @@ def calibration_numbers(calibration: Calibration, series: Series) -> Iterator[Me
 
 
 def _rod(rod: Rod) -> Measurement:
-    """Return what a rod measured; its density and its noise are properties of that number."""
+    """Return the HU of a rod; its density and its noise are properties of that number."""
     measured = number(own.ROD_HU, rod.hu, HU, 2, derivation=MEAN)
     for name, value, unit in (
         (own.ROD_DENSITY, rod.density_mg_cm3, own.MG_PER_CM3),
@@ -99,7 +99,7 @@ def _rod(rod: Rod) -> Measurement:
 
 
 def _calibrated(density: Measurement, material: Material, mode: CalibrationMode) -> Measurement:
-    """Bind a density to its equivalent material and to the way it was calibrated, as modifiers of its concept."""
+    """Add the equivalent material and the calibration method to a density, as modifiers of its concept."""
     item = density[0]
     if "ContentSequence" not in item:
         item.ContentSequence = ContentSequence()

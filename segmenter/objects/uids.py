@@ -1,4 +1,4 @@
-"""UIDs of results, derived from what the result is made of: the same input gives the same UID."""
+"""UIDs derived from the input of a result: the same input gives the same UID."""
 
 import hashlib
 import uuid
@@ -9,7 +9,7 @@ LABELMAP_STORAGE = UID("1.2.840.10008.5.1.4.1.1.66.7")  # Label Map Segmentation
 
 
 def derive_uid(*parts: str) -> str:
-    """Return a UID under 2.25 (PS3.5 B.2: a UUID as one decimal number) made from the ordered parts."""
+    """Return a UID under 2.25 (PS3.5 B.2: a UUID as one decimal number) derived from the ordered parts."""
     # A length before each part keeps ("ab", "c") and ("a", "bc") apart.
     text = "".join(f"{len(part)}:{part}" for part in ("qct-node", *parts))
     return f"2.25.{uuid.UUID(bytes=hashlib.sha256(text.encode()).digest()[:16], version=5).int}"

@@ -1,6 +1,6 @@
 """What viewers require of a segmentation, as rules checked before one is kept (docs/reference/seg.md).
 
-Each comes from the reading side of a viewer, or from somebody whose display failed for want of it.
+Each comes from the source code of a viewer, or from a report of a display that failed without it.
 """
 
 from collections.abc import Callable, Mapping
@@ -97,7 +97,7 @@ def _frames_name_their_segment(seg: SegFile, series: Series) -> bool:
 
 
 def _has_no_holes(seg: SegFile, series: Series) -> bool:
-    """Tell whether frames run by segment, and in each segment from slice to next slice."""
+    """Return whether the frames are ordered by segment, and within a segment by slice without gaps."""
     places = {(plane.sop_instance_uid, plane.frame): index for index, plane in enumerate(series.slices)}
     order = [(frame.segment or 0, places[frame.source]) for frame in seg.frames]
     first = 0 if seg.is_labelmap else 1
@@ -118,7 +118,7 @@ def _indexes_frames(seg: SegFile, series: Series) -> bool:
 
 
 def _steps_as_it_says(seg: SegFile, series: Series) -> bool:
-    """Tell whether the spacing that the object declares leads from frame to frame, as in a reader that trusts it."""
+    """Return whether the declared spacing leads from frame to frame, as readers that use it expect."""
     places = {(plane.sop_instance_uid, plane.frame): index for index, plane in enumerate(series.slices)}
     true = np.array([places[frame.source] for frame in seg.frames])
     return np.array_equal(np.rint(in_grid_of_first_frame(seg)[:, 2]), true - true.min())
@@ -166,9 +166,9 @@ def _shown_at_once(seg: SegFile, series: Series) -> bool:
 
 
 def in_grid_of_first_frame(seg: SegFile) -> NDArray[np.float64]:
-    """Return where each frame's corner lies `(n, 3)`: (column, row, slice) from the first frame, by what is declared.
+    """Return each frame's corner `(n, 3)` as (column, row, slice) from the first frame, by the declared grid.
 
-    So does ITK: the pixel spacing, the directions and the Spacing Between Slices of the object make a straight grid.
+    As in ITK, the pixel spacing, the directions and the Spacing Between Slices of the object make a straight grid.
     """
     (shared,) = seg.data.SharedFunctionalGroupsSequence
     measures = shared.PixelMeasuresSequence[0]

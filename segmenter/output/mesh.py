@@ -21,9 +21,9 @@ MAX_VOLUME_ERROR = 0.01  # of the mask's
 
 
 def write_mesh(femur: Femur, geometry: Geometry, path: Path) -> Path:
-    """Write the surface of a femur, whose mask lies on `geometry`, as `path` says: `.stl` or `.ply`; return the path.
+    """Write the surface of a femur as STL or PLY, by the suffix of `path`; return the path. geometry: of the mask.
 
-    Raises ValueError for another ending, SegmenterError when there is no closed surface of the mask's volume.
+    Raises ValueError for another suffix, SegmenterError if no closed surface of the mask's volume exists.
     """
     writers = {".stl": stl_bytes, ".ply": ply_bytes}
     write = writers.get(path.suffix.lower())
@@ -35,7 +35,7 @@ def write_mesh(femur: Femur, geometry: Geometry, path: Path) -> Path:
 
 
 def checked_surface(femur: Femur, geometry: Geometry) -> Surface:
-    """Return the surface of a femur; raises SegmenterError unless it is closed and holds the mask's volume."""
+    """Return the surface of a femur; raises SegmenterError unless it is closed and has the mask's volume."""
     voxels = np.count_nonzero(femur.mask)
     if not voxels:
         raise SegmenterError(Reason.MESH, f"the mask of the {femur.side} femur is empty", Verdict.FAILED)
@@ -51,7 +51,7 @@ def checked_surface(femur: Femur, geometry: Geometry) -> Surface:
 
 
 def is_closed(surface: Surface) -> bool:
-    """Return whether every edge has two faces that run along it in opposite directions: watertight, one outside."""
+    """Return whether every edge belongs to two faces of opposite direction: watertight and consistently oriented."""
     edges = surface.faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2)
     ends = len(surface.vertices)
     there, back = edges @ (ends, 1), edges @ (1, ends)

@@ -1,4 +1,4 @@
-"""Everything that one run leaves behind: DICOM objects for the archive, pages and meshes for people, in one folder."""
+"""Write the files of a run into one folder: DICOM objects for the archive, pages and meshes for people."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ CHECKS: Mapping[str, Callable[..., tuple[str, ...]]] = MappingProxyType({SEG: ch
 
 @dataclass(frozen=True)
 class OutputOptions:
-    """What is written beside SEG, report and picture: the SEG once more as a label map; a mesh of every femur."""
+    """Optional files: the segmentation as a label map as well, a mesh of every femur."""
 
     labelmap: bool = False
     mesh: bool = False
@@ -37,7 +37,7 @@ class OutputOptions:
 
 @dataclass(frozen=True, eq=False)
 class SegmentedSeries:
-    """What results are made of. volume: HU `(z, y, x)` on the series' grid, as the masks of the femurs are."""
+    """A series with its femurs. volume: HU `(z, y, x)` on the series' grid, like the masks of the femurs."""
 
     series: Series
     volume: NDArray[Any]
@@ -52,7 +52,7 @@ class SegmentedSeries:
 
 @dataclass(frozen=True)
 class WrittenFiles:
-    """The files of one run; objects: the DICOM ones."""
+    """The files of one run; objects: the DICOM objects among them."""
 
     objects: tuple[Path, ...]
     others: tuple[Path, ...]
@@ -69,7 +69,7 @@ def write_segmentations(segmented: SegmentedSeries, options: OutputOptions, out:
 
 
 def check_segmentations(segmented: SegmentedSeries, segs: tuple[Path, ...]) -> tuple[str, ...]:
-    """Read them back; return warnings about viewers. What is not as the masks say is deleted, and the error raised."""
+    """Check the segmentations on disk and return warnings about viewers; an error deletes all of them."""
     try:
         warnings = [warning for path in segs for warning in CHECKS[path.name](path, segmented.series, segmented.masks)]
     except SegmenterError:
@@ -84,7 +84,7 @@ def write_reports(
 ) -> WrittenFiles:
     """Write `sr.dcm`, `sc.dcm`, `overlay.png`, `overlay.pdf` and, if asked for, meshes; the objects begin with `segs`.
 
-    Without a femur they say that there is none.
+    Without a femur they state that none was found.
     """
     sr = write_sr(segmented.series, segmented.identity, findings, segs[0] if segs else None, out / "sr.dcm")
     maker, source = describe_maker(segmented.identity), describe_source(segmented.series)

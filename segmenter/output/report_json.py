@@ -1,4 +1,4 @@
-"""What one run found and made, as records and as `report.json`.
+"""The report of one run as records and as `report.json`.
 
 The attribute docstrings are the descriptions of the published JSON schema (docs/reference/report.schema.json).
 """
@@ -197,7 +197,7 @@ def describe_series(series: Series) -> SeriesReport:
 
 
 def describe_objects(paths: Sequence[Path]) -> tuple[ObjectReport, ...]:
-    """Return what a sender needs to know of each DICOM file."""
+    """Return the identifiers and the digest of each DICOM file."""
     heads = [(path, dcmread(path, stop_before_pixels=True)) for path in paths]
     return tuple(
         ObjectReport(

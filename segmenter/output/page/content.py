@@ -1,4 +1,4 @@
-"""What the page says, as rows and sentences; how it looks is not decided here."""
+"""The content of the page as rows and sentences, without their layout."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ class Table:
 
 
 def table_of(femur: FemurMeasurements, calibration: Calibration) -> Table:
-    """Return a row per region; densities, with their material, only where there are any."""
+    """Return a row per region; columns for densities, with their material, only if the scan was calibrated."""
     titles: tuple[str, ...] = ("", "volume", "mean ± SD")
     units: tuple[str, ...] = ("", "mL", "HU")
     if calibration.usable and calibration.material is not None:
@@ -69,7 +69,7 @@ def nothing_on(findings: Findings) -> str:
 
 
 def shape_of(femur: FemurMeasurements) -> str:
-    """Return what is known of a femur's shape, and how its total region is cut."""
+    """Return the measurements of a femur's shape, and the rule of its total region."""
     parts = []
     if femur.neck:
         parts.append(f"neck-shaft angle {femur.neck.neck_shaft_angle_deg:.0f} deg")
@@ -80,7 +80,7 @@ def shape_of(femur: FemurMeasurements) -> str:
 
 
 def comparison_of(asymmetry: Asymmetry) -> str:
-    """Return how left compares with right in one region."""
+    """Return the differences between left and right in one region."""
     parts = [f"volume {asymmetry.volume_percent:+.1f} %", f"mean {asymmetry.mean_hu_difference:+.0f} HU"]
     parts += [
         f"{name} {value:+.1f} %"
@@ -92,7 +92,7 @@ def comparison_of(asymmetry: Asymmetry) -> str:
 
 
 def warnings_of(findings: Findings) -> tuple[str, ...]:
-    """Return all there is to beware of, what spoils numbers first."""
+    """Return all warnings, those of the femurs first."""
     femurs = findings.measurements.femurs
     found = [sentence for femur in femurs for sentence in _femur_warnings(femur)]
     return (*found, *findings.calibration.warnings, *findings.warnings)
@@ -112,7 +112,7 @@ def _femur_warnings(femur: FemurMeasurements) -> Iterator[str]:
 
 
 def calibration_lines(calibration: Calibration) -> tuple[str, ...]:
-    """Return how HU became density, in lines that fit beside the plot."""
+    """Return the calibration in lines that fit beside the plot."""
     if not calibration.usable:
         return ("Not calibrated: HU only",)
     lines = [{
@@ -140,13 +140,13 @@ def calibration_lines(calibration: Calibration) -> tuple[str, ...]:
 
 
 def describe_maker(identity: ResultIdentity) -> str:
-    """Return which model and which release made the page."""
+    """Return the model and the release that made the page."""
     model = f"{identity.model_name} {identity.model_version}, model {identity.model_digest[:12]}"
     return f"{model}, {PRODUCT} {VERSION}"
 
 
 def describe_source(series: Series) -> str:
-    """Return what kind of scan it is, in numbers only: no word of the header, which could name the patient."""
+    """Return the grid and voltage of the scan; no text of the header, which could name the patient."""
     slices, rows, columns = series.geometry.shape
     step, down, across = series.geometry.distances
     text = f"CT {columns} x {rows} x {slices}, {across:.2f} x {down:.2f} x {step:.2f} mm"

@@ -11,7 +11,7 @@ from segmenter.objects.plain_text import plain
 
 Colour = tuple[int, int, int]
 
-BACKGROUND: Colour = (10, 10, 12)  # dark, as the other images of the study are
+BACKGROUND: Colour = (10, 10, 12)  # dark, like the other images of the study
 FOREGROUND: Colour = (238, 238, 238)
 GREY: Colour = (172, 172, 172)
 DARK_GREY: Colour = (92, 92, 92)
@@ -29,18 +29,18 @@ class Box:
 
     @property
     def right(self) -> int:
-        """Return the first column beyond."""
+        """Return the first column to the right of the box."""
         return self.left + self.width
 
     @property
     def bottom(self) -> int:
-        """Return the first row beyond."""
+        """Return the first row below the box."""
         return self.top + self.height
 
 
 @cache
 def font(size: int) -> Any:
-    """Return Pillow's own font, which is the same on every machine; it has the letters of ASCII."""
+    """Return Pillow's built-in font, the same on every machine; it covers ASCII only."""
     return ImageFont.load_default(size)
 
 
@@ -50,7 +50,7 @@ def width_of(text: str, size: int) -> int:
 
 
 def fitted(text: str, size: int, width: int) -> str:
-    """Return the text in ASCII, cut with three dots where it is wider than `width` pixels."""
+    """Return the text in ASCII, shortened with three dots if it is wider than `width` pixels."""
     text = plain(text)
     if width_of(text, size) <= width:
         return text

@@ -1,4 +1,4 @@
-"""The page as files that people open: PNG, and PDF for paper."""
+"""Save the page as PNG and PDF."""
 
 import time
 from datetime import datetime
@@ -17,7 +17,7 @@ def save_png(page: Image.Image, path: Path) -> Path:
 
 
 def save_pdf(page: Image.Image, path: Path, created: datetime) -> Path:
-    """Write a PDF of one page as wide as A4 is long; created: the time it says it was made at."""
+    """Write a PDF of one landscape page as wide as A4 is long; created: the time in its metadata."""
     moment: time.struct_time = created.timetuple()
     page.save(
         path, "PDF", resolution=page.width / A4_INCHES, quality=JPEG_QUALITY, subsampling=0,

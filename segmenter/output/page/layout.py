@@ -1,4 +1,4 @@
-"""The page as a whole: the patient's right femur on the left, the left one on the right, as in the images."""
+"""The layout of the page: the patient's right femur on the left and the left one on the right, as in the images."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -36,9 +36,9 @@ Cuts = Mapping[Side, tuple[Cut, Cut, Cut]]
 
 @dataclass(frozen=True, eq=False)
 class PageData:
-    """What one page is about.
+    """The data of one page.
 
-    volume: HU `(z, y, x)` on `geometry`. maker, source: as describe_maker() and describe_source() say it.
+    volume: HU `(z, y, x)` on `geometry`. maker, source: the texts of describe_maker() and describe_source().
     """
 
     volume: NDArray[Any]
@@ -98,7 +98,7 @@ def _head(draw: ImageDraw.ImageDraw) -> None:
 
 
 def _half(page: Image.Image, draw: ImageDraw.ImageDraw, data: PageData, side: Side, cuts: Cuts) -> None:
-    """Draw one side: heading, views and numbers; without a femur, the whole scan."""
+    """Draw one side: heading, views and numbers; if it has no femur, the whole scan."""
     half, colour = half_of(side), LABELS[side].rgb
     femur = next((femur for femur in data.findings.measurements.femurs if femur.side == side), None)
     draw.rectangle((half.left, HEADER + 2, half.left + 34, HEADER + 34), outline=colour, width=3)
@@ -128,7 +128,7 @@ def _views(page: Image.Image, data: PageData, side: Side, cuts: Cuts, femur: Fem
 
 
 def _axial_marks(frame: Frame, cuts: tuple[Cut, ...]) -> list[Mark]:
-    """Return where the axial views cut a coronal one: a short piece near its right border, with their numbers."""
+    """Return marks of the axial views in a coronal one: short lines near its right border, with their numbers."""
     marks = []
     for number, cut in enumerate(cuts[1:], 1):
         point, _ = frame.crossing(cut.centre, cut.view.axes[2])
@@ -138,7 +138,7 @@ def _axial_marks(frame: Frame, cuts: tuple[Cut, ...]) -> list[Mark]:
 
 
 def _plane_marks(frame: Frame, femur: FemurMeasurements) -> list[Mark]:
-    """Return the cut of the total region and the axis of the neck, as they fall onto the plane."""
+    """Return the cut of the total region and the axis of the neck, projected onto the plane."""
     marks = []
     if femur.total_plane:
         point, along = frame.crossing(femur.total_plane.point_mm, femur.total_plane.normal)
@@ -152,7 +152,7 @@ def _plane_marks(frame: Frame, femur: FemurMeasurements) -> list[Mark]:
 
 
 def _whole_scan(page: Image.Image, data: PageData, side: Side, cuts: Cuts) -> None:
-    """Draw the whole scan where a femur would be: what was searched; through the other neck, if there is one."""
+    """Draw the whole scan that was searched in place of a femur; through the other neck, if it was found."""
     half = half_of(side)
     view = CORONAL if side is Side.RIGHT or cuts else AXIAL
     corners = data.geometry.corners()
@@ -202,14 +202,14 @@ def _calibration(page: Image.Image, draw: ImageDraw.ImageDraw, findings: Finding
 
 
 def _warnings(draw: ImageDraw.ImageDraw, warnings: Sequence[str]) -> None:
-    """Write what to beware of into the right half of the bottom; what has no room is counted."""
+    """Write the warnings into the right half of the bottom; those that do not fit are counted."""
     box = Box(BOTTOM.right - HALF, BOTTOM.top, HALF, BOTTOM.height)
     draw.rectangle((box.left, box.top, box.right, box.bottom), outline=DARK_GREY)
     heading = f"Beware ({len(warnings)})" if warnings else "No warnings"
     draw_text(draw, (box.left + 12, box.top + 8), heading, TEXT)
     room = (box.height - 44) // 22
     lines = [wrapped(warning, SMALL, box.width - 44) for warning in warnings]
-    shown = _that_fit([len(each) for each in lines], room)
+    shown = _count_that_fit([len(each) for each in lines], room)
     top = box.top + 38
     for each in lines[:shown]:
         draw_text(draw, (box.left + 12, top), "!", SMALL)
@@ -220,16 +220,16 @@ def _warnings(draw: ImageDraw.ImageDraw, warnings: Sequence[str]) -> None:
         draw_text(draw, (box.left + 28, top), f"and {len(lines) - shown} more: see the report", SMALL)
 
 
-def _that_fit(heights: Sequence[int], room: int) -> int:
-    """Return how many of the texts fit into `room` lines; where not all do, one line is kept to say so."""
+def _count_that_fit(heights: Sequence[int], room: int) -> int:
+    """Return how many of the texts fit into `room` lines; if not all fit, one line is kept for the count."""
     if sum(heights) <= room:
         return len(heights)
     return int((np.cumsum(heights) <= room - 1).sum())
 
 
 def _foot(draw: ImageDraw.ImageDraw, data: PageData) -> None:
-    """Write what made the page and of what."""
+    """Write the model and the source below the page."""
     top = (BOTTOM.bottom + PAGE[1]) // 2
     draw_text(draw, (MARGIN, top), fitted(data.maker, SMALL, HALF), SMALL, fill=GREY, anchor="lm")
-    told = fitted(f"{data.source} | {NOTICE}", SMALL, HALF)
-    draw_text(draw, (PAGE[0] - MARGIN, top), told, SMALL, fill=GREY, anchor="rm")
+    text = fitted(f"{data.source} | {NOTICE}", SMALL, HALF)
+    draw_text(draw, (PAGE[0] - MARGIN, top), text, SMALL, fill=GREY, anchor="rm")

@@ -1,4 +1,4 @@
-"""One panel: a plane of the scan in grey, thin contours over it, and what a reader needs to find the place again."""
+"""One panel: a plane of the scan in grey with contours, position, directions and scale."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,10 +15,10 @@ from segmenter.output.page.views import AIR_HU, Frame, sampled
 from segmenter.volume.femur import Femur, Side
 from segmenter.volume.geometry import Geometry
 
-WINDOW_HU = (-200.0, 1000.0)  # soft tissue still shows, the cortex is not yet white
+WINDOW_HU = (-200.0, 1000.0)  # soft tissue is visible, the cortex not yet white
 FINER = 2  # pixels of a contour are drawn at this many times the resolution
-HALO = 0.1  # share of the image's light that is left beside a contour, which parts it from bright bone
-TINT = 0.3  # share of white in a contour's colour: without colours it is still lighter than most bone
+HALO = 0.1  # brightness left beside a contour, to separate it from bright bone
+TINT = 0.3  # share of white in a contour's colour: in grey print it is still lighter than most bone
 DASHES = 28  # around a contour
 BAR_MM = 50
 SMALL, LETTER = 15, 20
@@ -35,7 +35,7 @@ class Scan:
 
 @dataclass(frozen=True)
 class Mark:
-    """A straight line on a panel, between two pixels, with a word at its end."""
+    """A straight line on a panel, between two pixels, with a label at its end."""
 
     start: tuple[float, float]
     end: tuple[float, float]
@@ -63,7 +63,7 @@ def draw_panel(
 
 
 def _outline(rgb: NDArray[np.float32], inside: NDArray[np.bool_], colour: Colour, *, dashed: bool) -> None:
-    """Paint the border of a region in place: a line with darkened sides, so that it shows on any grey."""
+    """Paint the border of a region in place, with darkened sides that make it visible on any grey."""
     line: NDArray[np.bool_] = binary_dilation(inside, iterations=2) & ~binary_erosion(inside)
     if dashed:
         rows, columns = np.nonzero(inside)
@@ -75,13 +75,13 @@ def _outline(rgb: NDArray[np.float32], inside: NDArray[np.bool_], colour: Colour
 
 
 def _dotted(draw: ImageDraw.ImageDraw, mark: Mark) -> None:
-    """Draw a mark as dots, which neither kind of contour is."""
+    """Draw a mark as a dotted line, distinct from both kinds of contour."""
     start, end = np.array(mark.start), np.array(mark.end)
     length = float(np.linalg.norm(end - start))
     for share in np.arange(0, length, 7.0) / max(length, 1.0):
         x, y = start + (end - start) * share
         draw.rectangle((x - 1.5, y - 1.5, x + 1.5, y + 1.5), fill=FOREGROUND, outline=BLACK)
-    room = draw.im.size[0] - width_of(mark.word, SMALL) - 4  # a mark may end beyond the view
+    room = draw.im.size[0] - width_of(mark.word, SMALL) - 4  # a mark may end outside the view
     at = (min(round(float(end[0])) + 6, room), round(float(end[1])))
     draw_text(draw, at, mark.word, SMALL, anchor="lm", stroke_width=2)
 

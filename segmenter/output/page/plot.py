@@ -22,7 +22,7 @@ def ticks(low: float, high: float, most: int = 6) -> list[float]:
 
 
 def draw_plot(calibration: Calibration, size: tuple[int, int]) -> Image.Image:
-    """Draw HU over density for a calibration that is usable; error bars are one SD of a rod."""
+    """Draw HU over density of a usable calibration; error bars are one SD of a rod."""
     plot = Image.new("RGB", size, BACKGROUND)
     draw = ImageDraw.Draw(plot)
     field = Box(62, 10, size[0] - 76, size[1] - 58)
@@ -60,7 +60,7 @@ def _line(calibration: Calibration, density: float) -> float:
 
 
 def _ranges(calibration: Calibration) -> tuple[Range, Range]:
-    """Return the ranges of density and HU that hold the rods with their SD and the line, with some air."""
+    """Return the ranges of density and HU that hold the rods with their SD and the line, with a margin."""
     densities = [rod.density_mg_cm3 for rod in calibration.rods] or list(CERTIFICATE_RANGE)
     across = _widened(densities)
     values = [_line(calibration, density) for density in across]
@@ -70,5 +70,5 @@ def _ranges(calibration: Calibration) -> tuple[Range, Range]:
 
 def _widened(values: list[float]) -> Range:
     low, high = min(values), max(values)
-    air = max((high - low) * 0.06, 1.0)
-    return low - air, high + air
+    margin = max((high - low) * 0.06, 1.0)
+    return low - margin, high + margin

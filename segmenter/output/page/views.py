@@ -1,4 +1,4 @@
-"""Planes of the patient: where they lie, what they look at, and what is seen there."""
+"""Planes through the patient: position, direction, and the values on them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -17,7 +17,7 @@ Vector = NDArray[np.float64]
 MARGIN_MM = 12.0
 MIN_FIELD_MM = 90.0
 LAYER_MM = 2.0
-MAX_TILT = 1.0  # mm backwards per mm downwards: what is tilted more is no longer coronal
+MAX_TILT = 1.0  # mm backwards per mm downwards: a plane tilted more is not coronal
 AIR_HU = -1024.0
 
 
@@ -37,7 +37,7 @@ class View:
 
     @property
     def depth_axis(self) -> int:
-        """Return the LPS axis looked along, or nearly so."""
+        """Return the LPS axis nearest to the viewing direction."""
         return int(np.argmax(np.abs(self.axes[2])))
 
     @property
@@ -71,7 +71,7 @@ class Frame:
         return grid
 
     def project(self, point: Sequence[float] | Vector) -> tuple[float, float]:
-        """Return the pixel `(x, y)` of a point in LPS mm, as it falls onto the plane."""
+        """Return the pixel `(x, y)` of a point in LPS mm, projected onto the plane."""
         offset = np.asarray(point, float) - self.centre
         x, y, _ = self.view.axes @ offset / self.scale
         return float(x) + (self.size[0] - 1) / 2, float(y) + (self.size[1] - 1) / 2
@@ -86,13 +86,13 @@ class Frame:
 
     @property
     def title(self) -> str:
-        """Return the name of the view, and its tilt where there is one."""
+        """Return the name of the view, with its tilt if it is tilted."""
         tilt = round(self.view.tilt_degrees)
         return f"{self.view.name}, tilted {tilt} deg" if tilt else self.view.name
 
     @property
     def place(self) -> str:
-        """Return where the plane lies, as a letter of the patient's directions and mm."""
+        """Return the position of the plane as a letter of the patient's directions and mm."""
         axis = self.view.depth_axis
         value = float(self.centre[axis])
         place = f"{('R', 'A', 'F')[axis] if value < 0 else ('L', 'P', 'H')[axis]} {abs(value):.1f} mm"
@@ -108,7 +108,7 @@ def sampled(array: NDArray[Any], index: Vector, outside: float) -> NDArray[np.fl
 
 @dataclass(frozen=True, eq=False)
 class Cut:
-    """A plane to be shown: its view, the middle of what must be seen (LPS mm), and how wide and high that is, mm."""
+    """A plane to show: its view, the centre of the field (LPS mm), and the width and height of the field, mm."""
 
     view: View
     centre: Vector
@@ -140,7 +140,7 @@ def cuts_through(femur: Femur, geometry: Geometry, measured: FemurMeasurements) 
 
 
 def _along(points: Vector) -> View:
-    """Return the coronal view tilted so that it follows the points' way backwards as they go down."""
+    """Return the coronal view tilted to follow the points backwards as they go down."""
     covariance = np.cov(points[:, 1:].T) if len(points) > 1 else np.zeros((2, 2))
     slope = -covariance[0, 1] / covariance[1, 1] if covariance[1, 1] > 0 else 0.0
     down = np.array([0.0, float(np.clip(slope, -MAX_TILT, MAX_TILT)), -1.0])
@@ -158,6 +158,6 @@ def _cut(view: View, points: Vector, depth_mm: float) -> Cut:
 
 
 def _fullest(coordinates: Vector) -> float:
-    """Return the coordinate of the layer that holds most voxels."""
+    """Return the coordinate of the layer with the most voxels."""
     layers, counts = np.unique(np.rint(coordinates / LAYER_MM), return_counts=True)
     return float(layers[np.argmax(counts)] * LAYER_MM)
