@@ -167,7 +167,7 @@ def test_forbidden_values_are_repaired_and_logged_by_name_only(tmp_path, spec, c
     assert seg.StudyDescription == "d" * 64
     assert not any(seg[keyword].value for keyword in ("PatientBirthDate", "PatientSex", "StudyTime", "PatientAge"))
     logged = [record.message for record in caplog.records if record.name.startswith("segmenter")]
-    assert sorted(logged) == sorted(f"repaired {keyword}, whose value breaks its VR" for keyword in bad)
+    assert sorted(logged) == sorted(f"repaired {keyword}, whose value violates its VR" for keyword in bad)
     assert not any(secret in caplog.text for secret in ("1940", "IBSI", "ten past", "SECRET", "Möller"))
 
 

@@ -130,7 +130,7 @@ def test_what_is_shown_must_be_there_and_apart(tmp_path, released, which):
 def test_the_other_kind_is_not_what_was_asked_for(released, which, found):
     series, masks, paths = released
     other = next(path for name, path in paths.items() if name != which)
-    assert f"it is of type {found}" in refused(which, other, series, masks)
+    assert f"its type is {found}" in refused(which, other, series, masks)
 
 
 @pytest.mark.parametrize("which", KINDS)
