@@ -4,23 +4,23 @@ Celery's main process only communicates with the broker. A child process, a new 
 the jobs; it may be killed at any time.
 """
 
-import contextlib
 import logging
 import os
 import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from functools import partial
 from typing import Any
 
 from billiard.process import current_process
 from celery import Celery, signals
 
-from node.dispatch.celery_app import DELIVERY_THREADS, SEGMENT_QUEUE, make_app
+from node.dispatch.celery_app import DELIVER_QUEUE, DELIVERY_THREADS, SEGMENT_QUEUE, make_app
 from node.ledger import Ledger
 from node.logs import configure_logging
+from node.records.processes import ProcessKind
 from node.run.process_heartbeat import ProcessHeartbeat
 from node.settings.settings import Settings
 from segmenter.errors import SegmenterError
@@ -30,16 +30,19 @@ from worker.tasks import DeliverTask, SegmentTask
 
 log = logging.getLogger(__name__)
 
+INTERRUPT_SECONDS = 0.5
+KINDS = {SEGMENT_QUEUE: ProcessKind.SEGMENT_WORKER, DELIVER_QUEUE: ProcessKind.DELIVERY_WORKER}
+
 
 class WorkerApp(Celery):  # type: ignore[misc]
-    """A Celery app that can be pickled for the worker's child process."""
+    """A Celery app that can be sent to the worker's child process."""
 
     settings: Settings
     segmenter: Segmenter
 
     def __reduce__(self) -> tuple[Callable[..., "WorkerApp"], tuple[Any, ...]]:
-        """Pickle as settings and segmenter; the child binds the tasks again."""
-        return _arrive, (self.settings.model_dump(mode="json"), self.segmenter)
+        """Pickle settings and segmenter only: the child makes an app of its own from them."""
+        return _app_in_child, (self.settings.model_dump(mode="json"), self.segmenter)
 
 
 def make_worker_app(settings: Settings, segmenter: Segmenter | None = None) -> WorkerApp:
@@ -72,7 +75,7 @@ def run_worker(app: WorkerApp, queue: str) -> int:
         quiet=True,
     )
     ledger = Ledger.of(app.settings)
-    heartbeat = ProcessHeartbeat(ledger, f"worker-{queue}", app.settings.jobs.heartbeat_seconds)
+    heartbeat = ProcessHeartbeat(ledger, KINDS[queue], app.settings.jobs.heartbeat_seconds)
 
     def ready(**_: Any) -> None:
         heartbeat.start()
@@ -81,7 +84,7 @@ def run_worker(app: WorkerApp, queue: str) -> int:
         # A worker that is stopped while it starts has no pool yet.
         if segmenting and worker.pool is not None and worker.pool._pool is not None:
             pids = worker.pool.info["processes"]
-            threading.Thread(target=_interrupt, args=(pids,), daemon=True).start()
+            threading.Thread(target=_interrupt_until_ended, args=(pids,), daemon=True).start()
 
     signals.worker_ready.connect(ready)
     signals.worker_shutting_down.connect(stopping)
@@ -90,18 +93,27 @@ def run_worker(app: WorkerApp, queue: str) -> int:
     return int(worker.exitcode or 0)
 
 
-def _interrupt(pids: Iterable[int]) -> None:
-    """Signal the children, until they have ended, to return their job to the queue."""
-    with contextlib.suppress(ProcessLookupError):
-        while True:
-            for pid in pids:
-                os.kill(pid, INTERRUPT)
-            time.sleep(0.5)
+def _interrupt_until_ended(pids: Collection[int]) -> None:
+    """Interrupt the children, so that their job is given back.
+
+    An interrupt between two jobs has no effect, so it is repeated until the children have ended.
+    """
+    while pids := [pid for pid in pids if _interrupt(pid)]:
+        time.sleep(INTERRUPT_SECONDS)
 
 
-def _arrive(settings: dict[str, Any], segmenter: Segmenter) -> WorkerApp:
-    """Create the app in the child process."""
-    signal.signal(INTERRUPT, signal.SIG_IGN)  # until a job runs; the default action would end the process
+def _interrupt(pid: int) -> bool:
+    """Interrupt a process; False when it has ended."""
+    try:
+        os.kill(pid, INTERRUPT)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def _app_in_child(settings: dict[str, Any], segmenter: Segmenter) -> WorkerApp:
+    """Prepare the child process and return its app."""
+    signal.signal(INTERRUPT, signal.SIG_IGN)  # until a job runs; the default would end the process
     signals.setup_logging.connect(_set_up_logging, weak=False)
     signals.worker_process_init.connect(partial(_child_starts, segmenter), weak=False)
     return make_worker_app(Settings(**settings), segmenter)

@@ -61,7 +61,7 @@ class SegmentTask(LedgerTask):
         self.segmenter = segmenter
 
     def run(self, job_id: str) -> None:
-        """Run one job: the message only wakes the worker; that nothing is left to be run is nothing wrong."""
+        """Run one job. The message only wakes the worker: finding no job to run is not an error."""
         worker, jobs = new_claim_owner(), self.settings.jobs
         job = self._claim(job_id, worker)
         if job is None:
@@ -77,10 +77,10 @@ class SegmentTask(LedgerTask):
             ) as heartbeat:
                 self._segment(job, worker, folder, heartbeat)
         except ClaimLostError:
-            log.info("job %s was taken from us; nothing is recorded", job_id)
+            log.info("job %s: the claim is lost; nothing is recorded", job_id)
         except StoppingError:
             self.ledger.queue.give_back(job_id, worker)
-            log.info("job %s is given back: the worker stops", job_id)
+            log.info("job %s is back in the queue: the worker stops", job_id)
         except LedgerError:
             raise  # nothing can be recorded now; the lease runs out and the job is tried again
         except Exception as error:
@@ -98,7 +98,7 @@ class SegmentTask(LedgerTask):
             folder.discard()
 
     def _claim(self, job_id: str, worker: str) -> Job | None:
-        """Claim the most urgent job in the queue, whichever it is: there is a message for each, so all are run."""
+        """Claim the most urgent job in the queue, whichever it is: each job has a message, so all of them are run."""
         while (urgent := self.ledger.queue.most_urgent()) is not None:
             job = self.ledger.queue.claim(urgent, worker, self.settings.jobs.lease_seconds)
             if job is not None:

@@ -6,7 +6,6 @@ import subprocess
 import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
@@ -19,8 +18,6 @@ from node.ledger import Ledger
 from node.run.health import assess
 from node.settings.routing import Peer
 from node.settings.settings import Settings
-
-FRESH_SECONDS = 15.0
 
 
 @dataclass(frozen=True)
@@ -45,9 +42,8 @@ def status(ctx: click.Context, as_json: bool) -> None:
     """Show the state of the node: processes, jobs, disk. Exit 1 if a process or the disk fails."""
     settings = settings_of(ctx)
     with opened_ledger(settings) as ledger:
-        allowed = max(FRESH_SECONDS, 3 * settings.jobs.heartbeat_seconds)
         disk = assess_disk_space(free_space(settings.data), settings.intake)
-        health = assess(ledger.processes.all(), ledger.now(), timedelta(seconds=allowed), disk)
+        health = assess(ledger.processes.all(), ledger.now(), settings.jobs.heartbeat_seconds, disk)
         counts = ledger.queries.counts()
     if as_json:
         jobs = {state.value: count for state, count in counts.items()}

@@ -12,6 +12,7 @@ import click
 
 from node.ledger import Ledger
 from node.logs import configure_logging
+from node.records.processes import ProcessKind
 from node.run.process_heartbeat import ProcessHeartbeat
 from node.run.processes import die_with_parent, keep_private, reserve_port
 from node.settings.settings import Settings, load_settings
@@ -40,7 +41,7 @@ def up(ctx: click.Context, /, **given: Any) -> None:
 @click.pass_context
 def serve(ctx: click.Context) -> None:
     """Run the receiver. It is the Storage SCP, in several processes on one port."""
-    with _part(ctx, "receivers") as (settings, ledger, stop):
+    with _part(ctx, ProcessKind.RECEIVERS) as (settings, ledger, stop):
         from node.run.receivers import run_receivers
 
         run_receivers(ctx.obj["config"], settings, ledger, stop)
@@ -52,7 +53,7 @@ def serve(ctx: click.Context) -> None:
 @click.pass_context
 def receive(ctx: click.Context, listener: int, slots: int) -> None:
     """Run one of the receiving processes that `serve` starts."""
-    with _part(ctx, "scp") as (settings, ledger, stop):
+    with _part(ctx, ProcessKind.SCP) as (settings, ledger, stop):
         from node.scp.association_slots import AssociationSlots
         from node.scp.listener import run
 
@@ -64,7 +65,7 @@ def receive(ctx: click.Context, listener: int, slots: int) -> None:
 @click.pass_context
 def supervise(ctx: click.Context) -> None:
     """Run the supervisor. It decides on series, queues jobs and wakes workers."""
-    with _part(ctx, "supervisor") as (settings, ledger, stop):
+    with _part(ctx, ProcessKind.SUPERVISOR) as (settings, ledger, stop):
         from node.dispatch.celery_app import make_app
         from node.dispatch.dispatcher import Dispatcher
         from node.supervise.supervisor import Supervisor
@@ -76,7 +77,7 @@ def supervise(ctx: click.Context) -> None:
 @click.pass_context
 def web(ctx: click.Context) -> None:
     """Run the web page (read-only)."""
-    with _part(ctx, "web") as (settings, ledger, _):
+    with _part(ctx, ProcessKind.WEB) as (settings, ledger, _):
         import uvicorn
 
         from node.web.app import make_app
@@ -95,7 +96,7 @@ def web(ctx: click.Context) -> None:
 
 
 @contextmanager
-def _part(ctx: click.Context, kind: str) -> Iterator[tuple[Settings, Ledger, threading.Event]]:
+def _part(ctx: click.Context, kind: ProcessKind) -> Iterator[tuple[Settings, Ledger, threading.Event]]:
     """Set up what every part needs: settings, ledger, heartbeat, and an event set on SIGTERM or SIGINT."""
     die_with_parent()
     keep_private()

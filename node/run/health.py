@@ -2,19 +2,14 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from node.files.disk_space import DiskSpaceStatus, Level
-from node.records.processes import Process
+from node.records.processes import NEEDED_KINDS, Process, allowed_silence
 
-NEEDED = {
-    "scp": "the receiver",
-    "supervisor": "the supervisor",
-    "worker-segment": "the segmenting worker",
-    "worker-deliver": "the delivering worker",
-}
-"""The kinds of process without which no result gets through, and what to call them."""
+LEAST_SECONDS = 15.0
+"""A silence shorter than this makes no process stale, however often it reports."""
 
 
 @dataclass(frozen=True)
@@ -42,22 +37,23 @@ class Health:
         }
 
 
-def assess(processes: Iterable[Process], now: datetime, allowed: timedelta, disk: DiskSpaceStatus) -> Health:
+def assess(processes: Iterable[Process], now: datetime, heartbeat_seconds: float, disk: DiskSpaceStatus) -> Health:
     """Judge the disk, and the processes by the age of their last report.
 
-    Of each needed kind of process one report must be younger than `allowed`.
+    Of each needed kind one process must be alive.
     """
+    allowed = allowed_silence(heartbeat_seconds, LEAST_SECONDS)
     rows = []
     for process in processes:
         age = max(0.0, (now - process.last_seen).total_seconds())
-        rows.append((process, age, age <= allowed.total_seconds()))
+        rows.append((process, age, process.is_alive(now, allowed)))
     stale = []
-    for kind, name in NEEDED.items():
-        ages = [age for process, age, _ in rows if process.kind == kind]
-        if not ages:
+    for kind, name in NEEDED_KINDS.items():
+        own = [(age, alive) for process, age, alive in rows if process.kind == kind]
+        if not own:
             stale.append(f"{name} has never reported")
-        elif min(ages) > allowed.total_seconds():
-            stale.append(f"{name} has not reported for {min(ages):.0f} s")
+        elif not any(alive for _, alive in own):
+            stale.append(f"{name} has not reported for {min(own)[0]:.0f} s")
     if disk.full:
         stale.append(disk.sentence)
     warnings = (disk.sentence,) if disk.level is Level.WARNING else ()

@@ -8,15 +8,15 @@ from collections.abc import Callable
 from types import TracebackType
 
 from node.ledger import Ledger
-from node.records.processes import process_name
+from node.records.processes import ProcessKind, process_name
 
 log = logging.getLogger(__name__)
 
 
 class ProcessHeartbeat:
-    """Reports one part while the `with` block runs; kind: scp, supervisor, web, worker-segment, worker-deliver."""
+    """Reports this process, of one kind, while the `with` block runs."""
 
-    def __init__(self, ledger: Ledger, kind: str, every: float) -> None:
+    def __init__(self, ledger: Ledger, kind: ProcessKind, every: float) -> None:
         self._ledger = ledger
         self._kind = kind
         self._host = socket.gethostname()

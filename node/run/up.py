@@ -16,6 +16,7 @@ from pathlib import Path
 
 from node.errors import NodeError, PeerError
 from node.ledger import Ledger
+from node.records.processes import NEEDED_KINDS
 from node.run.processes import DataLock, Part, ProcessGroup, reserve_port
 from node.scu.requestor import echo
 from node.settings.routing import Peer
@@ -29,7 +30,6 @@ PARTS = (
     Part("deliver", (*COMMAND, "worker", "--queue", "deliver")),
     Part("web", (*COMMAND, "web")),
 )
-KINDS = {"scp", "supervisor", "worker-segment", "worker-deliver"}
 GIVE_UP_AFTER = 3  # quick ends of one part before the node has ever been ready
 STOP_SECONDS = 30.0
 LOOK_SECONDS = 0.2
@@ -101,8 +101,9 @@ class _Readiness:
         self.line = f"ready: dicom {address.dicom_host}:{address.dicom_port} aet {self._title}, web {address.web}"
 
     def reached(self) -> bool:
-        fresh = {process.kind for process in self._ledger.processes.all() if process.last_seen >= self._since}
-        return fresh >= KINDS and self._web_answers() and self._scp_answers()
+        now = self._ledger.now()
+        reported = {p.kind for p in self._ledger.processes.all() if p.is_alive(now, now - self._since)}
+        return reported >= set(NEEDED_KINDS) and self._web_answers() and self._scp_answers()
 
     def _web_answers(self) -> bool:
         try:

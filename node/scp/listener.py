@@ -13,7 +13,7 @@ from typing import Self
 
 from node.errors import NodeError
 from node.ledger import Ledger
-from node.records.processes import process_name
+from node.records.processes import ProcessKind, process_name
 from node.scp.acceptor import Acceptor, AcceptorContext
 from node.scp.admission import AdmissionPolicy
 from node.scp.association_slots import AssociationSlots
@@ -74,7 +74,7 @@ class Receiver:
             services=services,
             accepted_syntaxes=accepted_syntaxes(services),
             refusals=refusals,
-            receiver=process_name("scp"),
+            receiver=process_name(ProcessKind.SCP),
             release_slot=self._slots.release,
         )
         self._serving: dict[Acceptor, str] = {}

@@ -15,6 +15,7 @@ from node.errors import NodeError, NotAllowedError
 from node.files.retention import RetentionStage
 from node.ledger import Ledger
 from node.records.jobs import Decision, Job, Receiving
+from node.records.processes import Process, ProcessKind, allowed_silence
 from node.records.states import JobState, Reason
 from node.settings.settings import Settings
 from node.supervise.completeness_stage import CompletenessStage
@@ -23,7 +24,6 @@ from node.supervise.selection_stage import SelectionStage
 TICK_SECONDS = 0.5
 NEVER_AGAIN = timedelta(days=36500).total_seconds()
 FORGOTTEN_AFTER = timedelta(days=1)
-MISSED_REPORTS = 3  # a process that has not reported for so many heartbeats is not counted on
 
 Judged = TypeVar("Judged", Job, Receiving)
 
@@ -63,7 +63,7 @@ class Supervisor:
 
     def tick(self) -> None:
         """Do everything that can be done now."""
-        self._ledger.associations.end_lost(self._living("scp"))
+        self._ledger.associations.end_lost([process.name for process in self._alive(ProcessKind.SCP)])
         for arriving in self._completeness.due():
             self._decide(arriving, self._completeness.judge)
         for job in self._selection.due():
@@ -103,11 +103,11 @@ class Supervisor:
         While all workers are busy or away, work waits its turn; to announce it again would only fill the broker.
         """
         again = self._settings.jobs.redispatch_seconds
-        idle = self._alive("worker-segment") > self._ledger.queries.counts()[JobState.RUNNING]
+        idle = len(self._alive(ProcessKind.SEGMENT_WORKER)) > self._ledger.queries.counts()[JobState.RUNNING]
         for job_id in self._ledger.queue.due(again if idle else NEVER_AGAIN):
             self._dispatcher.segment(job_id)
             self._ledger.queue.mark_dispatched(job_id)
-        idle = self._alive("worker-deliver") * DELIVERY_THREADS > self._ledger.outbox.count_senders()
+        idle = len(self._alive(ProcessKind.DELIVERY_WORKER)) * DELIVERY_THREADS > self._ledger.outbox.count_senders()
         for delivery_id in self._ledger.outbox.due(again if idle else NEVER_AGAIN):
             self._dispatcher.deliver(delivery_id)
             self._ledger.outbox.mark_dispatched(delivery_id)
@@ -119,13 +119,9 @@ class Supervisor:
         """
         self._ledger.associations.forget(self._ledger.now() - FORGOTTEN_AFTER)
         for process in self._ledger.processes.all():
-            if self._ledger.now() - process.last_seen > FORGOTTEN_AFTER:
+            if not process.is_alive(self._ledger.now(), FORGOTTEN_AFTER):
                 self._ledger.processes.remove(process.name)
 
-    def _alive(self, kind: str) -> int:
-        return len(self._living(kind))
-
-    def _living(self, kind: str) -> list[str]:
-        """Return the names of the processes of a kind that have reported themselves lately."""
-        horizon = self._ledger.now() - timedelta(seconds=self._settings.jobs.heartbeat_seconds * MISSED_REPORTS)
-        return [p.name for p in self._ledger.processes.all() if p.kind == kind and p.last_seen >= horizon]
+    def _alive(self, kind: ProcessKind) -> list[Process]:
+        now, allowed = self._ledger.now(), allowed_silence(self._settings.jobs.heartbeat_seconds)
+        return [p for p in self._ledger.processes.all() if p.kind == kind and p.is_alive(now, allowed)]

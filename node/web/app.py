@@ -6,7 +6,6 @@ Read-only and without sign-in: it shows no patient names and serves no DICOM obj
 import platform
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -141,9 +140,8 @@ class Dashboard:
             raise HTTPException(404, str(error)) from None
 
     def _health(self) -> Health:
-        allowed = max(15.0, 3 * self._settings.jobs.heartbeat_seconds)
         disk = assess_disk_space(free_space(self._settings.data), self._settings.intake)
-        return assess(self._ledger.processes.all(), self._ledger.now(), timedelta(seconds=allowed), disk)
+        return assess(self._ledger.processes.all(), self._ledger.now(), self._settings.jobs.heartbeat_seconds, disk)
 
     def _node(self) -> dict[str, Any]:
         own = self._settings.node

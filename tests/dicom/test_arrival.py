@@ -11,6 +11,7 @@ from pydicom import dcmread
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from pynetdicom import build_context
 
+from node.records.processes import ProcessKind
 from node.records.states import JobState
 from node.run.process_heartbeat import ProcessHeartbeat
 from node.scu.requestor import open_association
@@ -49,7 +50,7 @@ def supervised(start_node):
 
 
 def _supervise(node, stop):
-    with ProcessHeartbeat(node.ledger, "scp", 1):
+    with ProcessHeartbeat(node.ledger, ProcessKind.SCP, 1):
         Supervisor(node.ledger, node.settings, NoDispatcher()).run(stop, 0.1)
 
 
