@@ -1,4 +1,4 @@
-"""A complete series as routing and ranking see it: a plain record, made from its job and the headers of its slices."""
+"""A complete series as a plain record for routing and ranking, made from its job and its headers."""
 
 from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
@@ -18,7 +18,7 @@ Value = TypeVar("Value", bound=Hashable)
 
 @dataclass(frozen=True)
 class Candidate:
-    """What can be asked of a series; what its headers do not tell is empty or None.
+    """What routing and ranking know of a series; what its headers do not say is empty or None.
 
     kernel: Convolution Kernel, several values joined by a backslash. thickness_mm: Slice Thickness, else step_mm, the
     usual distance of neighbours along the normal. contrast: whether any image names an agent. axial: how the slices lie
@@ -44,7 +44,7 @@ class Candidate:
 
     @classmethod
     def of(cls, job: Job, headers: Sequence[Header]) -> "Candidate":
-        """Return the candidate of a job; what the ledger says of its series outweighs the headers of single slices."""
+        """Return the candidate of a job; the ledger's description of the series has precedence over the headers."""
         return replace(
             cls.read(headers),
             series_uid=job.series_uid or "",
@@ -83,7 +83,7 @@ class Candidate:
 
     @property
     def name(self) -> str:
-        """What a person calls the series: its description, or its UID if it has none."""
+        """The name of the series for people: its description, or its UID if it has none."""
         return series_name(self.series_description, self.series_uid)
 
 

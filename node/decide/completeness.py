@@ -1,6 +1,6 @@
-"""Whether a series has arrived whole: a pure decision from the headers of its slices and what is known of its sender.
+"""Whether a series is complete: a pure decision from the headers of its slices and the evidence about its sender.
 
-It looks at headers only. What needs pixels or a finer eye (copies of a slice, tilt, uneven steps) is the segmenter's.
+It reads headers only. Copies of a slice, tilt and uneven steps are for the segmenter to judge.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,18 +17,18 @@ from node.settings.sections import Intake
 MIN_SLICES = 2
 MIN_LENGTH_MM = 20.0
 PLAUSIBLE_MM = 80.0
-"""From the top of a femoral head to below the trochanters: a scan that is shorter is rather the first part of one."""
+"""From the top of a femoral head to below the trochanters: a shorter scan is probably the first part of one."""
 GRACE_SECONDS = 1.0
-"""So soon a sender opens its next association, when it has one for each image or several for one series."""
+"""Within this time a sender opens its next association if it uses several for one series."""
 GAPS_NAMED = 3
 
 
 @dataclass(frozen=True)
 class Phase:
-    """All that the decision takes from the evidence; as long as it and the slices stay, so does the decision.
+    """All that the decision takes from the evidence: with the same phase and slices, the decision is the same.
 
-    quiet: no slice came for the quiet time. late: it is time to give up. gone: the sender has ended all its
-    associations in good order. settled: and none followed within the grace.
+    quiet: no slice came for the quiet time. late: it is time to give up. gone: the sender has released all its
+    associations. settled: and has opened none within the grace period.
     """
 
     quiet: bool
@@ -62,7 +62,7 @@ class Phase:
 
 
 def judge(headers: Sequence[Header], evidence: Evidence, rules: Intake) -> Decision:
-    """Decide whether a series is whole.
+    """Decide whether a series is complete.
 
     Returns COMPLETE; RECEIVED (wait, with what for); DECLINED (not CT, localisers only, too short: nothing to wait
     for) or HELD (a gap, missing images, mixed or missing geometry: a person, or the missing slices, can mend it).
@@ -84,7 +84,7 @@ def judge(headers: Sequence[Header], evidence: Evidence, rules: Intake) -> Decis
 
 
 def too_early(phase: Phase, rules: Intake) -> Decision | None:
-    """Tell what to wait for whatever the headers say; None: they must be looked at."""
+    """Tell what to wait for, whatever the headers say; None: the headers must be read."""
     if phase.forced or phase.quiet or phase.late or phase.gone:
         return None
     if phase.open:
@@ -110,7 +110,7 @@ def _not_ct(headers: Sequence[Header]) -> Decision | None:
     if modalities:
         sentence = f"the modality is {', '.join(modalities)}: only CT is segmented"
     elif classes:
-        sentence = f"the objects are no CT images, but of SOP class {', '.join(classes)}"
+        sentence = f"the objects are not CT images: their SOP class is {', '.join(classes)}"
     else:
         return None
     return Decision(JobState.DECLINED, Reason.NOT_CT, sentence)
@@ -124,9 +124,9 @@ def _localisers(headers: Sequence[Header], images: Sequence[Header]) -> Decision
 
 
 def _mixed(images: Sequence[Header]) -> Decision | None:
-    """Refuse images without a place in the patient, or which do not belong on one grid."""
+    """Refuse images without a position in the patient, or that do not share one grid."""
     if any(image.frames > 1 for image in images):
-        return None  # an enhanced object is whole by itself; its frames are the segmenter's
+        return None  # an enhanced object is complete in itself; the segmenter checks its frames
     lost = sum(image.position is None or image.orientation is None or image.spacing is None for image in images)
     if lost:
         sentence = f"{lost} of {len(images)} images lack ImagePositionPatient, ImageOrientationPatient or PixelSpacing"
@@ -138,16 +138,16 @@ def _mixed(images: Sequence[Header]) -> Decision | None:
     for reason, what, key in rules:
         found = len({key(image) for image in images})
         if found > 1:
-            return Decision(JobState.HELD, reason, f"the series has {found} different {what}, needed is one")
+            return Decision(JobState.HELD, reason, f"the series has {found} different {what}, expected one")
     first = images[0].orientation or ()
     if any(differ(image.orientation or (), first) for image in images):
-        sentence = "the slices do not all look the same way: send each reformation as its own series"
+        sentence = "the slices do not all have the same orientation: send each reformation as a separate series"
         return Decision(JobState.HELD, Reason.MIXED_ORIENTATION, sentence)
     return None
 
 
 def _stack(images: Sequence[Header], phase: Phase) -> Stack:
-    """Return the stack to judge: once no more slices come, a gap between the scan and bolus tracking is none."""
+    """Return the stack to judge. Once no more slices come, a gap between the scan and bolus tracking does not count."""
     whole = stacked(images)
     if whole.gaps and (phase.quiet or phase.late):
         scan = stacked(without_tracking(images))
@@ -156,7 +156,7 @@ def _stack(images: Sequence[Header], phase: Phase) -> Stack:
 
 
 def _missing(stack: Stack | None, known: Sequence[ExpectedCount], phase: Phase) -> Decision | None:
-    """Wait, and at last hold, while a slice of the stack or an image that was announced is missing."""
+    """Wait, and after the time limit hold, while a slice of the stack or an announced image is missing."""
     gaps = stack.gaps if stack else ()
     faults = [gap.sentence for gap in gaps[:GAPS_NAMED]]
     if len(gaps) > GAPS_NAMED:
@@ -168,14 +168,14 @@ def _missing(stack: Stack | None, known: Sequence[ExpectedCount], phase: Phase) 
     faults += [f"{c.found} of {c.total} images arrived ({c.source} says {c.total})" for c in short]
     if not faults:
         return None
-    if gaps:  # no use in a release: the segmenter does not guess what lies in between
+    if gaps:  # a release would not help: the segmenter does not guess what lies in between
         return Decision(JobState.HELD, Reason.GAP, "; ".join([*faults, "send what is missing"]))
     sentence = "; ".join([*faults, "`release` segments what is here"])
     return Decision(JobState.HELD, Reason.INCOMPLETE, sentence)
 
 
 def _short(stack: Stack | None, phase: Phase, rules: Intake) -> Decision | None:
-    """Decline what is too short for a hip, once nobody is there any more who could send the rest."""
+    """Decline a stack that is too short for a hip, once its sender has gone."""
     if stack is None or (stack.slices >= MIN_SLICES and stack.length >= MIN_LENGTH_MM):
         return None
     if not phase.late and not phase.quiet:
@@ -189,9 +189,9 @@ def _short(stack: Stack | None, phase: Phase, rules: Intake) -> Decision | None:
 
 
 def _whole(stack: Stack | None, known: Sequence[ExpectedCount], phase: Phase, rules: Intake) -> Decision:
-    """Let a series without a fault go as soon as nothing speaks for more slices to come."""
+    """Accept a series without a fault as soon as no more slices are to be expected."""
     plausible = stack is None or stack.length >= PLAUSIBLE_MM
-    # An announced number that is reached makes waiting for another association needless.
+    # When the announced number is reached, no other association need be waited for.
     settled = phase.settled or (phase.gone and any(count.final for count in known))
     if not plausible and (phase.open or phase.broken) and not phase.late:
         assert stack is not None

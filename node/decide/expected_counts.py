@@ -1,4 +1,4 @@
-"""How many images a series should have, by those who should know, against how many are here."""
+"""How many images a series should have, as its sender or a peer announces, and how many have arrived."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -12,9 +12,9 @@ SERIES_COUNT, IMAGES_IN_ACQUISITION = "series-count", "images-in-acquisition"  #
 
 @dataclass(frozen=True)
 class ExpectedCount:
-    """found: how many of `total` are here; more than announced is no fault, then both are the same.
+    """found: how many of `total` have arrived; at most `total`, as more than announced is not a fault.
 
-    source: who says so. final: exactly the announced objects are here, so nothing can follow.
+    source: who announced it. final: exactly the announced objects have arrived, so none can follow.
     """
 
     source: str
@@ -33,7 +33,7 @@ def expected_counts(
     """
     known = []
     if expected is not None:
-        # The peer may itself be still receiving, so its number being reached does not mean that nothing follows.
+        # The peer may itself still be receiving: when its number is reached, more may follow.
         known.append(ExpectedCount(source, min(len(headers), expected), expected))
     if SERIES_COUNT in kinds:
         known += _of_series(headers)

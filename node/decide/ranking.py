@@ -1,7 +1,7 @@
 """Which of several series of one study is the best to be segmented: a pure ranking that says why.
 
-Criterion by criterion the series that fall behind drop out, until one is left. So small differences in one criterion
-leave the choice to the next, and the order in which series are looked at changes nothing.
+Criterion by criterion the series that fall behind drop out, until one is left. So a small difference in one criterion
+leaves the choice to the next, and the order of the series does not matter.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""Where a complete series goes: a pure decision from what is known of it and the routes; the first match decides."""
+"""Routing of a complete series: a pure decision from its candidate and the routes; the first match decides."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -12,19 +12,19 @@ from node.settings.routing import Route
 from node.settings.settings import Settings
 
 # Body Part Examined (PS3.16 annex L) without hips in view. What is not here may show a hip (PELVIS, LEG, EXTREMITY,
-# ABDOMEN, WHOLEBODY, nothing at all), and then the segmenter has the last word.
+# ABDOMEN, WHOLEBODY, nothing at all), and then the segmenter decides.
 BODY_PARTS = """
     ANKLE ARM BRAIN BREAST CALCANEUS CALF CAROTID CHEST CLAVICLE CSPINE EAR ELBOW EYE FACE FINGER FOOT FOREARM HAND HEAD
     HEADNECK HEART HUMERUS JAW KNEE LARYNX LUNG MANDIBLE MAXILLA NECK NOSE ORBIT RIB SCAPULA SHOULDER SINUS SKULL
     STERNUM TEETH THORAX THUMB TIBIA TIBIAFIBULA TOE TSPINE WRIST"""
 ELSEWHERE = frozenset(BODY_PARTS.split())
 HIP = re.compile(r"hip|hue?ft|hüft|pelv|becken|femur|femor|hanche|bassin|cadera|qct", re.IGNORECASE)
-THICKNESS_TOLERANCE_MM = 0.005  # headers say 0.9999 and mean 1
+THICKNESS_TOLERANCE_MM = 0.005  # a header may say 0.9999 for 1
 
 
 @dataclass(frozen=True)
 class Condition:
-    """One condition of a route: the settings' key, what it wants, what was found, and whether it holds."""
+    """One condition of a route: the key in the settings, the wanted value, the found one, and whether it holds."""
 
     key: str
     wanted: str
@@ -46,7 +46,7 @@ def route(candidate: Candidate, settings: Settings) -> Decision:
     """Decide on a complete series: QUEUED for the destinations, DECLINED or HELD, the latter two with the reason.
 
     Without routes every CT that looks like a hip is accepted for all peers. A route that states the body part or a
-    description decides alone; one that does not still passes over what clearly is not a hip.
+    description decides alone; one that does not, declines a series that clearly shows no hip.
     """
     if not settings.routes:
         return _away(candidate, None) or _accept(settings, None)
@@ -119,7 +119,7 @@ def _any_match(patterns: Iterable[str], value: str) -> bool:
 
 
 def _away(candidate: Candidate, chosen: Route | None) -> Decision | None:
-    """Decline what clearly shows no hip: the body part says so, and no description knows better."""
+    """Decline a series that shows no hip by its body part, unless a description says otherwise."""
     body_part = re.sub(r"[^A-Z]", "", candidate.body_part.upper())
     if body_part not in ELSEWHERE or HIP.search(f"{candidate.study_description} {candidate.series_description}"):
         return None

@@ -17,7 +17,7 @@ Vector = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Gap:
-    """Slices that are not there. first: place of the first of them, counted along the normal from 1 at the lower end.
+    """Missing slices. first: the place of the first of them, counted along the normal from 1 at the lower end.
 
     low, high: coordinates of the neighbours along the patient axis that the normal is nearest to, mm.
     """
@@ -51,7 +51,7 @@ def without_localisers(headers: Sequence[Header]) -> list[Header]:
 
 
 def without_tracking(images: Sequence[Header]) -> list[Header]:
-    """Return the images without the acquisitions that stay at one place, as bolus tracking does beside the scan.
+    """Return the images without the acquisitions that stay at one place, such as bolus tracking.
 
     All of them, where every acquisition does: a sequential scan may number each slice.
     """

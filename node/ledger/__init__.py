@@ -1,4 +1,4 @@
-"""The ledger: the one home of SQL and of the truth about every series, job, result and delivery."""
+"""The ledger: the database of every series, job, result and delivery. SQL stands in this folder only."""
 
 from node.ledger.ledger import Ledger
 

@@ -24,7 +24,7 @@ class Associations:
         self._links: set[tuple[str, int]] = set()  # associations and series known to be linked: no need to ask again
 
     def note_carried(self, connection: Connection, association: Association, series_id: int) -> None:
-        """Note that an association carries a series, and the association itself before its first one."""
+        """Record that an association carries a series; with its first series the association itself is recorded."""
         if (association.id, series_id) in self._links:
             return
         link = {"association_id": association.id, "series_id": series_id}
@@ -37,14 +37,14 @@ class Associations:
         self._links |= links
 
     def end(self, association_id: str, ending: Ending) -> None:
-        """Note that an association has ended; one that carried nothing is not known here, and nothing happens."""
+        """Record the end of an association. One that carried no object is not recorded, and nothing happens."""
         standing = (associations.c.id == association_id) & associations.c.ended_at.is_(None)
         with self._db.write() as connection:
             connection.execute(update(associations).where(standing).values(ended_at=self._db.now(), ending=ending))
         self._links = {link for link in self._links if link[0] != association_id}
 
     def end_lost(self, receivers: Collection[str]) -> int:
-        """End the associations of receivers that live no more; receivers: the names of those that do.
+        """End the associations of receivers that have died; receivers: the names of those that are alive.
 
         Returns how many there were.
         """
@@ -57,7 +57,7 @@ class Associations:
             return connection.execute(update(associations).where(lost).values(values)).rowcount
 
     def forget(self, ended_before: datetime) -> None:
-        """Remove the associations that ended long ago: what they carried has long been decided about."""
+        """Remove the associations that ended before a time; their series have been decided by then."""
         old = select(associations.c.id).where(associations.c.ended_at < ended_before).limit(FORGET_AT_ONCE)
         with self._db.read() as connection:
             ids = list(connection.execute(old).scalars())
@@ -67,7 +67,7 @@ class Associations:
                 connection.execute(delete(associations).where(associations.c.id.in_(ids)))
 
     def count_open(self) -> int:
-        """Return how many associations that carried objects still stand."""
+        """Return how many associations that carried objects are open."""
         standing = select(func.count()).select_from(associations).where(associations.c.ended_at.is_(None))
         with self._db.read() as connection:
             return int(connection.execute(standing).scalar_one())

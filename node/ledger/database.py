@@ -1,4 +1,4 @@
-"""Opening the ledger's database: engine, pragmas, migrations, transactions and the state machine's one gate."""
+"""The ledger's database: engine, pragmas, migrations, transactions, and the one function that changes a job's state."""
 
 import fcntl
 import os
@@ -65,7 +65,7 @@ class WriteLock:
 
 
 class Database:
-    """The open database. Files are named by keys relative to `data`, so that the folder may move."""
+    """The open database. Files are named by keys relative to `data`, so that the folder may be moved."""
 
     def __init__(self, engine: Engine, data: Path, clock: Clock) -> None:
         self.engine = engine
@@ -93,7 +93,7 @@ class Database:
         return cls(engine, data, clock)
 
     def close(self) -> None:
-        """Give the connections back."""
+        """Close all connections."""
         if self._unsynced_connection is not None:
             self._unsynced_connection.close()
         self.engine.dispose()
@@ -108,7 +108,7 @@ class Database:
 
     @contextmanager
     def write_unsynced(self) -> Iterator[Connection]:
-        """Write without a sync of the database file, for rows that the files in the inbox can tell again.
+        """Write without a sync of the database file, for rows that can be restored from the files in the inbox.
 
         A killed process loses nothing by that. After a power cut the last of these rows may be gone, and the next start
         takes them from the files, which were synced before (`node.files.reconcile`).
@@ -131,13 +131,13 @@ class Database:
     def move(
         self, connection: Connection, job_id: str, target: JobState, sentence: str | None = None, **values: Any
     ) -> JobState:
-        """Bring a job into a state, with `values`, and note it; return the state it was in.
+        """Change the state of a job, set `values`, and add a line to its history; return its former state.
 
         sentence: for the history of the job; without it, the reason among `values`.
 
         Raises UnknownJobError, NotAllowedError.
         """
-        # The row is locked (SQLite: the whole database, by BEGIN IMMEDIATE), so that nobody moves it in between.
+        # BEGIN IMMEDIATE has locked the database, so that no other process changes the row in between.
         found = connection.execute(select(jobs.c.state).where(jobs.c.id == job_id).with_for_update()).scalar()
         if found is None:
             raise UnknownJobError(job_id)
@@ -156,7 +156,7 @@ class Database:
 
 @contextmanager
 def _answering() -> Iterator[None]:
-    """Turn a database that is away, locked or full into an error of ours that may be tried again."""
+    """Turn the errors of an unreachable, locked or full database into a LedgerError that may be tried again."""
     try:
         yield
     except (OperationalError, sqlite3.OperationalError) as error:

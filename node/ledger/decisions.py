@@ -1,4 +1,4 @@
-"""What is known of a series that arrives, refusals, and the first decisions about a job."""
+"""Evidence about series that are arriving, refusals, and the decisions of the supervisor."""
 
 from dataclasses import asdict, replace
 from datetime import datetime, timedelta
@@ -14,12 +14,12 @@ from node.records.jobs import Decision, Evidence, Job, Receiving, Refusal
 from node.records.states import JobState, Reason
 
 REPEAT_WINDOW = timedelta(hours=1)
-"""A refusal that repeats within this time of the last one is counted, not written again."""
+"""A refusal that repeats within this time is counted on the row of the first one."""
 
-# These are asked twice a second; building them would take longer than running them.
+# These run twice a second; to build them each time would take longer than to run them.
 STANDS = associations.c.ended_at.is_(None)
 SAME_SENDER = (associations.c.calling_ae == jobs.c.calling_ae) & (associations.c.host == jobs.c.host)
-# What is held only because slices did not stop to come goes on by itself when they do.
+# A job that is held only because slices still arrived goes on by itself when they stop.
 ARRIVES = (jobs.c.state == JobState.RECEIVED) | (
     (jobs.c.state == JobState.HELD) & (jobs.c.code == Reason.STILL_ARRIVING)
 )
@@ -44,7 +44,7 @@ CARRIERS = (
     .select_from(jobs)
     .join(carried, carried.c.series_id == jobs.c.series_id)
     .join(associations, associations.c.id == carried.c.association_id)
-    # What ended before the revision began tells nothing about it.
+    # An association that ended before the revision began is no evidence about it.
     .where(ARRIVES, STANDS | (associations.c.ended_at >= jobs.c.received_at))
     .group_by(jobs.c.id)
 )
@@ -56,13 +56,13 @@ STANDING = (
 
 
 class Decisions:
-    """Records what was decided about a job, and gives what the decision needs."""
+    """Records decisions about jobs, and returns the evidence they are made from."""
 
     def __init__(self, database: Database) -> None:
         self._db = database
 
     def record_refusal(self, refusal: Refusal) -> str:
-        """Write down what belongs to no series as a declined job; repeats are counted on the same row.
+        """Record a refusal as a declined job without a series; repeats are counted on the same row.
 
         Returns the job's id.
         """
@@ -89,7 +89,7 @@ class Decisions:
             return job_id
 
     def receiving(self, expected_from: str = "") -> list[Receiving]:
-        """Return all jobs whose series still arrive, with the evidence of now, the oldest first.
+        """Return all jobs whose series are still arriving, with the present evidence, the oldest first.
 
         expected_from: the name of the peer whose answers `expect` noted.
         """
@@ -108,18 +108,18 @@ class Decisions:
         return found
 
     def note_expected(self, job_id: str, images: int) -> None:
-        """Note how many images a peer has of a job's series."""
+        """Record how many images a peer has of a job's series."""
         with self._db.write() as connection:
             connection.execute(update(jobs).where(jobs.c.id == job_id).values(expected=images))
 
     def _wait(self, job_id: str, state: JobState, reason: str) -> bool:
-        """Show what a job waits for in its state; its history keeps only what happened."""
+        """Set what a job is waiting for as its reason; its history does not change."""
         waiting = (jobs.c.id == job_id) & (jobs.c.state == state) & (jobs.c.reason != reason)
         with self._db.write() as connection:
             return bool(connection.execute(update(jobs).where(waiting).values(reason=reason)).rowcount)
 
     def apply(self, job_id: str, decision: Decision, judged: Job | Receiving | None = None) -> bool:
-        """Carry out what completeness or routing decided.
+        """Carry out a decision on completeness or routing.
 
         judged: the job the decision was made about; when its state is another one now or more slices have arrived,
         nothing changes and it returns False, as it does for a job that waits on for the same reason. Raises
@@ -143,7 +143,7 @@ class Decisions:
         if decision.state is JobState.DECLINED:
             values["finished_at"] = now
         if decision.state is JobState.HELD:
-            # Released by a person, a routed job goes to the queue; any other is decided anew, with the person's word.
+            # When it is released, a routed job goes to the queue; any other is decided again, with `forced` set.
             unrouted = decision.destinations is None
             values["resume_state"] = jobs.c.state if unrouted else JobState.QUEUED
         with self._db.write() as connection:
@@ -160,7 +160,7 @@ class Decisions:
 
 
 def _evidence(job: Row[Any], carriers: Row[*tuple[Any, ...]] | None, standing: int, now: datetime) -> Evidence:
-    """Return what is known of a receiving job; standing: associations of its sender, whatever they carried."""
+    """Return the evidence about a receiving job. standing: the open associations of its sender, of any series."""
     ended_at = carriers.ended_at if carriers else None
     return Evidence(
         quiet=(now - job.last_slice_at).total_seconds(),
@@ -175,5 +175,5 @@ def _evidence(job: Row[Any], carriers: Row[*tuple[Any, ...]] | None, standing: i
 
 
 def _differs(job: Row[Any], judged: Job | Receiving) -> bool:
-    """Tell whether a job is not any more what a decision was made about."""
+    """Tell whether a job has changed since the decision about it was made."""
     return (job.state, job.instances) != (judged.state, judged.instances)

@@ -25,7 +25,7 @@ class Instances:
         self._associations = associations
 
     def record_all(self, arrivals: Sequence[Arrival]) -> list[Outcome]:
-        """Write down objects whose bytes are on disk, all in one transaction; returns one outcome for each, in order.
+        """Record objects whose files are on disk, all in one transaction; return one outcome for each, in order.
 
         New ones open or revise the jobs of their series; duplicates are counted. When this returns, the rows are
         committed.
@@ -36,7 +36,7 @@ class Instances:
         outcomes: dict[int, Outcome] = {}
         links: set[tuple[str, int]] = set()
         with self._db.write_unsynced() as connection:
-            for key in sorted(by_series):  # the same order for everybody, so that nobody waits in a circle
+            for key in sorted(by_series):  # always in the same order, so that two processes cannot deadlock
                 indices = by_series[key]
                 series_id, found = self._record_series(connection, [arrivals[i] for i in indices])
                 links |= {(arrivals[i].association.id, series_id) for i in indices}
@@ -45,12 +45,12 @@ class Instances:
         return [outcomes[index] for index in range(len(arrivals))]
 
     def record(self, arrival: Arrival) -> Outcome:
-        """Write down one object, as `record_all` does."""
+        """Record one object, as `record_all` does."""
         [outcome] = self.record_all([arrival])
         return outcome
 
     def _record_series(self, connection: Connection, arrivals: Sequence[Arrival]) -> tuple[int, list[Outcome]]:
-        """Write down what came of one series; return its id and the outcomes."""
+        """Record the objects of one series; return its id and the outcomes."""
         header = arrivals[0].header
         statements = self.statements(connection)
         key = (header.study_uid, header.series_uid)
@@ -98,7 +98,7 @@ class Instances:
                 return Outcome.VARIANT
 
     def _open(self, connection: Connection, found: NewestJob, arrival: Arrival) -> str:
-        """Open the series' next revision; what has no result yet makes place for it. Returns the new job's id."""
+        """Open the series' next revision, and cancel the last one if it has no result yet. Return the new job's id."""
         revision = found.revision or 0
         so_far = 0 if found.removed_at is not None else found.instances or 0
         if found.id is not None and found.state in UNFINISHED:
@@ -125,7 +125,7 @@ class Instances:
         return job_id
 
     def knows_file(self, key: str) -> bool:
-        """Tell whether a file is that of an instance."""
+        """Tell whether the file of this key belongs to a recorded instance."""
         with self._db.read() as connection:
             wanted = select(instances.c.id).where(instances.c.path == key).limit(1)
             return connection.execute(wanted).first() is not None

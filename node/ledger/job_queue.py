@@ -1,4 +1,4 @@
-"""The queue of jobs: dispatch, claim with a lease, heartbeat, finish, stop, give back, reap."""
+"""The queue of jobs: dispatch, claim with a lease, finish, stop, give back, recover from dead workers."""
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
@@ -15,12 +15,12 @@ from node.records.states import DeliveryState, JobState, Reason
 
 
 def released(reason: str = "", code: str = "") -> dict[str, Any]:
-    """Return the columns of a job no worker holds."""
+    """Return the columns of a job that no worker has claimed."""
     return {"worker": "", "stage": "", "lease_until": None, "reason": reason, "code": code}
 
 
 def end_reason(report: Mapping[str, Any] | None) -> dict[str, str]:
-    """Return reason and code of a job that ended well: empty, or that there was nothing to outline."""
+    """Return reason and code of a job that ended well: empty, or that no femur was found."""
     finding = str((report or {}).get("finding", ""))
     return {"reason": finding, "code": Reason.NO_FEMUR if finding else ""}
 
@@ -46,14 +46,14 @@ class JobQueue:
             return found
 
     def mark_dispatched(self, job_id: str) -> None:
-        """Note that the workers were told of a queued job just now."""
+        """Record that a queued job was announced to the workers just now."""
         with self._db.write() as connection:
             connection.execute(update(jobs).where(jobs.c.id == job_id).values(last_dispatched_at=self._db.now()))
 
     def claim(self, job_id: str, worker: str, lease_seconds: float) -> Job | None:
-        """Make a queued job the worker's own for the time of a lease, and count the attempt.
+        """Claim a queued job for a worker for the time of a lease, and count the attempt.
 
-        Returns None when somebody else has it or it is not to be run any more.
+        Returns None when another worker has it or it is no longer in the queue.
         """
         now = self._db.now()
         values = {
@@ -74,7 +74,7 @@ class JobQueue:
         return self._queries.job(job_id)
 
     def extend_lease(self, job_id: str, worker: str, lease_seconds: float, stage: str) -> bool:
-        """Prolong the lease and note the stage; False means: the claim is lost or the job cancelled, so stop."""
+        """Extend the lease and record the stage. False: the claim is lost or the job cancelled, so stop."""
         values = {"lease_until": self._db.now() + timedelta(seconds=lease_seconds), "stage": stage}
         with self._db.write() as connection:
             return bool(connection.execute(update(jobs).where(_mine(job_id, worker)).values(values)).rowcount)
@@ -96,7 +96,7 @@ class JobQueue:
             job = connection.execute(select(jobs).where(_mine(job_id, worker)).with_for_update()).first()
             if job is None:
                 return False
-            # An earlier run of the same job left the same results; its rows make place for this one's.
+            # An earlier run of the same job may have left the same results; its rows are replaced.
             connection.execute(delete(deliveries).where(deliveries.c.job_id == job_id))
             connection.execute(delete(results).where(results.c.job_id == job_id))
             for result, peers in recipients.items():
@@ -158,7 +158,7 @@ class JobQueue:
             return True
 
     def _reconsider_passed_over(self, connection: Connection, job: Row[Any]) -> None:
-        """Let the choice be made again among the series of the study that were passed over for this fruitless one."""
+        """Decide again on the series that were declined in favour of this one, which gave no segmentation."""
         chosen = connection.execute(select(series).where(series.c.id == job.series_id)).one()
         passed_over = (
             select(jobs.c.id)
@@ -172,7 +172,7 @@ class JobQueue:
             self._db.move(connection, job_id, JobState.COMPLETE, **values, finished_at=None)
 
     def reap_expired(self, max_attempts: int) -> list[str]:
-        """Take jobs from workers whose lease ran out: back to the queue, or failed after so many attempts.
+        """End the claims whose lease ran out: the job returns to the queue, or fails after so many attempts.
 
         Returns the ids.
         """
@@ -186,7 +186,7 @@ class JobQueue:
                     values = released(sentence, Reason.WORKER_DIED) | {"finished_at": now}
                     self._db.move(connection, job.id, JobState.FAILED, **values)
                 else:
-                    sentence = f"its worker {job.worker} was not heard of any more"
+                    sentence = f"its worker {job.worker} no longer reports"
                     values = released(sentence, Reason.WORKER_DIED) | {"last_dispatched_at": None}
                     self._db.move(connection, job.id, JobState.QUEUED, **values)
         return [job.id for job in rows]
@@ -201,5 +201,5 @@ def _by_urgency() -> Select[str]:
 
 
 def _mine(job_id: str, worker: str) -> ColumnElement[bool]:
-    """Return the condition that the worker still holds the job, even if its lease has just run out."""
+    """Return the condition that the worker still has the claim, even if its lease has just run out."""
     return (jobs.c.id == job_id) & (jobs.c.worker == worker) & (jobs.c.state == JobState.RUNNING)

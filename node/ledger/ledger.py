@@ -1,4 +1,4 @@
-"""The ledger: one database, and one small object for each thing that is done with it."""
+"""The ledger: one database, and one small object for each of its tasks."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -84,5 +84,5 @@ class Ledger:
         return self.database.now()
 
     def close(self) -> None:
-        """Give the connections back."""
+        """Close all connections."""
         self.database.close()

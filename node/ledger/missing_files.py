@@ -1,4 +1,4 @@
-"""Holding the ledger against the files on disk: which it knows, which are gone, which come back."""
+"""Instances whose files are missing: found at the start, reported, and restored when the objects are sent again."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -17,7 +17,7 @@ CHUNK = 500  # ids in one statement
 FETCHED = 5000  # rows in memory at a time
 
 STOPPABLE = frozenset({JobState.RECEIVED, JobState.COMPLETE, JobState.QUEUED, JobState.RUNNING})
-"""States in which a job still needs its files and nobody has stopped it yet."""
+"""States in which a job still needs its files and has not been stopped."""
 
 
 class MissingFiles:
@@ -34,7 +34,7 @@ class MissingFiles:
                 yield row.id, row.path
 
     def mark_missing(self, instance_ids: Sequence[int]) -> dict[str, int]:
-        """Note which of these instances' files are gone: the series' newest job is held if it still needs them.
+        """Find which of these instances' files are gone; the newest job of their series is held if it still needs them.
 
         Returns how many are gone by job id.
         """
@@ -57,12 +57,12 @@ class MissingFiles:
                 return str(job.id)
             if job.state == JobState.HELD and job.code != Reason.PERSON_HOLDS:
                 connection.execute(update(jobs).where(jobs.c.id == job.id).values(values))
-            if _last_event(connection, job.id) != sentence:  # every start of the node comes here
+            if _last_event(connection, job.id) != sentence:  # this runs at every start of the node
                 self._db.note(connection, job.id, job.state, sentence)
             return str(job.id)
 
     def replace_missing(self, arrival: Arrival) -> bool:
-        """Let a duplicate's file take the place of the known one if that is gone; tell whether it did.
+        """Replace the recorded file by that of a duplicate if the recorded one is gone; tell whether it did.
 
         A job that was held for it goes on when nothing of its series is missing any more. The file of a duplicate may
         be removed only if this returns False. Raises LedgerError when its row was removed in this very moment.
@@ -71,7 +71,7 @@ class MissingFiles:
         own = (series.c.study_uid == header.study_uid) & (series.c.series_uid == header.series_uid)
         same = (instances.c.sop_uid == header.sop_uid) & (instances.c.sha256 == arrival.sha256)
         wanted = select(*instances.c["id", "series_id", "path"]).join(series).where(own & same)
-        with self._db.read() as connection:  # nearly always it is there, and nobody need wait for that
+        with self._db.read() as connection:  # nearly always it is there, and no lock is needed to see that
             if not self._lacks(connection.execute(wanted).first()):
                 return False
         with self._db.write() as connection:
@@ -91,7 +91,7 @@ class MissingFiles:
         return not (self._db.data / known.path).exists()
 
     def resume_jobs(self) -> list[str]:
-        """Let jobs that were held for missing files go on if their files are there again; return their ids."""
+        """Release jobs that were held for missing files if the files are back; return their ids."""
         held = (jobs.c.state == JobState.HELD) & (jobs.c.code == Reason.MISSING_FILE)
         with self._db.read() as connection:
             waiting = connection.execute(select(jobs.c.series_id).where(held)).scalars().all()

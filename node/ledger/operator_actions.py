@@ -21,7 +21,7 @@ class OperatorActions:
         self._queries = queries
 
     def hold(self, job_id: str, actor: str) -> None:
-        """Stop a job that has no result yet until it is released. Raises NotAllowedError, UnknownJobError."""
+        """Hold a job that has no result yet, until it is released. Raises NotAllowedError, UnknownJobError."""
         with self._db.write() as connection:
             state = self._state(connection, job_id)
             resume = JobState.QUEUED if state is JobState.RUNNING else state
@@ -29,9 +29,9 @@ class OperatorActions:
             self._db.move(connection, job_id, JobState.HELD, f"held by {actor}", **values, resume_state=resume)
 
     def release(self, job_id: str, actor: str) -> JobState:
-        """Let a held job go on from where it was held, or a receiving one start with what is here; return its state.
+        """Let a held job continue, or start a receiving one with the slices that are here; return its state.
 
-        What the node itself held, it does not hold again for being incomplete. Raises NotAllowedError, UnknownJobError.
+        A job that the node held is not held again for being incomplete. Raises NotAllowedError, UnknownJobError.
         """
         with self._db.write() as connection:
             state = self._state(connection, job_id)
@@ -60,11 +60,11 @@ class OperatorActions:
             )
 
     def retry(self, job_id: str, actor: str) -> JobState:
-        """Open again exactly what failed and return the job's new state.
+        """Repeat exactly what failed, and return the job's new state.
 
         A failed delivery is sent again if its file is still what the worker made, any other failed job is segmented
-        again with fresh attempts; a declined or cancelled one is decided anew, a declined one with the person's word
-        that it is wanted. Raises NotAllowedError, UnknownJobError.
+        again with fresh attempts; a declined or cancelled one is decided again, a declined one with `forced`
+        set. Raises NotAllowedError, UnknownJobError.
         """
         failed = [d for d in self._queries.job(job_id).deliveries if d.state is DeliveryState.FAILED]
         sendable = all(delivery.result.fault(self._db.data / delivery.result.key) is None for delivery in failed)
@@ -106,7 +106,7 @@ class OperatorActions:
         return bool(connection.execute(update(deliveries).where(failed).values(fresh)).rowcount)
 
     def _check_series(self, connection: Connection, job_id: str) -> None:
-        """Refuse to try again what cannot be: a refusal, a superseded revision, or what has no files any more."""
+        """Refuse to retry a job without a series, with a later revision, or without files."""
         job = connection.execute(select(jobs).where(jobs.c.id == job_id)).one()
         if job.series_id is None:
             raise NotAllowedError(f"job {job_id} belongs to no series; send its objects again")

@@ -1,4 +1,4 @@
-"""The outbox: which result still has to reach which peer."""
+"""The outbox: which result has still to be sent to which peer."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -35,7 +35,7 @@ class Outbox:
             return list(connection.execute(wanted).scalars())
 
     def count_senders(self) -> int:
-        """Return how many associations are sending now; those whose lease ran out are dead."""
+        """Return how many associations are sending now; a sender whose lease ran out has died."""
         sending = (deliveries.c.state == DeliveryState.SENDING) & (deliveries.c.lease_until >= self._db.now())
         with self._db.read() as connection:
             return int(
@@ -43,11 +43,11 @@ class Outbox:
             )
 
     def mark_dispatched(self, delivery_id: int) -> None:
-        """Note that the senders were told of this delivery just now."""
+        """Record that a delivery was announced to the senders just now."""
         self._update(deliveries.c.id == delivery_id, last_dispatched_at=self._db.now())
 
     def claim(self, delivery_id: int, owner: str, lease_seconds: float) -> Delivery | None:
-        """Make a due delivery the owner's own for the time of a lease and count the attempt; None if it is not due."""
+        """Claim a due delivery for the time of a lease and count the attempt; None if it is not due."""
         now = self._db.now()
         with self._db.write() as connection:
             taken = connection.execute(
@@ -65,17 +65,17 @@ class Outbox:
             return self._queries.deliveries(connection, deliveries.c.id == delivery_id)[0]
 
     def extend_lease(self, delivery_id: int, owner: str, lease_seconds: float) -> bool:
-        """Prolong the lease of a long transfer; False means that the claim is lost."""
+        """Extend the lease of a long transfer. False: the claim is lost."""
         until = self._db.now() + timedelta(seconds=lease_seconds)
         return self._update(_mine(delivery_id, owner), lease_until=until)
 
     def delivered(self, delivery_id: int, owner: str) -> bool:
-        """Note that the peer has the result; the last one makes the job delivered. False if the claim is lost."""
+        """Record that the peer has the result; with the last one the job is delivered. False if the claim is lost."""
         values = {"state": DeliveryState.DELIVERED, "delivered_at": self._db.now(), "reason": ""}
         return self._settle(delivery_id, owner, values, "")
 
     def failed(self, delivery_id: int, owner: str, reason: str, *, next_at: datetime | None) -> bool:
-        """Note a failed attempt: to be tried again at `next_at`, or, without it, failed for good.
+        """Record a failed attempt: it is repeated at `next_at`, or, without it, the delivery has failed for good.
 
         A failure for good makes the job failed; other peers still get their results. False if the claim is lost.
         """
@@ -90,7 +90,7 @@ class Outbox:
             row = connection.execute(select(deliveries).where(deliveries.c.id == delivery_id)).first()
             if row is None:
                 return False
-            # The job first: two last deliveries that end together must see each other.
+            # The job is locked first: of two last deliveries that end together, one must see the other.
             state = JobState(
                 connection.execute(select(jobs.c.state).where(jobs.c.id == row.job_id).with_for_update()).scalar_one()
             )

@@ -15,14 +15,14 @@ class ProcessHeartbeats:
         self._db = database
 
     def report(self, name: str, kind: str, host: str, pid: int) -> None:
-        """Note that a process lives; `name` is its own, such as `supervisor@host:pid`."""
+        """Record that a process is alive. name: unique, such as `supervisor@host:pid`."""
         now = self._db.now()
         with self._db.write() as connection:
             values = {"kind": kind, "host": host, "pid": pid, "last_seen": now}
             insert_or_update(connection, processes, {"name": name}, {"started_at": now}, values)
 
     def remove(self, name: str) -> None:
-        """Remove a process that has stopped in good order."""
+        """Remove a process that has stopped."""
         with self._db.write() as connection:
             connection.execute(delete(processes).where(processes.c.name == name))
 

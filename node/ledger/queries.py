@@ -38,7 +38,7 @@ class Queries:
         return found[0]
 
     def in_state(self, state: JobState) -> list[Job]:
-        """Return all jobs in a state, the oldest first (RECEIVED is better asked by `receiving`)."""
+        """Return all jobs in a state, the oldest first (for RECEIVED, `decisions.receiving` is quicker)."""
         return self._load(_jobs().where(jobs.c.state == state).order_by(jobs.c.id))
 
     def of_study(self, study_uid: str) -> list[Job]:
@@ -46,7 +46,7 @@ class Queries:
         return self._load(_jobs().where(newest_of_study(study_uid)).order_by(jobs.c.id))
 
     def counts(self) -> dict[JobState, int]:
-        """Return how many jobs are in each state; states without jobs are there with 0."""
+        """Return how many jobs are in each state; 0 for a state without jobs."""
         with self._db.read() as connection:
             rows = connection.execute(select(jobs.c.state, func.count()).group_by(jobs.c.state)).all()
         found = {row[0]: int(row[1]) for row in rows}

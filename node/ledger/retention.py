@@ -1,4 +1,4 @@
-"""Striking the files of finished series off the ledger: first the rows, in one transaction, then the files."""
+"""Removal of finished series: first their rows, in one transaction; the files follow."""
 
 from collections import defaultdict
 from collections.abc import Collection, Sequence
@@ -16,13 +16,13 @@ CHUNK = 500  # paths in one statement
 
 
 class Retention:
-    """Finds series whose time is over and removes their rows."""
+    """Finds finished series and removes their rows."""
 
     def __init__(self, database: Database) -> None:
         self._db = database
 
     def finished_series(self, states: Collection[JobState], before: datetime) -> list[int]:
-        """Return the series whose files are here and whose newest job ended so before a time, the oldest first."""
+        """Return the series with files whose newest job ended in these states before a time, the oldest first."""
         later = jobs.alias()
         newest = ~exists().where(later.c.series_id == jobs.c.series_id, later.c.revision > jobs.c.revision)
         wanted = (
@@ -35,20 +35,20 @@ class Retention:
             return list(connection.execute(wanted).scalars())
 
     def kept_series(self, series_ids: Sequence[int]) -> list[KeptSeries]:
-        """Return what retention must know of these series, in this order; those without files here are left out."""
+        """Return what the decision on removal needs, for those of these series that have files, in this order."""
         with self._db.read() as connection:
             found = {kept.series_id: kept for kept in _kept(connection, series_ids)}
         return [found[series_id] for series_id in series_ids if series_id in found]
 
     def remove_series(self, judged: KeptSeries, sentence: str) -> bool:
-        """Strike off all files of a series and note it on its jobs; the files themselves are in `removals` then.
+        """Remove the rows of a series' files, and record it in the history of its jobs; the files are then pending.
 
         sentence: for the history of the jobs. judged: as the decision was made; when anything of it has changed,
         nothing happens and it returns False.
         """
         with self._db.write() as connection:
-            # Whoever writes down an arrival holds this lock: either it comes first, and an association stands, or it
-            # finds no rows and opens a new revision.
+            # A receiver that records an object holds this lock, too: either it comes first, and an association is
+            # open, or it finds no rows and opens a new revision.
             connection.execute(select(series.c.id).where(series.c.id == judged.series_id).with_for_update())
             if _kept(connection, [judged.series_id]) != [judged]:
                 return False
@@ -68,12 +68,12 @@ class Retention:
             return True
 
     def pending_removals(self) -> list[str]:
-        """Return the paths that are struck off, but whose files may still be there; relative to the data folder."""
+        """Return the paths whose rows are removed, but whose files may still exist, relative to the data folder."""
         with self._db.read() as connection:
             return list(connection.execute(select(removals.c.path).order_by(removals.c.path)).scalars())
 
     def note_removed(self, paths: Sequence[str]) -> None:
-        """Note that these files, struck off before, are gone."""
+        """Record that these pending files are removed."""
         for start in range(0, len(paths), CHUNK):
             with self._db.write() as connection:
                 connection.execute(delete(removals).where(removals.c.path.in_(paths[start : start + CHUNK])))

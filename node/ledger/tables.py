@@ -93,7 +93,7 @@ associations = Table(
     Column("ended_at", Moment, index=True),
     Column("ending", String(16), nullable=False, default=""),
 )
-"""Associations that carried objects; one without an end still stands, as long as its receiver lives."""
+"""Associations that carried objects; one without an end is open, as long as its receiver is alive."""
 
 carried = Table(
     "carried",
@@ -108,7 +108,7 @@ removals = Table(
     metadata,
     Column("path", Text, primary_key=True),
 )
-"""Files that retention has struck off and that are to be unlinked; relative to the data folder."""
+"""Files that retention is to remove, relative to the data folder; their rows are removed already."""
 
 jobs = Table(
     "jobs",

@@ -1,4 +1,4 @@
-"""Records of what arrives: the header of an object, the association that brought it, and what became of it."""
+"""Records of received objects: the header, the association, and the outcome."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -7,7 +7,7 @@ from enum import StrEnum
 
 @dataclass(frozen=True)
 class Header:
-    """What the node reads of an arriving data set; an absent attribute is empty or None.
+    """What the node reads from a received data set; an absent attribute is empty or None.
 
     position: Image Position (Patient), LPS mm. orientation: the six cosines. spacing: Pixel Spacing, (row, column) mm.
     rescale: whether Rescale Slope and Intercept are there. thickness: Slice Thickness, mm. contrast: whether a
@@ -43,7 +43,7 @@ class Header:
 
 @dataclass(frozen=True)
 class Association:
-    """One association with a sender. receiver: the process that holds it, by the name it reports itself under."""
+    """One association with a sender. receiver: the name of the process that accepted it."""
 
     id: str
     receiver: str
@@ -58,12 +58,12 @@ class Ending(StrEnum):
 
     RELEASED = "released"
     ABORTED = "aborted"  # by either side
-    LOST = "lost"  # the connection broke, or our process died
+    LOST = "lost"  # the connection broke, or the receiver died
 
 
 @dataclass(frozen=True)
 class Arrival:
-    """One object that is durable on disk; key: of its file in the store."""
+    """One received object whose file is durably on disk. key: of the file in the store."""
 
     header: Header
     transfer_syntax: str
@@ -74,7 +74,7 @@ class Arrival:
 
 
 class Outcome(StrEnum):
-    """What `ledger.instances.record_all` found."""
+    """What became of a received object in the ledger."""
 
     NEW = "new"
     DUPLICATE = "duplicate"  # the same bytes are here already

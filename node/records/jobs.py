@@ -1,4 +1,4 @@
-"""Records of jobs: what is known of a series, what was decided about it, and where it is on its way."""
+"""Records of jobs: the evidence about a series, the decision, and the job with its state."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -12,12 +12,12 @@ from node.records.states import JobState
 
 @dataclass(frozen=True)
 class Evidence:
-    """What tells whether a series has arrived, beside its headers; times in seconds.
+    """What tells, besides the headers, whether a series has arrived completely; times in seconds.
 
     quiet: since the last slice. waited: since the first slice of this revision. open: associations that carried the
     series and still stand. sender_open: other associations of the same sender that still stand. ended: since the last
     association that carried it ended, None if none has. broken: whether one of them was aborted or lost. expected: how
-    many images there are, by somebody who should know, with `expected_from`. forced: a person said it is enough.
+    many images there are, as `expected_from` says. forced: an operator released the series as it is.
     """
 
     quiet: float
@@ -33,7 +33,7 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Receiving:
-    """A job whose series still arrives, as much of it as the decision whether it is whole needs; cheap to ask for."""
+    """A job whose series is still arriving, with what the decision on completeness needs."""
 
     id: str
     study_uid: str
@@ -46,7 +46,7 @@ class Receiving:
 
 @dataclass(frozen=True)
 class Refusal:
-    """Something that arrived and belongs to no series: a broken object, an association that carried nothing."""
+    """Something that belongs to no series: a broken object, an association without objects."""
 
     calling_ae: str
     host: str
@@ -56,7 +56,7 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Decision:
-    """What completeness or routing says about a job: its next state and, if that is not good news, why.
+    """The decision of completeness or routing about a job: its next state, and the reason if it stops there.
 
     destinations: names of peers; None as long as no route has been chosen. route: the name of the one chosen.
     model: folder of weights, empty = the settings'.
@@ -73,12 +73,12 @@ class Decision:
 
 @dataclass(frozen=True)
 class Job:
-    """One series revision on its way, as the ledger knows it now. Times are UTC.
+    """One revision of a series and its state. Times are UTC.
 
     instances: objects of the series up to this revision (for a refusal: how often it happened). stage_seconds: what the
-    worker reported. finding: its sentence that there was nothing to outline. created_at: when the first complete
-    revision of the series was found so. duplicates: objects that came again. forced: a person overrode completeness or
-    the choice among series. removed_at: when its files went.
+    worker reported. finding: its sentence that no femur was found. created_at: when the first complete revision of
+    the series was found so. duplicates: objects that came again. forced: an operator overrode completeness or the
+    choice among series. removed_at: when its files were removed.
     """
 
     id: str

@@ -50,7 +50,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Delivery:
-    """One result on its way to one peer (a row of the outbox)."""
+    """The delivery of one result to one peer (a row of the outbox)."""
 
     id: int
     job_id: str

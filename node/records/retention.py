@@ -1,4 +1,4 @@
-"""What retention reads of the ledger."""
+"""What retention needs to know of a series."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -8,7 +8,7 @@ from node.records.states import DeliveryState, JobState
 
 @dataclass(frozen=True)
 class Sending:
-    """One result on its way to one peer; at: when it got there."""
+    """The delivery of one result to one peer. at: when it was delivered."""
 
     peer: str
     state: DeliveryState
@@ -29,9 +29,9 @@ class KeptRevision:
 
 @dataclass(frozen=True)
 class KeptSeries:
-    """A series whose files are here. revisions: the oldest first, at least one.
+    """A series whose files are on disk. revisions: at least one, the oldest first.
 
-    standing: whether an association that carried slices of it still stands.
+    standing: whether an association that carried slices of it is open.
     """
 
     series_id: int

@@ -4,23 +4,23 @@ from enum import StrEnum
 
 
 class JobState(StrEnum):
-    """Where one series revision is on its way."""
+    """The state of one revision of a series."""
 
     RECEIVED = "received"  # slices are arriving
     COMPLETE = "complete"  # quiet and geometrically whole
     QUEUED = "queued"  # accepted by a route, waiting for a worker
     RUNNING = "running"  # claimed by a worker
-    DELIVERING = "delivering"  # results are kept, some are not yet at their destination
+    DELIVERING = "delivering"  # the results are stored, some are not yet at their destination
     DELIVERED = "delivered"  # every destination has every result
-    COMMITTED = "committed"  # the destinations have promised to keep them (storage commitment)
-    DECLINED = "declined"  # not for us
-    HELD = "held"  # a person must look
-    FAILED = "failed"  # we could not do our work; may be tried again
-    CANCELLED = "cancelled"  # stopped by a person, or superseded by a later revision
+    COMMITTED = "committed"  # the destinations have committed to keep them (storage commitment)
+    DECLINED = "declined"  # not to be segmented
+    HELD = "held"  # an operator must decide
+    FAILED = "failed"  # the node could not do its work; may be retried
+    CANCELLED = "cancelled"  # by an operator, or superseded by a later revision
 
 
 class DeliveryState(StrEnum):
-    """Where one result is on its way to one destination."""
+    """The state of the delivery of one result to one peer."""
 
     WAITING = "waiting"
     SENDING = "sending"

@@ -1,6 +1,6 @@
-"""The supervisor: small ticks that bring every series from its last slice to a worker, and results to their peers.
+"""The supervisor: twice a second it moves series on to the workers, and results to their peers.
 
-It only moves what the ledger says can move, and every move is conditional there, so two supervisors do no harm.
+Every change is conditional on the state in the ledger, so two supervisors do no harm.
 """
 
 import logging
@@ -41,7 +41,7 @@ class WorkDispatcher(Protocol):
 
 
 class Supervisor:
-    """One tick decides about quiet series, reaps dead claims and wakes workers."""
+    """Decides on series, ends the claims of dead workers and wakes workers, tick by tick."""
 
     def __init__(self, ledger: Ledger, settings: Settings, dispatcher: WorkDispatcher) -> None:
         self._ledger = ledger
@@ -98,9 +98,9 @@ class Supervisor:
             log.info("job %s was moved by somebody else", job.id)
 
     def _dispatch(self) -> None:
-        """Announce what is new, and again what a worker with time for it should have claimed: its message is lost.
+        """Announce new work, and again work that an idle worker should have claimed: its message is lost.
 
-        While all workers are busy or away, work waits its turn; to announce it again would only fill the broker.
+        While all workers are busy or away, announcing it again would only fill the broker.
         """
         again = self._settings.jobs.redispatch_seconds
         idle = len(self._alive(ProcessKind.SEGMENT_WORKER)) > self._ledger.queries.counts()[JobState.RUNNING]
