@@ -1,6 +1,6 @@
-"""Walks the top level of an encoded data set (PS3.5 7.1) and picks raw values; whatever is odd it leaves to pydicom.
+"""Reads raw values from the top level of an encoded data set (PS3.5 7.1); unusual encodings are left to pydicom.
 
-A slice has some hundred elements and only two dozen matter, so this takes a tenth of the time of a full parser.
+A slice has some hundred elements and two dozen are needed, so this takes a tenth of the time of a full parser.
 """
 
 from collections.abc import Collection
@@ -20,21 +20,21 @@ LONG_FORM = frozenset({
     b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV",
 })  # fmt: skip
 MAX_DEPTH = 32
-MAX_VALUE = 4096  # bytes of a wanted value that are looked at: none of them may have as many
+MAX_VALUE = 4096  # bytes of a wanted value that are read: no valid one is as long
 EXPLICIT = Struct("<HH2sH").unpack_from
 IMPLICIT = Struct("<HHI").unpack_from
 LENGTH = Struct("<I").unpack_from
 
 
-class OddError(Exception):
-    """The bytes are not the plain little endian data set this walk understands."""
+class UnusualEncodingError(Exception):
+    """The bytes are not a plain little endian data set, which is all that `walk` understands."""
 
 
 def walk(data: Buffer, at: int, explicit: bool, wanted: Collection[int]) -> tuple[dict[int, bytes], int]:
     """Return the raw values of the wanted tags and where the pixel data element begins (the end, if there is none).
 
     data: the bytes of a file; at: where its data set begins; explicit: Explicit VR, else Implicit, both little endian.
-    Of a sequence of undefined length the value is its first eight bytes. Raises OddError.
+    Of a sequence of undefined length the value is its first eight bytes. Raises UnusualEncodingError.
     """
     values: dict[int, bytes] = {}
     end = len(data)
@@ -45,17 +45,17 @@ def walk(data: Buffer, at: int, explicit: bool, wanted: Collection[int]) -> tupl
                 return values, at
             after = start + length if length != UNDEFINED_LENGTH else _sequence_end(data, start, vr, explicit, 0)
             if after > end:
-                raise OddError("a value reaches beyond the end")
+                raise UnusualEncodingError("a value reaches beyond the end")
             if tag in wanted:
                 values[tag] = bytes(data[start : min(after, start + (8 if length == UNDEFINED_LENGTH else MAX_VALUE))])
             at = after
     except error as fault:
-        raise OddError("the bytes end within an element") from fault
+        raise UnusualEncodingError("the bytes end within an element") from fault
     return values, at
 
 
 def _element(data: Buffer, at: int, explicit: bool) -> tuple[int, bytes, int, int]:
-    """Return tag, VR (empty when implicit), length and start of the value of the element at a place."""
+    """Return tag, VR (empty when implicit), length and start of the value of the element at `at`."""
     if not explicit:
         group, element, length = IMPLICIT(data, at)
         return group << 16 | element, b"", length, at + 8
@@ -63,22 +63,22 @@ def _element(data: Buffer, at: int, explicit: bool) -> tuple[int, bytes, int, in
     if vr in SHORT_FORM:
         return group << 16 | element, vr, length, at + 8
     if vr not in LONG_FORM:
-        raise OddError("an unknown VR")
+        raise UnusualEncodingError("an unknown VR")
     return group << 16 | element, vr, LENGTH(data, at + 8)[0], at + 12
 
 
 def _sequence_end(data: Buffer, at: int, vr: bytes, explicit: bool, depth: int) -> int:
-    """Return where a sequence of undefined length ends whose first item is at a place (PS3.5 7.5)."""
+    """Return where a sequence of undefined length ends whose first item is at `at` (PS3.5 7.5)."""
     if depth > MAX_DEPTH or (explicit and vr not in {b"SQ", b"UN"}):
-        raise OddError("a value of undefined length that is no plain sequence")
-    explicit = explicit and vr == b"SQ"  # what is in a UN is Implicit VR (PS3.5 6.2.2)
+        raise UnusualEncodingError("a value of undefined length that is not a plain sequence")
+    explicit = explicit and vr == b"SQ"  # the content of a UN is Implicit VR (PS3.5 6.2.2)
     while True:
         group, element, length = IMPLICIT(data, at)
         tag, at = group << 16 | element, at + 8
         if tag == SEQUENCE_END:
             return at
         if tag != ITEM:
-            raise OddError("a sequence without items")
+            raise UnusualEncodingError("a sequence without items")
         at = at + length if length != UNDEFINED_LENGTH else _item_end(data, at, explicit, depth)
 
 
@@ -92,7 +92,7 @@ def _item_end(data: Buffer, at: int, explicit: bool, depth: int) -> int:
 
 
 def fragments_end(data: Buffer, at: int) -> int | None:
-    """Return where encapsulated pixel data ends whose first item is at a place (PS3.5 A.4), None if it does not."""
+    """Return where encapsulated pixel data ends whose first item is at `at` (PS3.5 A.4), None if it does not end."""
     end = len(data)
     while at + 8 <= end:
         group, element, length = IMPLICIT(data, at)

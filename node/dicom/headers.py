@@ -1,4 +1,4 @@
-"""A received file -> the few attributes the node needs, or why the object is broken."""
+"""Reads from a received file the attributes the node needs, or tells why the object is broken."""
 
 import mmap
 import zlib
@@ -24,13 +24,13 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
-from node.dicom.elements import PIXEL_DATA, UNDEFINED_LENGTH, Buffer, OddError, fragments_end, walk
+from node.dicom.elements import PIXEL_DATA, UNDEFINED_LENGTH, Buffer, UnusualEncodingError, fragments_end, walk
 from node.dicom.uids import CT_CLASSES, require_uid
 from node.errors import ObjectError, StoreStatus
 from node.records.instances import Header
 from node.records.states import Reason
 
-# What is read, by keyword; the value's form is that of its VR (PS3.6).
+# The attributes that are read, by keyword.
 TAGS = {
     keyword: int(Tag(keyword))
     for keyword in (
@@ -46,19 +46,19 @@ WANTED = frozenset(TAGS.values())
 NO_CONTRAST = {"", "N", "NO", "NONE", "0"}
 MAX_TEXT = 64  # LO and SH are never longer
 BOMB_BYTES, BOMB_RATIO = 64_000_000, 200
-"""A deflated data set that grows beyond so many bytes and by more than this factor is no image but an attack."""
-ODD_BYTES = 1_000_000
-"""How much of an odd data set pydicom gets: it takes seconds and 100 MB for a megabyte of empty items."""
+"""A deflated data set that grows beyond so many bytes and by more than this factor is refused as an attack."""
+PYDICOM_BYTES = 1_000_000
+"""How much of a data set pydicom parses: it needs seconds and 100 MB of memory for a megabyte of empty items."""
 LARGEST_INTEGER = 2**31 - 1  # of an IS, PS3.5 6.2
 NATIVE = {str(ExplicitVRLittleEndian): 12, str(ImplicitVRLittleEndian): 8}
 """Transfer syntaxes of plain pixel data, and the bytes from the beginning of that element to its value."""
-KEPT_INFLATED = 16_000_000  # of a deflated data set only the beginning is looked at
+KEPT_INFLATED = 16_000_000  # only so much of a deflated data set is parsed
 
 Values = dict[int, bytes]
 
 
 def file_header(path: Path) -> Header:
-    """Read the header of a DICOM file. Raises ObjectError when it is broken or no DICOM file."""
+    """Read the header of a DICOM file. Raises ObjectError when it is broken or not a DICOM file."""
     try:
         meta = read_file_meta_info(path)
         classes = str(meta.MediaStorageSOPClassUID), str(meta.MediaStorageSOPInstanceUID)
@@ -71,10 +71,10 @@ def file_header(path: Path) -> Header:
 
 
 def read_header(content: Buffer, start: int, syntax: str, sop_class_uid: str, sop_uid: str) -> Header:
-    """Read the header of a file whose data set begins at `start`; check it against the command that brought it.
+    """Read the header of a file whose data set begins at `start`; check it against the C-STORE command.
 
     content: the whole file, with file meta information. Raises ObjectError with the reason and the status to answer:
-    unreadable, incomplete, an invalid UID, or other UIDs than the command said.
+    unreadable, incomplete, an invalid UID, or UIDs that differ from those of the command.
     """
     data, size = content, len(content)
     if syntax == DeflatedExplicitVRLittleEndian:
@@ -82,36 +82,36 @@ def read_header(content: Buffer, start: int, syntax: str, sop_class_uid: str, so
         start, syntax = 0, str(ExplicitVRLittleEndian)
     values, pixels_at = _values(data, start, syntax)
     header = _header(values, big_endian=syntax == ExplicitVRBigEndian)
-    _require_what_was_said(header, sop_class_uid, sop_uid)
+    _require_uids_of_command(header, sop_class_uid, sop_uid)
     if header.rows or sop_class_uid in CT_CLASSES:
         _require_whole_pixels(data, pixels_at, size, syntax)
     return header
 
 
 def header_ahead(piece: Buffer, syntax: str, sop_class_uid: str, sop_uid: str) -> tuple[Header, int] | None:
-    """Read the header from the beginning of a data set, while the rest is still on its way.
+    """Read the header from the beginning of a data set, while the rest is still being received.
 
-    Returns it and the bytes that the data set must have to be whole; None when this cannot be told from the beginning,
-    or not that simply. Raises ObjectError as `read_header` does.
+    Returns the header and the bytes a complete data set has; None when the beginning is not enough to tell, or is not
+    in a plain encoding. Raises ObjectError as `read_header` does.
     """
     if syntax not in NATIVE:
         return None
     try:
         values, at = walk(piece, 0, syntax == ExplicitVRLittleEndian, WANTED)
-    except OddError:
+    except UnusualEncodingError:
         return None
     start = at + NATIVE[syntax]
     length = int.from_bytes(piece[start - 4 : start], "little")
     if start > len(piece) or length == UNDEFINED_LENGTH:
         return None
     header = _header(values, big_endian=False)
-    _require_what_was_said(header, sop_class_uid, sop_uid)
+    _require_uids_of_command(header, sop_class_uid, sop_uid)
     return header, start + length
 
 
 @contextmanager
 def mapped(path: Path) -> Iterator[Buffer]:
-    """Map a file into memory, so that only the pages that are looked at take any. Raises ObjectError if it is empty."""
+    """Map a file into memory; only the pages that are read take any. Raises ObjectError if it is empty."""
     with path.open("rb") as file:
         try:
             content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
@@ -126,20 +126,20 @@ def _values(data: Buffer, start: int, syntax: str) -> tuple[Values, int]:
     if syntax != ExplicitVRBigEndian:
         try:
             return walk(data, start, syntax != ImplicitVRLittleEndian, WANTED)
-        except OddError:
-            pass  # pydicom forgives much, so it has the last word
-    return _patient_values(data, start, syntax)
+        except UnusualEncodingError:
+            pass  # pydicom reads many invalid encodings, so it decides
+    return values_by_pydicom(data, start, syntax)
 
 
-def _patient_values(data: Buffer, start: int, syntax: str) -> tuple[Values, int]:
-    """Read the values by pydicom: slower, and with every allowance for odd encodings."""
-    ahead = b"" if start else _meta(syntax)  # an inflated data set comes without its file
-    file = BytesIO(ahead + data[: start + ODD_BYTES])
+def values_by_pydicom(data: Buffer, start: int, syntax: str) -> tuple[Values, int]:
+    """Read the values with pydicom: slower, but it accepts unusual encodings."""
+    ahead = b"" if start else _meta(syntax)  # an inflated data set has no file meta information
+    file = BytesIO(ahead + data[: start + PYDICOM_BYTES])
     try:
         dataset = dcmread(file, stop_before_pixels=True, specific_tags=list(WANTED))
         return _raw(dataset), file.tell() - len(ahead)
     except Exception as error:
-        # pydicom meets hostile bytes with nearly any exception; what it cannot read is broken.
+        # pydicom raises nearly any exception on malformed bytes; what it cannot read is broken.
         raise _broken(f"its data set cannot be read ({type(error).__name__})") from error
 
 
@@ -167,7 +167,7 @@ def _raw_value(element: DataElement | RawDataElement) -> bytes:
 
 
 def _inflated(content: Buffer, start: int) -> tuple[bytes, int]:
-    """Inflate a data set (PS3.5 A.5) as far as it is looked at; return that and its whole size."""
+    """Inflate a data set (PS3.5 A.5); return the part of it that is parsed and its whole size."""
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     kept, size, at = bytearray(), 0, start
     given = b""
@@ -184,13 +184,13 @@ def _inflated(content: Buffer, start: int) -> tuple[bytes, int]:
     except zlib.error as error:
         raise _broken("its deflated data set cannot be inflated") from error
     if not inflater.eof:
-        raise _broken("its deflated data set has no end: the transfer broke off")
+        raise _broken("its deflated data set has no end: the transfer was interrupted")
     return bytes(kept), size
 
 
 def _header(values: Values, *, big_endian: bool) -> Header:
     if TAGS["SOPClassUID"] not in values and TAGS["StudyInstanceUID"] not in values:
-        raise _broken("its bytes hold none of the attributes every object has")
+        raise _broken("it has none of the attributes that every object has")
     read = _Reader(values, big_endian)
     return Header(
         study_uid=require_uid(read.uid("StudyInstanceUID"), "Study Instance UID"),
@@ -222,7 +222,7 @@ def _header(values: Values, *, big_endian: bool) -> Header:
 
 
 class _Reader:
-    """Turns raw values into Python's; None or empty when absent or no sense: what that means is decided later."""
+    """Converts raw values to Python; an absent or invalid value is None or empty, which is judged later."""
 
     def __init__(self, values: Values, big_endian: bool) -> None:
         self._values = values
@@ -275,13 +275,13 @@ def _two(found: tuple[float, ...] | None) -> tuple[float, float] | None:
     return None if found is None else (found[0], found[1])
 
 
-def _require_what_was_said(header: Header, sop_class_uid: str, sop_uid: str) -> None:
-    """Refuse an object that is another one than the command said."""
-    for what, said, found in (
+def _require_uids_of_command(header: Header, sop_class_uid: str, sop_uid: str) -> None:
+    """Refuse an object whose UIDs differ from those of the C-STORE command."""
+    for what, announced, found in (
         ("SOP Class UID", sop_class_uid, header.sop_class_uid),
         ("SOP Instance UID", sop_uid, header.sop_uid),
     ):
-        if said != found:
+        if announced != found:
             sentence = f"its {what} differs between the C-STORE command and the data set"
             raise ObjectError(Reason.UID_MISMATCH, sentence, StoreStatus.MISMATCH)
 
@@ -289,20 +289,20 @@ def _require_what_was_said(header: Header, sop_class_uid: str, sop_uid: str) -> 
 def _require_whole_pixels(data: Buffer, at: int, size: int, syntax: str) -> None:
     """Refuse an image without pixel data, or whose pixel data ends before its declared length (PS3.5 7.1).
 
-    size: of the whole data set, of which `data` may hold the beginning only.
+    size: of the whole data set; `data` may be its beginning only.
     """
     order = "big" if syntax == ExplicitVRBigEndian else "little"
     group, element = (int.from_bytes(data[at + n : at + n + 2], order) for n in (0, 2))  # type: ignore[arg-type]
     if group << 16 | element not in PIXEL_DATA:
-        raise _broken("it is an image, but has no pixel data: the transfer broke off, or the object is incomplete")
+        raise _broken("it is an image, but has no pixel data: the object is incomplete")
     # Implicit: tag, 4 bytes of length. Explicit OB, OW, OF, OD: tag, VR, 2 bytes reserved, 4 bytes of length.
     start = at + 8 if syntax == ImplicitVRLittleEndian else at + 12
     length = int.from_bytes(data[start - 4 : start], order)  # type: ignore[arg-type]
     if length == UNDEFINED_LENGTH:
         if fragments_end(data, start) is None:
-            raise _broken("its compressed pixel data has no end: the transfer broke off")
+            raise _broken("its compressed pixel data has no end: the transfer was interrupted")
     elif size - start < length:
-        raise _broken(f"its pixel data has {max(size - start, 0)} of {length} bytes: the transfer broke off")
+        raise _broken(f"its pixel data has {max(size - start, 0)} of {length} bytes: the transfer was interrupted")
 
 
 def _broken(what: str) -> ObjectError:

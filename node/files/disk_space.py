@@ -1,4 +1,4 @@
-"""How much room the data folder's disk has, and whether that is enough to go on receiving."""
+"""The free space on the disk of the data folder, and whether it is enough to receive objects."""
 
 import os
 import time
@@ -14,16 +14,16 @@ MB = 1_000_000
 
 
 class Level(StrEnum):
-    """How pressing the lack of room is."""
+    """Whether there is enough free space."""
 
     OK = "ok"
-    WARNING = "warning"  # a person should make room
-    FULL = "full"  # nothing is received until there is room again
+    WARNING = "warning"  # a person should free some
+    FULL = "full"  # nothing is received until there is enough again
 
 
 @dataclass(frozen=True)
 class FreeSpace:
-    """What is free for us: megabytes (10^6 bytes), and inodes (None: the file system has no limit of them)."""
+    """What is free for the node: megabytes (10^6 bytes), and inodes (None: the file system has no limit of them)."""
 
     free_mb: int
     free_inodes: int | None
@@ -31,28 +31,28 @@ class FreeSpace:
 
 @dataclass(frozen=True)
 class DiskSpaceStatus:
-    """How pressing the lack of room is, and one sentence that names the mark and what to do."""
+    """The level, and one sentence that names the limit and what to do."""
 
     level: Level
     sentence: str
 
     @property
     def full(self) -> bool:
-        """Whether what arrives must be refused (C-STORE 0xA700, out of resources, PS3.4 B.2.3)."""
+        """Whether objects must be refused (C-STORE 0xA700, out of resources, PS3.4 B.2.3)."""
         return self.level is Level.FULL
 
 
 def free_space(path: Path) -> FreeSpace:
-    """Return the room on the disk of `path`, or of the nearest folder above it that exists. Raises OSError."""
-    there = next(folder for folder in (path, *path.parents) if folder.exists())
-    found = os.statvfs(there)
-    # f_bavail, f_favail: what is left without the share that is reserved for root. Some file systems (btrfs, FAT) make
+    """Return the free space on the disk of `path`, or of its nearest parent that exists. Raises OSError."""
+    existing = next(folder for folder in (path, *path.parents) if folder.exists())
+    found = os.statvfs(existing)
+    # f_bavail, f_favail: without the share that is reserved for root. Some file systems (btrfs, FAT) make
     # inodes as they need them and report none at all.
     return FreeSpace(found.f_bavail * found.f_frsize // MB, found.f_favail if found.f_files else None)
 
 
 def assess_disk_space(space: FreeSpace, intake: Intake) -> DiskSpaceStatus:
-    """Hold the room against the marks of `[intake]`; a mark of 0 is never passed."""
+    """Compare the free space with the limits of `[intake]`; a limit of 0 is always met."""
     kinds = (
         ("MB", space.free_mb, intake.min_free_mb, intake.warn_free_mb, "free_mb"),
         ("inodes (files)", space.free_inodes, intake.min_free_inodes, intake.warn_free_inodes, "free_inodes"),
@@ -62,25 +62,25 @@ def assess_disk_space(space: FreeSpace, intake: Intake) -> DiskSpaceStatus:
             return DiskSpaceStatus(
                 Level.FULL,
                 f"only {free} {unit} are free on the disk, below min_{key} = {floor}: "
-                "nothing is received until there is room; delete something, or let [retention] do it sooner",
+                "nothing is received until more is free; delete files, or let [retention] remove them sooner",
             )
     for unit, free, _, mark, key in kinds:
         if free is not None and free < mark:
             return DiskSpaceStatus(
                 Level.WARNING,
                 f"{free} {unit} are free on the disk, below warn_{key} = {mark}: "
-                "make room soon, or let [retention] do it sooner",
+                "free some soon, or let [retention] remove files sooner",
             )
     inodes = "" if space.free_inodes is None else f" and {space.free_inodes} inodes"
     return DiskSpaceStatus(Level.OK, f"{space.free_mb} MB{inodes} are free on the disk")
 
 
 RECHECK_SECONDS = 0.5
-"""How long a look at the free space is believed; meanwhile a write that fails is answered all the same."""
+"""How often the free space is checked at most; a write that fails in between is answered all the same."""
 
 
 class DiskSpaceGuard:
-    """Whether there is room on the disk, looked at now and then."""
+    """Refuses objects while the disk is full; one instance serves all associations of a process."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -88,7 +88,7 @@ class DiskSpaceGuard:
         self._status = assess_disk_space(free_space(settings.data), settings.intake)
 
     def require(self) -> None:
-        """Raise InboxError (out of resources) when the disk is nearly full, before anything is lost."""
+        """Raise InboxError (out of resources) when the free space is below the limits."""
         if time.monotonic() - self._checked_at >= RECHECK_SECONDS:
             self._status = assess_disk_space(free_space(self._settings.data), self._settings.intake)
             self._checked_at = time.monotonic()

@@ -23,7 +23,7 @@ class _Entry:
 class OpenFolders:
     """Descriptors of the folders used most recently, at most `limit`, plus those in use.
 
-    What leaves the cache is closed, or when its last user is done with it. Several threads may use one instance.
+    A descriptor that leaves the cache is closed as soon as no thread uses it. Several threads may use one instance.
     """
 
     def __init__(self, limit: int) -> None:

@@ -31,7 +31,7 @@ META_START = 144  # bytes of preamble, "DICM" and the group length, which counts
 READ_BYTES = 1 << 20
 BATCH = 100  # objects in one transaction
 FINDER = "FOUND-ON-DISK"
-"""The calling AE title of adopted files: who sent them is not known any more."""
+"""The calling AE title of adopted files: their sender is not known any more."""
 
 Listing = dict[str, set[str]]
 

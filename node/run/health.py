@@ -1,4 +1,4 @@
-"""Whether the node's parts report in and its disk has room: what `/healthz` and the page's header say."""
+"""Whether all processes of the node report and its disk has space: for `/healthz` and the page's header."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,14 +9,14 @@ from node.files.disk_space import DiskSpaceStatus, Level
 from node.records.processes import NEEDED_KINDS, Process, allowed_silence
 
 LEAST_SECONDS = 15.0
-"""A silence shorter than this makes no process stale, however often it reports."""
+"""A process is not stale within this time since its last report, however often it reports."""
 
 
 @dataclass(frozen=True)
 class Health:
-    """stale: one sentence for each thing that is not as it should be; empty means healthy.
+    """The health of the node: it is healthy if `stale` is empty.
 
-    warnings: what will become so if nobody looks after it.
+    stale: one sentence per problem. warnings: one per problem to come.
     """
 
     stale: tuple[str, ...]
@@ -38,9 +38,9 @@ class Health:
 
 
 def assess(processes: Iterable[Process], now: datetime, heartbeat_seconds: float, disk: DiskSpaceStatus) -> Health:
-    """Judge the disk, and the processes by the age of their last report.
+    """Assess the disk, and the processes by the age of their last report.
 
-    Of each needed kind one process must be alive.
+    One process of each needed kind must be alive.
     """
     allowed = allowed_silence(heartbeat_seconds, LEAST_SECONDS)
     rows = []

@@ -1,4 +1,4 @@
-"""A running part reports itself to the ledger from a thread, so that `status` and `/healthz` know it lives."""
+"""The heartbeat of a process: it reports to the ledger from a thread, and `status` and `/healthz` read that."""
 
 import logging
 import os
@@ -26,16 +26,16 @@ class ProcessHeartbeat:
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
     def start(self) -> None:
-        """Begin to report; once only, a second call does nothing."""
+        """Begin to report; a second call does nothing."""
         if not self._thread.is_alive() and not self._done.is_set():
             self._thread.start()
 
     def stop(self) -> None:
-        """Say goodbye."""
+        """Stop reporting and remove the process from the ledger."""
         self._done.set()
         if self._thread.is_alive():
             self._thread.join()
-            self._tell(self._ledger.processes.remove, self._name)
+            self._report(self._ledger.processes.remove, self._name)
 
     def __enter__(self) -> "ProcessHeartbeat":
         self.start()
@@ -48,13 +48,13 @@ class ProcessHeartbeat:
 
     def _run(self) -> None:
         while True:
-            self._tell(self._ledger.processes.report, self._name, self._kind, self._host, os.getpid())
+            self._report(self._ledger.processes.report, self._name, self._kind, self._host, os.getpid())
             if self._done.wait(self._every):
                 return
 
     @staticmethod
-    def _tell(report: Callable[..., None], *values: object) -> None:
+    def _report(report: Callable[..., None], *values: object) -> None:
         try:
             report(*values)
-        except Exception:  # a ledger away for a moment must not end the reports
-            log.warning("the ledger took no report of this process", exc_info=True)
+        except Exception:  # a ledger that fails for a moment must not end the heartbeat
+            log.warning("the heartbeat of this process could not be recorded", exc_info=True)

@@ -1,7 +1,7 @@
-"""Child processes of `qct-node up`: started, watched, restarted with a growing pause, and stopped together.
+"""Child processes of `qct-node up`: started, watched, restarted after a growing pause, and stopped together.
 
-A part never outlives the process that started it: the kernel kills it when its parent dies (prctl(2),
-PR_SET_PDEATHSIG), and Celery does the same for the worker's own children. So `kill -9` leaves no port taken.
+A child never outlives its parent: the kernel kills it when the parent dies (prctl(2), PR_SET_PDEATHSIG), and Celery
+does the same for the worker's own children. So no port stays in use after `kill -9`.
 """
 
 import ctypes
@@ -25,13 +25,13 @@ PARENT_VARIABLE = "QCT_PARENT_PID"
 PR_SET_PDEATHSIG = 1
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 30.0
-STEADY_AFTER = 60.0  # s; a part that ran so long starts again without pause
+STEADY_AFTER = 60.0  # s; a part that ran so long is restarted without a longer pause
 
 log = logging.getLogger(__name__)
 
 
 class DataLock:
-    """The kernel's lock on a data folder: one node per folder, and nothing to clear away after a crash."""
+    """The kernel's lock on a data folder: one node per folder, and nothing to clean up after a crash."""
 
     def __init__(self, data: Path, name: str = "node.lock") -> None:
         self._path = data / name
@@ -48,7 +48,7 @@ class DataLock:
             holder = file.read(20).strip() or "unknown"
             file.close()
             raise NodeError(
-                f"Another node (process {holder}) already works on {self._path.parent}; "
+                f"Another node (process {holder}) already uses {self._path.parent}; "
                 "stop it or choose another folder with --data."
             ) from None
         file.truncate(0)
@@ -57,7 +57,7 @@ class DataLock:
         self._file = file
 
     def release(self) -> None:
-        """Give the folder free; also done by the kernel when the process ends."""
+        """Release the lock; the kernel does it, too, when the process ends."""
         if self._file is not None:
             self._file.close()
             self._file = None
@@ -71,10 +71,10 @@ class DataLock:
 
 
 def reserve_port(host: str, port: int, what: str) -> socket.socket:
-    """Return a socket that keeps a port (0 = any free one) for a part; raises NodeError when it is taken.
+    """Return a socket that reserves a port (0 = any free one) for a part; raises NodeError when it is in use.
 
-    It is bound and never listens: a server that sets SO_REUSEADDR, as ours do, can still bind and listen there, while
-    the kernel gives the port to nobody's outgoing connection in between.
+    It is bound but never listens: a server that sets SO_REUSEADDR, as ours do, can still bind and listen there, while
+    the kernel does not use the port for an outgoing connection in between.
     """
     held = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
     held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -87,17 +87,17 @@ def reserve_port(host: str, port: int, what: str) -> socket.socket:
 
 
 def die_with_parent() -> None:
-    """Have the kernel kill this process, if it is a part, when the one that started it dies."""
+    """Have the kernel kill this process when its parent dies, if it is a part of the node."""
     expected = os.environ.get(PARENT_VARIABLE)
     if expected is None or not sys.platform.startswith("linux"):
         return
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != int(expected):  # it died before we could ask
+    if os.getppid() != int(expected):  # it died before the call
         sys.exit(1)
 
 
 def keep_private() -> None:
-    """Have whatever this process and its children write belong to their user alone: it holds patient data."""
+    """Make files of this process and its children readable by their user only: they hold patient data."""
     os.umask(0o077)
 
 
@@ -112,7 +112,7 @@ class Part:
 
 @dataclass
 class Child:
-    """A part as it runs now, and when it may start again."""
+    """A part's process, and when the part may be started again."""
 
     part: Part
     process: subprocess.Popen[str] | None = None
@@ -141,7 +141,7 @@ class ProcessGroup:
         self._on_end = on_end
 
     def watch(self) -> None:
-        """Start what is not running and may start again; note what has ended."""
+        """Start parts that do not run and whose pause is over; note those that have ended."""
         for child in self._children:
             if child.process is not None and child.process.poll() is not None:
                 self._ended(child, child.process.returncode)
@@ -156,17 +156,17 @@ class ProcessGroup:
         """Return the process id of each running part by name."""
         return {child.part.name: child.process.pid for child in self._children if child.process is not None}
 
-    def stop(self, patience: float) -> None:
-        """Ask every part to stop, wait up to `patience` seconds, then kill what is left, with children."""
+    def stop(self, timeout: float) -> None:
+        """Ask every part to stop, wait up to `timeout` seconds, then kill those left, with their children."""
         running = [child.process for child in self._children if child.process is not None]
         for process in running:
             process.terminate()
-        deadline = self._clock() + patience
+        deadline = self._clock() + timeout
         for process in running:
             try:
                 process.wait(max(0.0, deadline - self._clock()))
             except subprocess.TimeoutExpired:
-                log.warning("process %d did not stop within %.0f s and is killed", process.pid, patience)
+                log.warning("process %d did not stop within %.0f s and was killed", process.pid, timeout)
             _kill_group(process.pid)
             process.wait()
         for child in self._children:
@@ -184,7 +184,7 @@ class ProcessGroup:
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
-            process_group=0,  # Ctrl-C on the terminal reaches `up` alone, which then stops its parts in order
+            process_group=0,  # Ctrl-C in the terminal signals `up` only, which stops its parts in order
         )
         child.started = self._clock()
         child.pump = threading.Thread(target=self._pump, args=(child.part.name, child.process.stdout), daemon=True)
@@ -199,17 +199,17 @@ class ProcessGroup:
         assert child.process is not None
         _kill_group(child.process.pid)
         self._on_end(child.process.pid)
-        lived = self._clock() - child.started
-        steady = lived >= STEADY_AFTER
+        lifetime = self._clock() - child.started
+        steady = lifetime >= STEADY_AFTER
         child.pause = FIRST_PAUSE if steady else min(child.pause * 2, LONGEST_PAUSE)
         child.quick_ends = 0 if steady else child.quick_ends + 1
         child.start_at = self._clock() + child.pause
         child.process = None
         log.warning(
-            "%s ended with code %d after %.0f s; it starts again in %.1f s",
+            "%s ended with code %d after %.0f s; it is restarted in %.1f s",
             child.part.name,
             code,
-            lived,
+            lifetime,
             child.pause,
         )
 

@@ -22,7 +22,7 @@ from node.scu.requestor import echo
 from node.settings.routing import Peer
 from node.settings.settings import Settings
 
-COMMAND = (sys.executable, "-P", "-m", "node")  # -P: a folder `node` where we were started is not ours
+COMMAND = (sys.executable, "-P", "-m", "node")  # -P: do not import a folder `node` in the current directory
 PARTS = (
     Part("serve", (*COMMAND, "serve")),
     Part("supervise", (*COMMAND, "supervise")),
@@ -30,18 +30,18 @@ PARTS = (
     Part("deliver", (*COMMAND, "worker", "--queue", "deliver")),
     Part("web", (*COMMAND, "web")),
 )
-GIVE_UP_AFTER = 3  # quick ends of one part before the node has ever been ready
+GIVE_UP_AFTER = 3  # times one part may end soon after its start before the node is ready
 STOP_SECONDS = 30.0
-LOOK_SECONDS = 0.2
+WATCH_SECONDS = 0.2
 LOG_BYTES, LOG_FILES = 10_000_000, 5
-EVERYWHERE = {"", "0.0.0.0", "::"}  # noqa: S104  # asked for by the administrator, reached by the loopback
+ALL_INTERFACES = {"", "0.0.0.0", "::"}  # noqa: S104  # the administrator asked for it; the loopback reaches it
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Address:
-    """Where the node listens, with port 0 already replaced by a chosen one."""
+    """Where the node listens; port 0 is already replaced by a free one."""
 
     dicom_host: str
     dicom_port: int
@@ -72,7 +72,7 @@ def run_up(config: Path | None, settings: Settings, parts: Sequence[Part] = PART
 
 def _run(group: ProcessGroup, readiness: "_Readiness", stop: threading.Event) -> None:
     ready = False
-    while not stop.wait(LOOK_SECONDS):
+    while not stop.wait(WATCH_SECONDS):
         group.watch()
         if ready:
             continue
@@ -85,17 +85,17 @@ def _run(group: ProcessGroup, readiness: "_Readiness", stop: threading.Event) ->
 
 
 class _Readiness:
-    """Whether everything answers: C-ECHO, /healthz, and a fresh report of every part in the ledger."""
+    """Whether everything answers: C-ECHO, /healthz, and a recent heartbeat of every part in the ledger."""
 
     def __init__(self, settings: Settings, address: Address, ledger: Ledger) -> None:
         self._address = address
         self._ledger = ledger
         self._since = ledger.now()
         self._title = settings.node.ae_title
-        host = "127.0.0.1" if address.dicom_host in EVERYWHERE else address.dicom_host
+        host = "127.0.0.1" if address.dicom_host in ALL_INTERFACES else address.dicom_host
         self._self = Peer(name="self", ae_title=self._title, host=host, port=address.dicom_port)
-        web_host = "127.0.0.1" if address.http_host in EVERYWHERE else address.http_host
-        # What `http_proxy` names cannot reach our loopback.
+        web_host = "127.0.0.1" if address.http_host in ALL_INTERFACES else address.http_host
+        # A proxy of `http_proxy` cannot reach our loopback.
         self._direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         self._healthz = f"http://{web_host}:{address.http_port}/healthz"
         self.line = f"ready: dicom {address.dicom_host}:{address.dicom_port} aet {self._title}, web {address.web}"
@@ -126,7 +126,7 @@ class _Readiness:
 
 
 def _environment(config: Path | None, settings: Settings, address: Address) -> Mapping[str, str]:
-    """Return the environment in which every part is the same program with the same settings as we have."""
+    """Return the environment of every part: the same program and the same settings as ours."""
     package = Path(__file__).parents[2]
     given = {"QCT_NODE_CONFIG": str(config.absolute())} if config else {}
     return {
@@ -141,7 +141,7 @@ def _environment(config: Path | None, settings: Settings, address: Address) -> M
 
 @contextmanager
 def _reserved(settings: Settings) -> Iterator[Address]:
-    """Keep both ports for our parts while the block runs; raises NodeError when one is taken."""
+    """Reserve both ports for our parts while the block runs; raises NodeError when one is in use."""
     node = settings.node
     if node.dicom_port == node.http_port != 0:
         raise NodeError(f"dicom_port and http_port are both {node.dicom_port}; each needs a port of its own.")
@@ -165,13 +165,13 @@ def _stop_signals() -> Iterator[threading.Event]:
 
 
 class _LogLines:
-    """Hands the lines of the parts to stderr and to `logs/node.log` under the data folder."""
+    """Writes the lines of the parts to stderr and to `logs/node.log` under the data folder."""
 
     def __init__(self, data: Path) -> None:
         folder = data / "logs"
         folder.mkdir(parents=True, exist_ok=True)
         file = RotatingFileHandler(folder / "node.log", maxBytes=LOG_BYTES, backupCount=LOG_FILES - 1)
-        self._log = logging.Logger("parts")  # of its own: the lines carry their time and level already
+        self._log = logging.Logger("parts")  # not the root logger: the lines have a time and a level already
         for handler in (file, logging.StreamHandler()):
             handler.setFormatter(logging.Formatter("%(message)s"))
             self._log.addHandler(handler)

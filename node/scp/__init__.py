@@ -1,1 +1,1 @@
-"""Associations that others open: who may open one, what they bring and what we answer."""
+"""Associations that others open (SCP): admission, services, responses."""

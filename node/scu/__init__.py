@@ -1,1 +1,1 @@
-"""Associations that we open: to send results, to query a peer, to verify it."""
+"""Associations that the node opens (SCU): to send results, to query a peer, to verify it."""

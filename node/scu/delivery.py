@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 def deliver(ledger: Ledger, settings: Settings, delivery_id: int, owner: str) -> None:
     """Send one result, and what else its job owes the same peer; what fails is waiting again or failed for good.
 
-    Nothing happens if the delivery is not due or somebody else is at it. `owner` must be of this call alone.
+    Nothing happens if the delivery is not due or another worker has it. `owner` must be unique to this call.
     """
     DeliveryBatch(ledger, settings, owner).run(delivery_id)
 
@@ -48,14 +48,14 @@ class DeliveryBatch:
         except LedgerError:
             raise  # nothing can be recorded now; the lease runs out and the delivery is tried again
         except Exception as error:
-            # The edge: what nobody foresaw is a failed attempt like any other, or it would come again for ever.
+            # The edge: an unexpected error is a failed attempt like any other, or it would repeat for ever.
             log.exception("delivery %d was stopped by an unexpected error", delivery_id)
             sentence = f"unexpected error ({type(error).__name__}); the log of the node has the details"
             for delivery in tuple(self._open.values()):
                 self._failed(delivery, sentence, retry=True)
 
     def _exhausted(self, delivery: Delivery) -> str | None:
-        """Tell when the last attempt there was ended without an outcome, as when its process is killed."""
+        """Return why to give up if the last allowed attempt ended without an outcome, as when its process is killed."""
         before = delivery.attempts - 1
         if before < self._settings.delivery.max_attempts:
             return None
@@ -64,7 +64,7 @@ class DeliveryBatch:
     def _claimed(self, delivery_id: int) -> Iterator[Delivery]:
         first = self._claim(delivery_id)
         if first is None:
-            log.info("delivery %d is not due or somebody else is at it", delivery_id)
+            log.info("delivery %d is not due or another worker has it", delivery_id)
             return
         yield first
         for other in self._ledger.queries.job(first.job_id).deliveries:
@@ -111,4 +111,4 @@ class DeliveryBatch:
             if retry:
                 reason = f"given up after {delivery.attempts} attempts: {reason}"
         self._ledger.outbox.failed(delivery.id, self._owner, reason, next_at=next_at)
-        log.warning("job %s: %s did not get %s: %s", delivery.job_id, delivery.peer, delivery.result.kind, reason)
+        log.warning("job %s: %s did not receive %s: %s", delivery.job_id, delivery.peer, delivery.result.kind, reason)

@@ -14,14 +14,14 @@ from node.settings.routing import Peer
 
 STUDY_ROOT_FIND = UID("1.2.840.10008.5.1.4.1.2.2.1")
 MAX_MATCHES = 20_000
-"""More answers than this are no series but a peer that does not stop."""
+"""No series has more; a peer that returns more does not stop."""
 
 
 def count_images(peer: Peer, calling_ae: str, study_uid: str, series_uid: str, timeout: float) -> int | None:
-    """Return how many objects a peer has of a series; 0: it does not know the series, None: it does not say.
+    """Return how many objects of a series a peer has; 0: it does not know the series, None: it does not say.
 
-    Number of Series Related Instances (0020,1209) is an optional key of the SERIES level (PS3.4 table C.6-3); of a
-    peer that does not return it the matches at the IMAGE level are counted. timeout: seconds for each answer. Raises
+    Number of Series Related Instances (0020,1209) is an optional key of the SERIES level (PS3.4 table C.6-3); if a
+    peer does not return it, the matches at the IMAGE level are counted. timeout: seconds for each response. Raises
     PeerError.
     """
     asked = Dataset()
@@ -41,14 +41,14 @@ def count_images(peer: Peer, calling_ae: str, study_uid: str, series_uid: str, t
 
 
 def _matches(association: Association, peer: Peer, asked: Dataset) -> list[Dataset]:
-    """Return the matches about the series; some peers answer with all series of the study."""
+    """Return the matches of the series; some peers return all series of the study."""
     series_uid = str(asked.SeriesInstanceUID)
     answers = _answers(association, peer, asked)
     return [match for match in answers if str(match.get("SeriesInstanceUID") or series_uid) == series_uid]
 
 
 def _answers(association: Association, peer: Peer, asked: Dataset) -> Iterator[Dataset]:
-    """Yield what a peer answers to a query. Raises PeerError when it fails, falls silent or does not stop."""
+    """Yield the matches of a query. Raises PeerError when the peer fails, stops responding or does not end."""
     if not association.is_established:
         raise PeerError(f"{describe_peer(peer)} ended the association before it answered", retry=True)
     for number, (status, match) in enumerate(association.send_c_find(asked, STUDY_ROOT_FIND)):
@@ -66,7 +66,7 @@ def _answers(association: Association, peer: Peer, asked: Dataset) -> Iterator[D
 
 
 def _number(match: Dataset) -> int:
-    """Return the number a peer gives, 0 when it gives none or no sense."""
+    """Return the number in a match, 0 when it is absent or not a number."""
     try:
         return int(match.get("NumberOfSeriesRelatedInstances") or 0)
     except (ValueError, TypeError):

@@ -1,4 +1,4 @@
-"""The requestor of an association: opens it, releases or aborts it, and explains a rejection; C-ECHO."""
+"""Opens, releases and aborts associations as the requestor, and explains rejections; C-ECHO."""
 
 import socket
 from collections.abc import Iterator
@@ -41,7 +41,7 @@ def echo(peer: Peer, calling_ae: str, timeout: float = 10) -> None:
 def open_association(
     peer: Peer, calling_ae: str, contexts: list[PresentationContext], timeout: float
 ) -> Iterator[Association]:
-    """Hold an association; it is released at the end, or aborted when something goes wrong. Raises PeerError."""
+    """Open an association; it is released at the end, or aborted after an exception. Raises PeerError."""
     ae = AE(ae_title=calling_ae)
     ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = ae.connection_timeout = timeout
     try:
@@ -50,7 +50,7 @@ def open_association(
         raise PeerError(f"{describe_peer(peer)} {_why_unreachable(peer)}", retry=True) from error
     if not association.is_established:
         raise _refusal(association, peer, calling_ae)
-    _give_back_answers(association)
+    _return_responses(association)
     try:
         yield association
         if association.is_established:
@@ -60,17 +60,17 @@ def open_association(
             association.abort()
 
 
-def _give_back_answers(association: Association) -> None:
-    """Let no answer get lost: pynetdicom's reactor may take one that a `send_` method is waiting for.
+def _return_responses(association: Association) -> None:
+    """Put back responses that pynetdicom's reactor takes while a `send_` method waits for them.
 
-    It is told to pause before each request, but when it was just about to look for messages, it looks once more. On a
-    busy machine a fast peer's answer is there by then, about one in a thousand, and the sender would wait in vain.
+    The reactor is paused before each request, but it may be just about to poll the queue once more. On a busy machine
+    a fast peer's response is in the queue by then, in about one of a thousand requests, and would be lost.
     """
 
-    def give_back(msg: Any, context_id: int) -> None:
+    def put_back(msg: Any, context_id: int) -> None:
         association.dimse.msg_queue.put((context_id, msg))
 
-    association._serve_request = give_back  # type: ignore[method-assign]
+    association._serve_request = put_back  # type: ignore[method-assign]
 
 
 def _refusal(association: Association, peer: Peer, calling_ae: str) -> PeerError:
@@ -78,20 +78,20 @@ def _refusal(association: Association, peer: Peer, calling_ae: str) -> PeerError
     if association.is_rejected and answer is not None:
         # Result 1 is permanent, 2 transient (PS3.8 9.3.4).
         source, why = answer.result_source or 0, answer.diagnostic or 0
-        words = REJECTIONS.get((source, why), f"source {source}, reason {why}, no further word")
+        words = REJECTIONS.get((source, why), f"source {source}, reason {why}")
         sentence = words.format(calling=calling_ae, called=peer.ae_title)
         return PeerError(f"{describe_peer(peer)} rejects the association: {sentence}", retry=answer.result == 2)
     if association.rejected_contexts and not association.accepted_contexts:
         kinds = sorted({UID(str(c.abstract_syntax)).name for c in association.rejected_contexts})
-        return PeerError(f"{describe_peer(peer)} takes none of what we offer: {', '.join(kinds)}")
+        return PeerError(f"{describe_peer(peer)} accepts none of the offered SOP classes: {', '.join(kinds)}")
     return PeerError(f"{describe_peer(peer)} {_why_unreachable(peer)}", retry=True)
 
 
 def _why_unreachable(peer: Peer) -> str:
-    """Ask TCP why there was no association; pynetdicom tells it only to its log."""
+    """Connect by TCP to find out why there was no association; pynetdicom only logs the reason."""
     try:
         with socket.create_connection((peer.host, peer.port), timeout=3):
-            return "takes the connection but does not answer the association request"
+            return "accepts the connection but does not answer the association request"
     except ConnectionRefusedError:
         return "refuses the connection: nothing listens there"
     except socket.gaierror:
@@ -99,11 +99,11 @@ def _why_unreachable(peer: Peer) -> str:
     except TimeoutError:
         return "cannot be reached: no answer to the connection"
     except UnicodeError:
-        return "cannot be reached: its host name is not a valid one"
+        return "cannot be reached: its host name is not valid"
     except OSError as error:
         return f"cannot be reached: {error.strerror or error}"
 
 
 def describe_peer(peer: Peer) -> str:
-    """Return a peer's name and address as they stand in reasons."""
+    """Return a peer's name and address for a sentence."""
     return f"{peer.name} ({peer.ae_title} at {peer.host}:{peer.port})"

@@ -1,6 +1,6 @@
-"""The Storage and Verification SCU: sends files as they are and says in plain words what the peer answered.
+"""The Storage SCU: sends files unchanged and reports in plain words what the peer answered.
 
-The one exception: for a peer that takes only Implicit VR Little Endian, an Explicit VR file is converted on the way.
+The one exception: for a peer that accepts only Implicit VR Little Endian, an Explicit VR file is converted.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -19,7 +19,7 @@ from pynetdicom.status import code_to_category
 from node.scu.requestor import describe_peer, open_association
 from node.settings.routing import Peer
 
-# The bytes of a file go out as they are, never decoded and encoded again.
+# Send the bytes of a file unchanged, without decoding and encoding them.
 _config.STORE_SEND_CHUNKED_DATASET = True
 
 MAX_KINDS = 64  # a kind needs up to two of the 128 contexts: the context id is an odd byte (PS3.8 9.3.2.2)
@@ -30,7 +30,7 @@ OUT_OF_RESOURCES = range(0xA700, 0xA800)  # PS3.4 B.2.3
 
 @dataclass(frozen=True)
 class SendOutcome:
-    """What became of one file. ok: the peer has it. retry: it does not have it, but may take it later."""
+    """The outcome for one file. ok: the peer has it. retry: the peer does not have it, but may accept it later."""
 
     path: Path
     sop_uid: str
@@ -121,7 +121,7 @@ def _in_implicit(path: Path) -> Dataset:
     encoded = BytesIO()
     try:
         dataset = dcmread(path)
-        for _ in dataset.iterall():  # what is not decoded would be written as it is, VRs included
+        for _ in dataset.iterall():  # an element that is not decoded would be written unchanged
             pass
         dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
         dataset.save_as(encoded, implicit_vr=True, little_endian=True)
@@ -136,15 +136,15 @@ def _store(association: Association, peer: Peer, item: _Item) -> SendOutcome:
         return SendOutcome(item.path, item.sop_uid, ok=False, retry=True, reason="the association was lost before it")
     sop_class, syntax = item.context
     accepted = {(c.abstract_syntax, c.transfer_syntax[0]) for c in association.accepted_contexts}
-    taken = next((offer for offer in _offers(item.context) if offer in accepted), None)
-    if taken is None:
+    accepted_as = next((offer for offer in _offers(item.context) if offer in accepted), None)
+    if accepted_as is None:
         kind = f"{UID(sop_class).name} in {UID(syntax).name}"
-        return SendOutcome(item.path, item.sop_uid, ok=False, reason=f"{describe_peer(peer)} does not take {kind}")
+        return SendOutcome(item.path, item.sop_uid, ok=False, reason=f"{describe_peer(peer)} does not accept {kind}")
     try:
-        answer = association.send_c_store(item.path if taken == item.context else _in_implicit(item.path))
-    except (RuntimeError, OSError) as error:  # the association was lost meanwhile, or the file cannot be read now
+        answer = association.send_c_store(item.path if accepted_as == item.context else _in_implicit(item.path))
+    except (RuntimeError, OSError) as error:  # the association was lost, or the file cannot be read
         return SendOutcome(item.path, item.sop_uid, ok=False, retry=True, reason=f"could not be sent: {error}")
-    except (ValueError, TypeError, AttributeError) as error:  # its meta information is no good
+    except (ValueError, TypeError, AttributeError) as error:  # its meta information is invalid
         return SendOutcome(item.path, item.sop_uid, ok=False, reason=f"cannot be sent: {error}")
     if "Status" not in answer:
         return SendOutcome(
@@ -154,14 +154,14 @@ def _store(association: Association, peer: Peer, item: _Item) -> SendOutcome:
 
 
 def _judge(item: _Item, peer: Peer, status: int) -> SendOutcome:
-    """Sort a C-STORE status: success and warnings mean stored (PS3.4 B.2.3); out of resources passes.
+    """Judge a C-STORE status: success and warnings mean stored, out of resources is temporary (PS3.4 B.2.3).
 
-    The peer's Error Comment stays unread: it may quote the patient.
+    The peer's Error Comment is not used: it may contain patient data.
     """
     category = code_to_category(status)
     if category in {"Success", "Warning"}:
         return SendOutcome(item.path, item.sop_uid, ok=True, reason="" if status == 0 else f"warning 0x{status:04X}")
-    if status == DUPLICATE_SOP_INSTANCE:  # sent before, and the answer got lost: one UID means one object
+    if status == DUPLICATE_SOP_INSTANCE:  # sent before, and the response was lost: one UID means one object
         return SendOutcome(item.path, item.sop_uid, ok=True, reason="it has this instance already")
     said = f"{describe_peer(peer)} answered 0x{status:04X}"
     if status in OUT_OF_RESOURCES:

@@ -68,7 +68,7 @@ class Settings(BaseSettings):
 
     @property
     def accepts_unknown_peers(self) -> bool:
-        """Whether everybody may send: closed is the default as soon as peers are configured."""
+        """Whether every host may send: the default is no as soon as peers are configured."""
         chosen = self.intake.accept_unknown_peers
         return not self.peers if chosen is None else chosen
 

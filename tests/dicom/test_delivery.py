@@ -218,4 +218,4 @@ def test_a_delivery_whose_workers_all_died_fails(ledger, clock, settings, job, p
 def test_an_invalid_host_name_is_one_sentence(ledger, settings, job):
     wrong = [pacs.model_copy(update={"host": "pacs..example"}) for pacs in settings.peers]
     deliver(ledger, settings.model_copy(update={"peers": tuple(wrong)}), rows(ledger, job)[0].id, "me")
-    assert "cannot be reached: its host name is not a valid one" in ledger.queries.job(job).reason
+    assert "cannot be reached: its host name is not valid" in ledger.queries.job(job).reason

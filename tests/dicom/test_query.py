@@ -165,7 +165,7 @@ def test_an_absent_peer_and_one_without_c_find_are_distinguished(free_port):
     ae.add_supported_context("1.2.840.10008.1.1")
     server = ae.start_server(("127.0.0.1", 0), block=False)
     try:
-        with pytest.raises(PeerError, match="takes none of what we offer"):
+        with pytest.raises(PeerError, match="accepts none of the offered SOP classes"):
             ask(absent.model_copy(update={"port": server.server_address[1]}))
     finally:
         server.shutdown()

@@ -117,5 +117,5 @@ def test_a_second_node_on_the_same_port_or_folder_is_refused(serving, tmp_path, 
         command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=60, check=False
     )
     assert ended.returncode == 1
-    words = "cannot listen for DICOM" if same == "port" else "already works on"
+    words = "cannot listen for DICOM" if same == "port" else "already uses"
     assert words in ended.stderr.splitlines()[-1]

@@ -40,7 +40,7 @@ def with_content(path, edit):
         (lambda data: b"\xde\xad\xbe\xef" * 64, "is broken"),
         (lambda data: b"no data set at all", "is broken"),
         (lambda data: data[:200], "Study Instance UID is not a valid UID"),
-        (lambda data: data[:-100], "of 9216 bytes: the transfer broke off"),
+        (lambda data: data[:-100], "of 9216 bytes: the transfer was interrupted"),
         (lambda data: data[: data.rindex(b"\xe0\x7f\x10\x00")], "no pixel data"),
     ],
     ids=["garbage", "text", "header only", "pixels cut", "no pixels"],

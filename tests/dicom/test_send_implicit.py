@@ -82,6 +82,6 @@ def test_only_explicit_little_endian_is_converted(storescp, ct_series, tmp_path)
     dataset.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.1.99"
     dataset.save_as(deflated)
     peer, folder = storescp("+xi")
-    with pytest.raises(PeerError, match="takes none of what we offer: CT Image Storage"):
+    with pytest.raises(PeerError, match="accepts none of the offered SOP classes: CT Image Storage"):
         send_files(peer, [deflated], "QCTNODE")
     assert list(folder.iterdir()) == []

@@ -81,7 +81,7 @@ def test_echo_by_address_and_by_name(node, address, run, tmp_path):
 
 
 def test_an_invalid_host_name_is_one_sentence(run, tmp_path):
-    said = "(X at pacs..example:104) cannot be reached: its host name is not a valid one"
+    said = "(X at pacs..example:104) cannot be reached: its host name is not valid"
     code, _, err = run("echo", "pacs..example:104", "--aet", "X")
     assert (code, err) == (1, f"target {said}\n")
     config = tmp_path / "site.toml"

@@ -90,7 +90,7 @@ def test_a_killed_node_leaves_no_process_and_can_restart_at_once(node, start_nod
 
 def test_second_node_on_the_same_folder_is_refused(node, start_node, tmp_path):
     said = refused(start_node, *UP, str(tmp_path / "data"))
-    assert f"Another node (process {node.process.pid}) already works on {tmp_path / 'data'}" in said
+    assert f"Another node (process {node.process.pid}) already uses {tmp_path / 'data'}" in said
     assert node.get("/healthz")["status"] == "ok"
 
 

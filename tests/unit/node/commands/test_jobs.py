@@ -207,7 +207,7 @@ def test_status_and_check_warn_before_the_disk_is_full_and_do_not_fail(ledger, r
     code, out, _ = run("status", "--json")
     report = json.loads(out)
     assert (code, report["status"], report["disk"]["ok"], report["disk"]["warning"]) == (0, "ok", True, True)
-    assert "make room soon" in report["warnings"][0]
+    assert "free some soon" in report["warnings"][0]
     _, out, _ = run("check")
     assert "warn  disk: " in out
 

@@ -18,7 +18,7 @@ NO_MARKS = Intake(warn_free_mb=0, min_free_mb=0, warn_free_inodes=0, min_free_in
         (9000, 900_000, Level.OK, "9000 MB and 900000 inodes are free"),
         (9000, None, Level.OK, "9000 MB are free"),
         (5000, 100_000, Level.OK, "5000 MB"),
-        (4999, 900_000, Level.WARNING, "4999 MB are free on the disk, below warn_free_mb = 5000: make room"),
+        (4999, 900_000, Level.WARNING, "4999 MB are free on the disk, below warn_free_mb = 5000: free some soon"),
         (500, 900_000, Level.WARNING, "below warn_free_mb"),
         (499, 900_000, Level.FULL, "only 499 MB are free on the disk, below min_free_mb = 500: nothing is received"),
         (0, None, Level.FULL, "min_free_mb"),
