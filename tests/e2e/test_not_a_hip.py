@@ -117,7 +117,7 @@ def test_each_kind_of_wrong_input_has_its_reason_and_the_node_stays_up(node, sen
     assert {Path(path).name for path in looked_at["outputs"]} >= {"sr.dcm", "report.json"}
     assert "seg.dcm" not in str(looked_at["outputs"])
     reasons = " | ".join(row["reason"] for row in rows)
-    for word in ("no proximal femur", "CHEST", "MR", "localiser", "broke off", "without a C-STORE or C-ECHO request"):
+    for word in ("no proximal femur", "CHEST", "MR", "localiser", "interrupted", "without a C-STORE or C-ECHO request"):
         assert word in reasons
     assert len(rows) == 6, reasons
     assert node.get("/healthz")

@@ -41,6 +41,8 @@ def test_results_deliveries_and_state_arrive_together(ledger):
     assert job.stage_seconds == {"read": 0.5, "segment": 2.0}
     row = job.to_dict(ledger.data)
     assert row["outputs"] == [str(ledger.data / "results/seg.dcm"), str(ledger.data / "results/overlay.png")]
+    assert list(row["results"][0]) == ["kind", "path", "sha256", "size", "sop_class_uid", "sop_uid"]
+    assert [result["path"] for result in row["results"]] == row["outputs"]
     assert row["received_at"] == "2026-03-01T12:00:00.000Z"
 
 
