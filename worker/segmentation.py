@@ -62,7 +62,7 @@ class VNetSegmenter:
         from segmenter.density.settings import read_density_settings
 
         read_density_settings(self._calibration)
-        _method(self.model, self.device)
+        loaded_method(self.model, self.device)
 
     @property
     def _calibration(self) -> Path | None:
@@ -90,12 +90,12 @@ class VNetSegmenter:
             calibration=self._calibration,
             outputs=OutputOptions(labelmap),
         )
-        report = segment(request, on_stage, _method(model or self.model, self.device))
+        report = segment(request, on_stage, loaded_method(model or self.model, self.device))
         return SegmentationOutput(tuple(out / name for name in report.outputs), json.loads(report.to_json()))
 
 
 @lru_cache(maxsize=MODELS_KEPT)
-def _method(model: str, device: str) -> "SegmentationMethod":
+def loaded_method(model: str, device: str) -> "SegmentationMethod":
     """Return the network, loaded once per process, which then owns the memory of the GPU."""
     from segmenter.pipeline import vnet_method
 

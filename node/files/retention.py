@@ -44,7 +44,7 @@ def _since(series: KeptSeries, now: datetime, rules: Retention) -> datetime | No
     """Return when the series was finished if that is long enough ago, None if its files must stay."""
     *earlier, newest = series.revisions
     still_sending = any(sending.state in OPEN for revision in series.revisions for sending in revision.sent)
-    if series.standing or still_sending:
+    if series.receiving or still_sending:
         return None
     relevant = [*(revision for revision in earlier if revision.state not in IRRELEVANT), newest]
     if not all(_is_over(revision, now, rules) for revision in relevant):

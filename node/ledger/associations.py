@@ -38,9 +38,9 @@ class Associations:
 
     def end(self, association_id: str, ending: Ending) -> None:
         """Record the end of an association. One that carried no object is not recorded, and nothing happens."""
-        standing = (associations.c.id == association_id) & associations.c.ended_at.is_(None)
+        still_open = (associations.c.id == association_id) & associations.c.ended_at.is_(None)
         with self._db.write() as connection:
-            connection.execute(update(associations).where(standing).values(ended_at=self._db.now(), ending=ending))
+            connection.execute(update(associations).where(still_open).values(ended_at=self._db.now(), ending=ending))
         self._links = {link for link in self._links if link[0] != association_id}
 
     def end_lost(self, receivers: Collection[str]) -> int:
@@ -68,6 +68,6 @@ class Associations:
 
     def count_open(self) -> int:
         """Return how many associations that carried objects are open."""
-        standing = select(func.count()).select_from(associations).where(associations.c.ended_at.is_(None))
+        wanted = select(func.count()).select_from(associations).where(associations.c.ended_at.is_(None))
         with self._db.read() as connection:
-            return int(connection.execute(standing).scalar_one())
+            return int(connection.execute(wanted).scalar_one())

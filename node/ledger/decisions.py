@@ -17,7 +17,7 @@ REPEAT_WINDOW = timedelta(hours=1)
 """A refusal that repeats within this time is counted on the row of the first one."""
 
 # These run twice a second; to build them each time would take longer than to run them.
-STANDS = associations.c.ended_at.is_(None)
+IS_OPEN = associations.c.ended_at.is_(None)
 SAME_SENDER = (associations.c.calling_ae == jobs.c.calling_ae) & (associations.c.host == jobs.c.host)
 # A job that is held only because slices still arrived goes on by itself when they stop.
 ARRIVES = (jobs.c.state == JobState.RECEIVED) | (
@@ -36,8 +36,8 @@ RECEIVING_JOBS = (
 CARRIERS = (
     select(
         jobs.c.id,
-        func.sum(case((STANDS, 1), else_=0)).label("open"),
-        func.sum(case((STANDS & SAME_SENDER, 1), else_=0)).label("open_of_sender"),
+        func.sum(case((IS_OPEN, 1), else_=0)).label("open"),
+        func.sum(case((IS_OPEN & SAME_SENDER, 1), else_=0)).label("open_of_sender"),
         func.max(associations.c.ended_at).label("ended_at"),
         func.max(case((associations.c.ending.in_((Ending.ABORTED, Ending.LOST)), 1), else_=0)).label("broken"),
     )
@@ -45,12 +45,12 @@ CARRIERS = (
     .join(carried, carried.c.series_id == jobs.c.series_id)
     .join(associations, associations.c.id == carried.c.association_id)
     # An association that ended before the revision began is no evidence about it.
-    .where(ARRIVES, STANDS | (associations.c.ended_at >= jobs.c.received_at))
+    .where(ARRIVES, IS_OPEN | (associations.c.ended_at >= jobs.c.received_at))
     .group_by(jobs.c.id)
 )
-STANDING = (
+OPEN_BY_SENDER = (
     select(associations.c.calling_ae, associations.c.host, func.count())
-    .where(STANDS)
+    .where(IS_OPEN)
     .group_by(associations.c.calling_ae, associations.c.host)
 )
 
@@ -91,16 +91,18 @@ class Decisions:
     def receiving(self, expected_from: str = "") -> list[Receiving]:
         """Return all jobs whose series are still arriving, with the present evidence, the oldest first.
 
-        expected_from: the name of the peer whose answers `expect` noted.
+        expected_from: the name of the peer whose answers `note_expected` recorded.
         """
         with self._db.read() as connection:
             rows = connection.execute(RECEIVING_JOBS).all()
             carriers = {row.id: row for row in connection.execute(CARRIERS)} if rows else {}
-            standing = {(row[0], row[1]): int(row[2]) for row in connection.execute(STANDING)} if rows else {}
+            open_of_sender = (
+                {(row[0], row[1]): int(row[2]) for row in connection.execute(OPEN_BY_SENDER)} if rows else {}
+            )
         now = self._db.now()
         found = []
         for row in rows:
-            others = standing.get((row.calling_ae, row.host), 0)
+            others = open_of_sender.get((row.calling_ae, row.host), 0)
             evidence = _evidence(row, carriers.get(row.id), others, now)
             evidence = replace(evidence, expected_from=expected_from if row.expected is not None else "")
             known = (row.id, row.study_uid, row.series_uid, row.instances, row.reason)
@@ -159,14 +161,14 @@ class Decisions:
             return True
 
 
-def _evidence(job: Row[Any], carriers: Row[*tuple[Any, ...]] | None, standing: int, now: datetime) -> Evidence:
-    """Return the evidence about a receiving job. standing: the open associations of its sender, of any series."""
+def _evidence(job: Row[Any], carriers: Row[*tuple[Any, ...]] | None, open_of_sender: int, now: datetime) -> Evidence:
+    """Return the evidence about a receiving job. open_of_sender: the open associations of its sender, of any series."""
     ended_at = carriers.ended_at if carriers else None
     return Evidence(
         quiet=(now - job.last_slice_at).total_seconds(),
         waited=(now - job.received_at).total_seconds(),
         open=carriers.open if carriers else 0,
-        sender_open=standing - (carriers.open_of_sender if carriers else 0),
+        sender_open=open_of_sender - (carriers.open_of_sender if carriers else 0),
         ended=(now - ended_at).total_seconds() if ended_at else None,
         broken=bool(carriers and carriers.broken),
         expected=job.expected,

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, delete, exists, select, update
 from node.ledger.database import Database
 from node.ledger.tables import associations, carried, deliveries, instances, jobs, removals, results, series
 from node.ledger.upsert import insert_new_from
-from node.records.retention import KeptRevision, KeptSeries, Sending
+from node.records.retention import DeliveryStatus, KeptRevision, KeptSeries
 from node.records.states import DeliveryState, JobState
 
 CHUNK = 500  # paths in one statement
@@ -83,17 +83,17 @@ def _kept(connection: Connection, series_ids: Sequence[int]) -> list[KeptSeries]
     """Return the series with the jobs whose files have not been removed; those without such a job are left out."""
     columns = jobs.c["id", "series_id", "state", "code", "finished_at", "destinations"]
     here = jobs.c.series_id.in_(series_ids) & jobs.c.removed_at.is_(None)
-    sent: dict[str, list[Sending]] = defaultdict(list)
+    sent: dict[str, list[DeliveryStatus]] = defaultdict(list)
     found = select(*deliveries.c["job_id", "peer", "state", "delivered_at"]).join(
         jobs, jobs.c.id == deliveries.c.job_id
     )
     for row in connection.execute(found.where(here).order_by(deliveries.c.id)):
-        sent[row.job_id].append(Sending(row.peer, DeliveryState(row.state), row.delivered_at))
+        sent[row.job_id].append(DeliveryStatus(row.peer, DeliveryState(row.state), row.delivered_at))
     revisions: dict[int, list[KeptRevision]] = defaultdict(list)
     for row in connection.execute(select(*columns).where(here).order_by(jobs.c.series_id, jobs.c.revision)):
         given = (JobState(row.state), row.code, row.finished_at, tuple(row.destinations or ()))
         revisions[row.series_id].append(KeptRevision(row.id, *given, tuple(sent[row.id])))
     carriers = select(carried.c.series_id).join(associations, associations.c.id == carried.c.association_id)
     open_now = carriers.where(carried.c.series_id.in_(series_ids), associations.c.ended_at.is_(None))
-    standing = set(connection.execute(open_now).scalars())
-    return [KeptSeries(key, tuple(found), key in standing) for key, found in revisions.items()]
+    receiving = set(connection.execute(open_now).scalars())
+    return [KeptSeries(key, tuple(found), key in receiving) for key, found in revisions.items()]

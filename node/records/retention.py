@@ -7,7 +7,7 @@ from node.records.states import DeliveryState, JobState
 
 
 @dataclass(frozen=True)
-class Sending:
+class DeliveryStatus:
     """The delivery of one result to one peer. at: when it was delivered."""
 
     peer: str
@@ -24,16 +24,16 @@ class KeptRevision:
     code: str = ""
     finished_at: datetime | None = None
     destinations: tuple[str, ...] = ()
-    sent: tuple[Sending, ...] = ()
+    sent: tuple[DeliveryStatus, ...] = ()
 
 
 @dataclass(frozen=True)
 class KeptSeries:
     """A series whose files are on disk. revisions: at least one, the oldest first.
 
-    standing: whether an association that carried slices of it is open.
+    receiving: whether an association that carried slices of it is open.
     """
 
     series_id: int
     revisions: tuple[KeptRevision, ...]
-    standing: bool = False
+    receiving: bool = False

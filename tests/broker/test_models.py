@@ -16,7 +16,7 @@ from node.settings.settings import load_settings
 from segmenter.errors import Reason, SegmenterError
 from segmenter.vnet.network import VNet, VNetConfig
 from segmenter.vnet.weights import save_weights, write_manifest
-from worker.segmentation import MODELS_KEPT, SegmentationOutput, VNetSegmenter, _method
+from worker.segmentation import MODELS_KEPT, SegmentationOutput, VNetSegmenter, loaded_method
 from worker.tasks import SegmentTask
 
 
@@ -70,11 +70,11 @@ def test_the_model_of_a_route_replaces_the_default_model(tmp_path):
 
 
 def test_few_models_are_kept_in_memory_and_each_is_loaded_once(tmp_path):
-    _method.cache_clear()
+    loaded_method.cache_clear()
     names = [f"model{n}" for n in range(MODELS_KEPT + 1)]
     for name in names:
         folder = tiny_model(tmp_path, name)
-        assert _method(folder, "cpu").name == name
-        assert _method(folder, "cpu") is _method(folder, "cpu")
-    assert _method.cache_info().currsize == MODELS_KEPT
-    assert _method.cache_info().misses == len(names)
+        assert loaded_method(folder, "cpu").name == name
+        assert loaded_method(folder, "cpu") is loaded_method(folder, "cpu")
+    assert loaded_method.cache_info().currsize == MODELS_KEPT
+    assert loaded_method.cache_info().misses == len(names)

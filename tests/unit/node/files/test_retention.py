@@ -15,7 +15,7 @@ from node.ledger import Ledger
 from node.records.instances import Arrival, Ending, Header, Outcome
 from node.records.jobs import Decision
 from node.records.results import Result
-from node.records.retention import KeptRevision, KeptSeries, Sending
+from node.records.retention import DeliveryStatus, KeptRevision, KeptSeries
 from node.records.states import DeliveryState, JobState, Reason
 from node.settings.sections import Retention
 from node.settings.settings import load_settings
@@ -28,7 +28,7 @@ OLD, NEW = NOW - timedelta(days=31), NOW - timedelta(days=29)
 
 
 def sent(*states, at=OLD, peer="pacs"):
-    return tuple(Sending(peer, state, at if state is D.DELIVERED else None) for state in states)
+    return tuple(DeliveryStatus(peer, state, at if state is D.DELIVERED else None) for state in states)
 
 
 def revision(state, sending=(), **values):
@@ -94,8 +94,8 @@ def test_the_newest_revision_decides(state):
     assert expired([KeptSeries(1, (DELIVERED, revision(state)))], NOW, RULES) == []
 
 
-def test_what_a_standing_association_carried_stays():
-    assert expired([KeptSeries(1, (DELIVERED,), standing=True)], NOW, RULES) == []
+def test_what_an_open_association_carried_stays():
+    assert expired([KeptSeries(1, (DELIVERED,), receiving=True)], NOW, RULES) == []
 
 
 @pytest.mark.parametrize("days", [0, 1e9])
