@@ -19,7 +19,7 @@ REPEAT_WINDOW = timedelta(hours=1)
 # These run twice a second; to build them each time would take longer than to run them.
 IS_OPEN = associations.c.ended_at.is_(None)
 SAME_SENDER = (associations.c.calling_ae == jobs.c.calling_ae) & (associations.c.host == jobs.c.host)
-# A job that is held only because slices still arrived goes on by itself when they stop.
+# A job that is held only because slices still arrived continues by itself when they stop.
 ARRIVES = (jobs.c.state == JobState.RECEIVED) | (
     (jobs.c.state == JobState.HELD) & (jobs.c.code == Reason.STILL_ARRIVING)
 )

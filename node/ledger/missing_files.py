@@ -64,7 +64,7 @@ class MissingFiles:
     def replace_missing(self, arrival: Arrival) -> bool:
         """Replace the recorded file by that of a duplicate if the recorded one is gone; tell whether it did.
 
-        A job that was held for it goes on when nothing of its series is missing any more. The file of a duplicate may
+        A job that was held for it continues when no file of its series is missing any more. The file of a duplicate may
         be removed only if this returns False. Raises LedgerError when its row was removed in this very moment.
         """
         header = arrival.header

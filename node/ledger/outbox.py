@@ -97,7 +97,7 @@ class Outbox:
             mine = update(deliveries).where(_mine(delivery_id, owner))
             if not connection.execute(mine.values(released)).rowcount:
                 return False
-            word = "took" if values["state"] is DeliveryState.DELIVERED else "did not take"
+            word = "accepted" if values["state"] is DeliveryState.DELIVERED else "did not accept"
             self._db.note(connection, row.job_id, state, f"{row.peer} {word} a result{f': {reason}' if reason else ''}")
             if state is JobState.DELIVERING:
                 self._conclude(connection, row.job_id)

@@ -67,9 +67,9 @@ class Reason(StrEnum):
 
 S = JobState
 
-# Retry leads from failed to queued (segment again) or delivering (send again); from declined and cancelled a
-# person may ask for a new decision, which starts at received. A series that was passed over for a better one which then
-# shows no femur is complete again. A held job goes back to where it was held.
+# Retry leads from failed to queued (segment again) or delivering (send again); from declined and cancelled an
+# operator may ask for a new decision, which starts at received. A series that was declined for a better one is complete
+# again when that shows no femur. A held job goes back to where it was held.
 JOB_TRANSITIONS: dict[JobState, frozenset[JobState]] = {
     S.RECEIVED: frozenset({S.COMPLETE, S.DECLINED, S.HELD, S.CANCELLED}),
     S.COMPLETE: frozenset({S.QUEUED, S.DECLINED, S.HELD, S.CANCELLED}),

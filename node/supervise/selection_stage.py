@@ -27,19 +27,19 @@ class SelectionStage:
         self._ledger = ledger
         self._settings = settings
         self._known: dict[tuple[str, int], Candidate] = {}
-        self._beaten: list[Job] = []
+        self._outranked: list[Job] = []
 
     def due(self) -> Iterator[Job]:
         """Yield the complete jobs, the oldest first, then those in the queue for which a better series was queued."""
         complete = self._ledger.queries.in_state(JobState.COMPLETE)
         if not complete:
             self._known.clear()
-        self._beaten = []
+        self._outranked = []
         yield from complete
-        yield from self._beaten
+        yield from self._outranked
 
     def judge(self, job: Job) -> Decision:
-        """Decide about a complete job, or a queued one that has been beaten; its own state means: it stays there.
+        """Decide about a complete job, or a queued one that is outranked. The job's own state: no change.
 
         Raises LedgerError.
         """
@@ -73,7 +73,7 @@ class SelectionStage:
 
     def _queue_best(self, decision: Decision, others: Sequence[tuple[Job, str]]) -> Decision:
         """Queue the best series; a rival that a worker has started before is kept."""
-        self._beaten += [other for other, _ in others if other.state is JobState.QUEUED and not other.forced]
+        self._outranked += [other for other, _ in others if other.state is JobState.QUEUED and not other.forced]
         started = next(((other, why) for other, why in others if other.state in STARTED), None)
         if started is None:
             return decision

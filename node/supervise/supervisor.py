@@ -95,7 +95,7 @@ class Supervisor:
             if self._ledger.decisions.apply(job.id, decision, job):
                 log.info("job %s: %s %s", job.id, decision.state, decision.reason)
         except NotAllowedError:
-            log.info("job %s was moved by somebody else", job.id)
+            log.info("job %s was changed by another process in the meantime", job.id)
 
     def _dispatch(self) -> None:
         """Announce new work, and again work that an idle worker should have claimed: its message is lost.

@@ -45,7 +45,7 @@ class CountingInstances(Instances):
 
 
 class Scene:
-    """A sender, the ledger and the arm, moved on in ticks."""
+    """A sender, the ledger and the stage, driven tick by tick."""
 
     def __init__(self, data: Path, peer=None) -> None:
         self.clock = Clock()
@@ -55,7 +55,7 @@ class Scene:
         opened = Ledger.of(settings, self.clock)
         self.instances = CountingInstances(opened.database, opened.associations)
         self.ledger = replace(opened, instances=self.instances)
-        self.arm = CompletenessStage(self.ledger, settings)
+        self.stage = CompletenessStage(self.ledger, settings)
 
     def send(self, link, places, series=SERIES, **tags):
         """Let slices 4 mm apart arrive over an association."""
@@ -73,8 +73,8 @@ class Scene:
     def tick(self, seconds=TICK):
         """Let time pass and do what the supervisor does."""
         self.clock.pass_seconds(seconds)
-        for job in self.arm.due():
-            self.ledger.decisions.apply(job.id, self.arm.judge(job), job)
+        for job in self.stage.due():
+            self.ledger.decisions.apply(job.id, self.stage.judge(job), job)
 
     def seconds_until(self, state, at_most=60.0):
         """Tick until a job is in a state; return how long it took."""
