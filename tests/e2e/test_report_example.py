@@ -33,6 +33,7 @@ def differences(made, example, path="") -> list[str]:
 
 
 @pytest.mark.xdist_group("network 1")
+@pytest.mark.timeout(900)
 def test_the_commands_of_the_docs_make_the_example(tmp_path):
     page = (DOCS / "report.md").read_text()
     for command in COMMANDS:
