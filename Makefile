@@ -7,7 +7,6 @@ INSTALLED := $(VENV)/.installed
 STUDY ?=
 # Many tests wait for processes and clocks, so more of them than there are cores run at once.
 WORKERS ?= 4
-SHARED := -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check docs bench soak clean
@@ -19,14 +18,14 @@ demo: $(INSTALLED)  ## send a synthetic patient (or STUDY=DIR) to the node and r
 	@$(BIN)/python deploy/demo/demo.py $(if $(STUDY),--study "$(STUDY)")
 
 test: $(INSTALLED)  ## run every test: units, associations, broker, the whole node, the page in a browser
-	$(BIN)/python -m pytest $(SHARED) --durations=20
+	$(BIN)/python -m pytest -n $(WORKERS) --durations=20
 
 check: $(INSTALLED)  ## run format, lint, types, import contracts and unit tests, in under a minute
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -q $(SHARED) tests/unit
+	$(BIN)/python -m pytest -q -n $(WORKERS) tests/unit
 
 docs: $(INSTALLED)  ## generate the pages of reasons, settings, command line and report schema from the code
 	$(BIN)/python docs/generate.py

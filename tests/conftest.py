@@ -38,12 +38,16 @@ PATIENCE = 60.0  # s, for what takes a second or two on a machine that has nothi
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    sharing.one_thread_each(config)
+    sharing.configure(config)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if hasattr(config, "workerinput"):  # one of several processes
-        sharing.arrange(items)
+        items.sort(key=lambda item: sharing.place_of(item.nodeid))
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> sharing.GroupScheduling:
+    return sharing.GroupScheduling(config, log)
 
 
 def require_tool(name: str) -> str:

@@ -1,40 +1,66 @@
 """How several processes share the tests (`make test`): what stays together, and what begins first.
 
-Tests of one `xdist_group` run in one process, one after another. A file of unit tests is such a group. Other tests go
-where a process is free, unless their file says otherwise: because its fixtures are made once, or because tests that
-compute for minutes are not to meet. Those that take longest begin first, so that all processes end together.
+Tests of one group run in one process, one after another: because their fixtures are made once, or because tests that
+compute for minutes are not to run at the same time. A file of unit tests is a group, too. Any other test runs where a
+process is free. The groups below and the folders are in the order in which they begin, the longest first, so that all
+processes end at about the same time.
+
+Names of tests are looked up here because xdist's own marks have no effect with pytest 9.2.
 """
 
 import os
 from pathlib import Path
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
-TESTS = Path(__file__).parent
-FIRST = ("network 1", "network 2", "crash", "browser")  # minutes each
-FOLDERS = ("e2e", "broker", "dicom", "unit")  # the longest tests first
+GROUPS = {
+    "network 1": (
+        "e2e/test_demo.py::test_a_synthetic_patient_comes_back_as_seg",
+        "e2e/test_orthanc.py",
+        "e2e/test_kill.py::test_a_killed_node_with_the_vnet_delivers_one_seg",
+        "e2e/test_not_a_hip.py",
+        "e2e/test_report_example.py",
+    ),
+    "network 2": ("e2e/test_evaluation.py", "e2e/test_ablation.py", "e2e/test_train.py", "e2e/test_real_ct.py"),
+    "crash": ("e2e/test_crash.py",),
+    "browser": ("e2e/test_ohif.py", "e2e/test_page.py"),
+    "synthetic patients": (
+        "e2e/test_synthetic_series.py",
+        "e2e/test_synthetic_series_options.py",
+        "e2e/test_synth.py",
+    ),
+    "readers": ("e2e/test_seg_readers.py",),
+}
+FOLDERS = ("e2e", "broker", "dicom", "unit")
 
 
-def one_thread_each(config: pytest.Config) -> None:
-    """Give every process one thread for arithmetic: threads of several that wait for each other are slow."""
+def group_of(test: str) -> str:
+    """Return the group of a test; test: its pytest node id, `tests/FOLDER/FILE::NAME`."""
+    name = test.removeprefix("tests/")
+    found = [group for group, members in GROUPS.items() if name.startswith(members)]
+    if found:
+        return found[0]
+    return name.partition("::")[0] if name.startswith("unit/") else name
+
+
+def place_of(test: str) -> tuple[int, int]:
+    """Return the sort key of a test: the groups in order, then the folders."""
+    folder = Path(test.removeprefix("tests/")).parts[0]
+    groups = [*GROUPS, group_of(test)]
+    return groups.index(group_of(test)), FOLDERS.index(folder) if folder in FOLDERS else len(FOLDERS)
+
+
+def configure(config: pytest.Config) -> None:
+    """Prepare the process that hands out the tests."""
     if getattr(config.option, "numprocesses", None):
-        os.environ.setdefault("OMP_NUM_THREADS", "1")  # for NumPy's and PyTorch's, and those of all child processes
+        config.option.loadscopereorder = False  # not the groups of many tests first, but those in front
+        # NumPy and PyTorch of all child processes: threads of several processes would wait for each other.
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
-def arrange(items: list[pytest.Item]) -> None:
-    """Put the tests in groups and in order."""
-    for item in items:
-        if _folder(item) == "unit":
-            item.add_marker(pytest.mark.xdist_group(item.path.relative_to(TESTS).as_posix()))
-    items.sort(key=_place)
+class GroupScheduling(LoadScopeScheduling):
+    """Hands out the tests group by group."""
 
-
-def _folder(item: pytest.Item) -> str:
-    return item.path.relative_to(TESTS).parts[0]
-
-
-def _place(item: pytest.Item) -> tuple[int, int]:
-    """Return the sort key: the long groups, then the folders in order."""
-    mark = item.get_closest_marker("xdist_group")
-    long = mark is not None and mark.args[0] in FIRST
-    return FIRST.index(mark.args[0]) if long else len(FIRST), FOLDERS.index(_folder(item))
+    def _split_scope(self, nodeid: str) -> str:
+        return group_of(nodeid)

@@ -35,7 +35,6 @@ def out(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.xdist_group("network 2")
 @pytest.mark.timeout(900)
 def test_variants_are_trained_and_evaluated_once(out: Path):
     equal = ["--out", str(out), "--patients", "2", "--steps", "1", "--held-out", "1", "--crop", "48", "--device", "cpu"]

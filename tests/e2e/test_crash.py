@@ -3,7 +3,6 @@
 import json
 import logging
 
-import pytest
 from e2e.crash.crash_run import CrashRun
 from e2e.crash.restarted_node import Target
 from e2e.crash.studies import write_studies
@@ -13,7 +12,6 @@ SEED = 4
 TIMING = Timing(quiet=1.0, give_up=8.0)
 
 
-@pytest.mark.xdist_group("crash")
 def test_nothing_is_lost_doubled_or_left_without_a_state(tmp_path):
     logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)  # it reports each lost association
     studies = write_studies(make_plans(len(Scenario), SEED, TIMING), tmp_path / "sent", SEED)

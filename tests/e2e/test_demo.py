@@ -57,7 +57,6 @@ def nothing_left(folder):
     return str(folder) not in lines.replace(str(Path(__file__)), "")
 
 
-@pytest.mark.xdist_group("network 1")
 @pytest.mark.timeout(1300)
 def test_a_synthetic_patient_comes_back_as_seg(demo, model, tmp_path):
     code, out, err = demo()

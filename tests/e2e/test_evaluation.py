@@ -27,7 +27,7 @@ from segmenter.vnet.network import VNet, VNetConfig
 from segmenter.vnet.weights import file_digest, load_models, save_weights, write_manifest
 
 # A fixture's time counts for the first test that asks for it.
-pytestmark = [pytest.mark.xdist_group("network 2"), pytest.mark.timeout(900)]
+pytestmark = pytest.mark.timeout(900)
 
 SHIPPED = Path(__file__).parents[2] / "segmenter" / "data" / "model"
 PERSONS = {"F": 1, "M": 5}  # sex and seed

@@ -141,7 +141,6 @@ def test_absent_pacs_gets_the_result_when_it_is_back(site, peer, poll):
     assert len(peer.received) == 1
 
 
-@pytest.mark.xdist_group("network 1")
 @pytest.mark.timeout(600)
 def test_a_killed_node_with_the_vnet_delivers_one_seg(tmp_path, start_node, peer, poll):
     require_model()

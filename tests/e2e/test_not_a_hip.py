@@ -95,7 +95,6 @@ def as_localiser(_, dataset):
     dataset.ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
 
 
-@pytest.mark.xdist_group("network 1")
 @pytest.mark.timeout(400)
 def test_each_kind_of_wrong_input_has_its_reason_and_the_node_stays_up(node, send, jobs, poll, tmp_path):
     assert all(sent.ok for sent in send(as_chest))

@@ -30,8 +30,6 @@ from segmenter.read.series import read_series
 from segmenter.synth.series import SyntheticSeriesOptions, write_synthetic_series
 from segmenter.volume.femur import Femur, Side
 
-pytestmark = pytest.mark.xdist_group("browser")
-
 PATIENT = SyntheticSeriesOptions(seed=8, slices=28, size=256, slice_step_mm=3.5)
 IDENTITY = ResultIdentity("femur-vnet", "1.2.3", "ab" * 32, "cd" * 32, datetime(2026, 1, 2, 8, 9, 10))
 # This version of Orthanc does not know label maps; the same option makes it accept them.

@@ -55,7 +55,6 @@ def dice(seg: Path, truth: Path) -> dict[str, float]:
     return scores
 
 
-@pytest.mark.xdist_group("network 1")
 @pytest.mark.timeout(600)
 def test_a_study_sent_by_storescu_arrives_at_orthanc_as_seg(tmp_path, start_node, orthanc, tool, poll):
     series = write_synthetic_series(PATIENT, tmp_path / "patient")

@@ -18,8 +18,6 @@ from node.records.states import JobState
 from node.settings.settings import load_settings
 from node.web.app import make_app
 
-pytestmark = pytest.mark.xdist_group("browser")
-
 CT = "1.2.840.10008.5.1.4.1.1.2"
 SERIES = "1.2.826.0.1.3680043.10.77"
 

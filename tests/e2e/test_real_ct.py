@@ -21,8 +21,6 @@ from segmenter.vnet.weights import load_models
 from segmenter.volume.femur import Side
 from segmenter.volume.geometry import Geometry
 
-pytestmark = pytest.mark.xdist_group("network 2")
-
 REAL = Path(__file__).parents[3] / "shared" / "data" / "ct"
 PARTIAL = {
     Side.LEFT: ["STS_001", "STS_026", "STS_029", "STS_050"],

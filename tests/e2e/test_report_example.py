@@ -32,7 +32,6 @@ def differences(made, example, path="") -> list[str]:
     return [] if made == example else [f"{path}: {made!r}, not {example!r}"]
 
 
-@pytest.mark.xdist_group("network 1")
 @pytest.mark.timeout(900)
 def test_the_commands_of_the_docs_make_the_example(tmp_path):
     page = (DOCS / "report.md").read_text()

@@ -21,8 +21,6 @@ from segmenter.read.series import read_series
 from segmenter.read.stacking import STEP_TOLERANCE
 from segmenter.volume.femur import Side
 
-pytestmark = pytest.mark.xdist_group("seg readers")
-
 REAL = Path(__file__).parents[3] / "shared" / "data" / "ct" / "STS_020"
 KINDS = tuple(WRITERS)
 # dciodvfy of 2022 does not know label maps (Supplement 243); nothing else may be wrong with one.

@@ -10,8 +10,6 @@ from segmenter.synth.sampling import PatientOptions, sample_patient
 from segmenter.volume.femur import Side
 from segmenter.volume.geometry import Geometry, box_geometry
 
-pytestmark = pytest.mark.xdist_group("synth")
-
 OPTIONS = PatientOptions(body=3, metal=False, screws=False)
 
 

@@ -16,8 +16,6 @@ from segmenter.vnet.weights import load_models
 from segmenter.volume.femur import Side
 from segmenter.volume.geometry import box_geometry
 
-pytestmark = pytest.mark.xdist_group("network 2")
-
 OPTIONS = SyntheticSeriesOptions(seed=4, slices=24, size=96, slice_step_mm=5.0)
 
 

@@ -23,8 +23,6 @@ from segmenter.synth.series.writer import write_scan
 from segmenter.volume.coverage import completeness
 from segmenter.volume.femur import Side
 
-pytestmark = pytest.mark.xdist_group("synthetic series")
-
 PLAIN = SyntheticSeriesOptions(seed=3, slices=36, size=96, slice_step_mm=5.0, noise_hu=0.5)
 SUPINE = PatientOptions(body=3, metal=False, screws=False, prone=False)
 

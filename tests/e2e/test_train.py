@@ -15,7 +15,6 @@ def run(*options: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.xdist_group("network 2")
 @pytest.mark.timeout(600)
 def test_train_makes_a_model_that_loads(tmp_path: Path):
     settings = tmp_path / "mine.toml"
