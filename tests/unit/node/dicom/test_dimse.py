@@ -41,11 +41,11 @@ def test_uids_lose_their_padding(padding):
 @pytest.mark.parametrize(
     ("uid", "read"), [(b"1.\0.2", "1.\0.2"), (b"\xff1", "\ufffd1"), (b"../..", "../.."), (b"", "")]
 )
-def test_uids_are_not_made_better_than_they_are(uid, read):
+def test_invalid_uids_are_not_repaired(uid, read):
     assert dimse.decode(store_command(uid)).sop_instance_uid == read
 
 
-def test_the_group_length_is_not_believed():
+def test_the_group_length_is_ignored():
     for said in (0, 1, 0xFFFFFFFF):
         command = elements({0x0100: 0x30, 0x0110: 1, 0x0800: 0x0101}, group_length=said)
         assert dimse.decode(command).message_id == 1
@@ -72,13 +72,13 @@ BAD = {
 
 
 @pytest.mark.parametrize("command", BAD.values(), ids=BAD)
-def test_what_is_no_request_is_refused(command):
+def test_other_bytes_are_refused(command):
     with pytest.raises(ProtocolError):
         dimse.decode(command)
 
 
 @given(st.binary(max_size=200) | st.binary(max_size=40).map(lambda junk: GOOD + junk))
-def test_any_bytes_are_a_request_or_a_fault(command):
+def test_any_bytes_are_a_request_or_a_protocol_error(command):
     try:
         assert isinstance(dimse.decode(command), Request)
     except ProtocolError:
@@ -91,21 +91,21 @@ def read(command):
 
 @pytest.mark.parametrize("status", StoreStatus)
 @pytest.mark.parametrize("uid", ["1.2.3", "1.2.34"])
-def test_an_answer_to_a_store_says_everything(status, uid):
+def test_a_store_response_has_all_elements(status, uid):
     said = read(dimse.response(Request(1, 513, CT, uid, True), status, "why, in odd or even length"[: 20 + len(uid)]))
     assert (said.CommandField, said.MessageIDBeingRespondedTo, said.CommandDataSetType) == (0x8001, 513, 0x0101)
     assert (said.AffectedSOPClassUID, said.AffectedSOPInstanceUID, said.Status) == (CT, uid, status)
     assert said.ErrorComment.startswith("why, in odd")
 
 
-def test_an_answer_to_an_echo():
+def test_an_echo_response():
     said = read(dimse.response(Request(0x30, 1, VERIFICATION, "", False), StoreStatus.SUCCESS))
     assert (said.CommandField, said.Status, said.AffectedSOPClassUID) == (0x8030, 0, VERIFICATION)
     assert "AffectedSOPInstanceUID" not in said and "ErrorComment" not in said
 
 
 @given(st.text(max_size=200), st.text(max_size=80), st.text(max_size=80))
-def test_whatever_is_echoed_the_answer_stays_a_command_set(comment, sop_class, sop_uid):
+def test_a_response_is_a_command_set_whatever_the_request_contained(comment, sop_class, sop_uid):
     command = dimse.response(Request(1, 0, sop_class, sop_uid, True), StoreStatus.MISMATCH, comment)
     assert len(command) % 2 == 0
     assert struct.unpack("<I", command[8:12]) == (len(command) - 12,)

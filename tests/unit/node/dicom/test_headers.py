@@ -91,11 +91,11 @@ def raw(made, keyword, vr, value):
 
 
 @pytest.mark.parametrize("value", [b"a\\b\\c ", b"1\\2 ", b"nan\\0\\0 ", b"1\\2\\3\\4 "])
-def test_a_senseless_position_is_none_and_the_object_is_taken(value):
+def test_an_invalid_position_is_none_and_the_object_is_accepted(value):
     assert read(encoded(raw(dataset(), "ImagePositionPatient", "DS", value))).position is None
 
 
-def test_an_overlong_or_unprintable_description_is_tamed():
+def test_an_overlong_or_unprintable_description_is_shortened_and_cleaned():
     header = read(encoded(raw(dataset(), "SeriesDescription", "LO", b"x" * 100 + b"\x1b[2Jy")))
     assert header.series_description == "x" * 64
     assert read(encoded(raw(dataset(), "SeriesDescription", "LO", b"a\x07\x00b"))).series_description == "ab"
@@ -117,7 +117,7 @@ def test_the_header_is_known_as_soon_as_the_pixels_begin(syntax):
 
 
 @pytest.mark.parametrize(("sop_class", "sop_uid"), [("1.2.840.10008.5.1.4.1.1.4", "1.2.3.4"), (CT, "1.2.3.5")])
-def test_another_object_than_was_said_is_refused_ahead_too(sop_class, sop_uid):
+def test_a_mismatch_with_the_command_is_refused_ahead_too(sop_class, sop_uid):
     with pytest.raises(ObjectError, match="differs between the C-STORE command and the data set"):
         header_ahead(data_set(encoded(dataset())), ExplicitVRLittleEndian, sop_class, sop_uid)
 
@@ -185,14 +185,14 @@ def test_a_uid_too_long_is_not_cut_into_a_valid_one():
 @pytest.mark.parametrize(
     ("sop_class", "sop_uid", "what"), [("1.9", "1.2.3.4", "SOP Class"), (CT, "1.9", "SOP Instance")]
 )
-def test_other_uids_than_the_command_said(sop_class, sop_uid, what):
+def test_uids_that_differ_from_the_command(sop_class, sop_uid, what):
     with pytest.raises(ObjectError, match=f"{what} UID differs") as failure:
         read(encoded(dataset()), sop_class, sop_uid)
     assert (failure.value.code, failure.value.status) == (Reason.UID_MISMATCH, StoreStatus.MISMATCH)
 
 
 @pytest.mark.parametrize("content", [b"", b"DICM", bytes(132), bytes(128) + b"DICM", b"\xff" * 500])
-def test_bytes_that_are_no_object(content):
+def test_bytes_that_are_not_an_object(content):
     with pytest.raises(ObjectError, match="broken"):
         read(content)
 
@@ -201,7 +201,7 @@ CORPUS = sorted(Path(pydicom.data.__file__).parent.rglob("*.dcm"))
 
 
 @pytest.mark.parametrize("path", CORPUS, ids=lambda path: path.name)
-def test_the_quick_walk_reads_what_pydicom_reads(path):
+def test_the_fast_reader_reads_what_pydicom_reads(path):
     """pydicom's own test files: odd encodings, character sets, broken and hostile ones."""
     content = path.read_bytes()
     try:
@@ -287,7 +287,7 @@ def test_a_deflated_data_set_is_read_and_its_pixels_counted():
             read_header(broken, 0, DeflatedExplicitVRLittleEndian, CT, "1.2.3.4")
 
 
-def test_a_deflate_bomb_is_refused_and_takes_no_memory():
+def test_a_deflate_bomb_is_refused_and_needs_little_memory():
     bomb = deflated(as_deflated(dataset()) + bytes(300_000_000))
     assert len(bomb) < 1_000_000
     tracemalloc.start()
@@ -323,7 +323,7 @@ def test_an_unknown_value_of_undefined_length_is_walked_over():
     assert read(content).rows == 4
 
 
-def test_a_data_set_of_endless_empty_items_takes_little_memory():
+def test_a_data_set_of_many_empty_items_needs_little_memory():
     content = with_elements(explicit(0x0009, 0x1001, b"SQ", EMPTY_ITEM * 1_000_000, 0xFFFFFFFF))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(ObjectError, match="broken"):
@@ -332,7 +332,7 @@ def test_a_data_set_of_endless_empty_items_takes_little_memory():
 
 
 @pytest.mark.parametrize("vr", [b"UT", b"UC", b"UN"])
-def test_of_an_endless_value_only_the_beginning_is_kept(vr):
+def test_only_the_beginning_of_an_endless_value_is_kept(vr):
     made = encoded(dataset(BodyPartExamined="HIP"))
     at = made.index(b"\x20\x00\x0d\x00UI")
     content = made[:at] + explicit(0x0018, 0x1210, vr, b"\xe9" * 20_000_000) + made[at:]
@@ -358,6 +358,6 @@ def test_a_count_beyond_its_type_is_none(value):
     assert (header.frames, header.images_in_acquisition) == (1, None)
 
 
-def test_a_frame_of_reference_harms_no_log_and_no_database():
+def test_a_hostile_frame_of_reference_is_safe_in_log_and_database():
     header = read(encoded(raw(dataset(), "FrameOfReferenceUID", "UI", b"1.2\0\n\x1b[2J" + b"9" * 500)))
     assert header.frame_of_reference.isprintable() and len(header.frame_of_reference) == 64

@@ -92,7 +92,7 @@ def test_a_request_is_read():
         ("", [EXPLICIT], 3, EXPLICIT),
     ],
 )
-def test_each_context_by_itself(abstract, syntaxes, result, chosen):
+def test_each_context_is_negotiated_by_itself(abstract, syntaxes, result, chosen):
     answer = negotiate(call([(1, abstract, syntaxes)]), SYNTAXES)[1]
     assert (answer.result, answer.transfer_syntax) == (result, [UID(chosen)])
 
@@ -121,7 +121,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("body", BROKEN.values(), ids=BROKEN)
-def test_what_cannot_be_read_is_a_fault_without_its_bytes(body):
+def test_a_request_that_cannot_be_decoded_is_an_error_without_its_bytes(body):
     try:
         asked = decode_association_request(body)
     except ProtocolError as fault:
@@ -136,7 +136,7 @@ def test_what_cannot_be_read_is_a_fault_without_its_bytes(body):
 @given(st.binary(max_size=300) | st.tuples(st.integers(0, len(BODY)), st.binary(max_size=30)).map(
     lambda change: BODY[: change[0]] + change[1] + BODY[change[0] + len(change[1]) :]
 ))  # fmt: skip
-def test_any_bytes_are_answered_or_a_fault(body):
+def test_any_bytes_are_answered_or_a_protocol_error(body):
     try:
         asked = decode_association_request(body)
     except ProtocolError:

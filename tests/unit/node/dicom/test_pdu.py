@@ -42,7 +42,7 @@ def test_values_of_a_pdu():
     assert values(b"") == []
 
 
-def test_other_bits_of_the_control_header_mean_nothing():
+def test_other_bits_of_the_control_header_are_ignored():
     assert values(pdv(1, 0xFC, b"x")) == [(1, False, False, b"x")]
     assert values(pdv(1, 0xFF, b"x")) == [(1, True, True, b"x")]
 
@@ -51,20 +51,20 @@ def test_other_bits_of_the_control_header_mean_nothing():
     b"\0", b"\0" * 5, pdv(1, 0, b"", 0), pdv(1, 0, b"", 1), pdv(1, 0, b"ab", 5), pdv(1, 0, b"ab", 0xFFFFFFFF),
     pdv(1, 0, b"ab", 3), pdv(1, 0, b"ab") + b"\0\0\0",
 ])  # fmt: skip
-def test_lengths_that_lie(body):
+def test_invalid_lengths(body):
     with pytest.raises(ProtocolError) as fault:
         values(body)
     assert fault.value.reason == 6  # invalid PDU parameter value, PS3.8 table 9-26
 
 
 @given(st.lists(st.tuples(st.integers(0, 255), st.integers(0, 3), st.binary(max_size=20)), max_size=8))
-def test_what_goes_in_comes_out(parts):
+def test_fragments_are_read_as_written(parts):
     found = values(b"".join(pdv(*part) for part in parts))
     assert found == [(number, bool(control & 1), bool(control & 2), data) for number, control, data in parts]
 
 
 @given(st.binary(max_size=80))
-def test_any_bytes_are_values_or_a_fault(body):
+def test_any_bytes_are_fragments_or_a_protocol_error(body):
     try:
         assert sum(6 + len(data) for *_, data in values(body)) == len(body)
     except ProtocolError:
@@ -73,7 +73,7 @@ def test_any_bytes_are_values_or_a_fault(body):
 
 @pytest.mark.parametrize("largest", [0, 1, 6, 7, 8, 9, 50, 106, 107, 16384])
 @pytest.mark.parametrize("size", [2, 10, 100, 101])
-def test_commands_are_cut_to_what_the_peer_takes(largest, size):
+def test_commands_are_split_to_the_maximum_length_of_the_peer(largest, size):
     command = bytes(range(size))
     cut, found = pdu.command_pdus(5, command, largest), []
     while cut:
@@ -87,7 +87,7 @@ def test_commands_are_cut_to_what_the_peer_takes(largest, size):
     assert all(len(data) % 2 == 0 for *_, data in found[:-1])
 
 
-def test_farewells_are_those_of_the_standard():
+def test_abort_reject_and_release_are_those_of_the_standard():
     assert pdu.abort(2, 6) == bytes.fromhex("0700000000040000 0206")
     assert pdu.reject(1, 1, 7) == bytes.fromhex("03000000000400 010107")
     assert bytes.fromhex("060000000004 00000000") == pdu.RELEASE_RESPONSE
@@ -97,7 +97,7 @@ STREAM = p_data(pdv(1, 3, b"a" * 50)) + p_data() + p_data(pdv(1, 2, b"b" * 900))
 
 
 @pytest.mark.parametrize("step", [1, 2, 5, 6, 7, 59, 64, 500, 10_000])
-def test_pdus_come_out_however_they_come_in(ours, ends, step):
+def test_pdus_are_read_however_their_bytes_arrive(ours, ends, step):
     _, other = ends
 
     def send():
@@ -112,7 +112,7 @@ def test_pdus_come_out_however_they_come_in(ours, ends, step):
     assert b"".join(struct.pack(">BxI", kind, len(body)) + body for kind, body in found) == STREAM
 
 
-def test_what_came_early_stays_when_more_is_allowed(ours, ends):
+def test_bytes_already_received_are_kept_when_the_maximum_changes(ours, ends):
     _, other = ends
     large = p_data(pdv(1, 2, b"x" * 5000))
     other.sendall(p_data() + large)
@@ -125,7 +125,7 @@ def test_what_came_early_stays_when_more_is_allowed(ours, ends):
     (struct.pack(">BxI", 4, 1001), 6), (struct.pack(">BxI", 4, 0xFFFFFFFF), 6), (struct.pack(">BxI", 0, 4), 1),
     (struct.pack(">BxI", 8, 4), 1), (b"\xff" * 6, 1), (b"GET / ", 1),
 ])  # fmt: skip
-def test_what_is_no_pdu_is_not_waited_for(ours, ends, head, reason):
+def test_an_invalid_pdu_header_is_refused_at_once(ours, ends, head, reason):
     _, other = ends
     other.sendall(head)
     with pytest.raises(ProtocolError) as fault:
@@ -134,7 +134,7 @@ def test_what_is_no_pdu_is_not_waited_for(ours, ends, head, reason):
 
 
 @pytest.mark.parametrize("said", [b"", b"\4\0", p_data(pdv(1, 2, b"cut"))[:-1]])
-def test_who_leaves_or_falls_silent_is_gone(ours, ends, said):
+def test_a_closed_or_silent_connection_has_ended(ours, ends, said):
     stream, other = ends
     stream.set_timeout(0.05)
     other.sendall(said)
@@ -145,7 +145,7 @@ def test_who_leaves_or_falls_silent_is_gone(ours, ends, said):
         ours.read()
 
 
-def test_a_byte_now_and_then_is_not_endless_patience(ours, ends):
+def test_a_slow_pdu_ends_at_the_timeout(ours, ends):
     stream, other = ends
     stream.set_timeout(0.3)
     done = threading.Event()
@@ -164,21 +164,21 @@ def test_a_byte_now_and_then_is_not_endless_patience(ours, ends):
     sender.join()
 
 
-def test_writing_to_who_does_not_read_ends(ours, ends):
+def test_writing_to_a_peer_that_does_not_read_ends_at_the_timeout(ours, ends):
     stream, _ = ends
     stream.set_timeout(0.1)
     with pytest.raises(ConnectionEndedError, match="connection lost"):
         ours.write(bytes(50_000_000))
 
 
-def test_the_smallest_patience_is_not_endless(ours, ends):
+def test_the_smallest_timeout_is_not_endless(ours, ends):
     stream, _ = ends
     stream.set_timeout(1e-9)
     with pytest.raises(ConnectionEndedError):
         ours.read()
 
 
-def test_whoever_waits_is_woken(ours, ends):
+def test_a_waiting_read_can_be_interrupted(ours, ends):
     stream, _ = ends
     threading.Timer(0.05, stream.interrupt).start()
     with pytest.raises(ConnectionEndedError):

@@ -29,13 +29,13 @@ NO_MARKS = Intake(warn_free_mb=0, min_free_mb=0, warn_free_inodes=0, min_free_in
         (4999, None, Level.WARNING, "below warn_free_mb"),
     ],
 )
-def test_the_worst_mark_that_is_passed_is_named(free_mb, free_inodes, level, named):
+def test_the_worst_limit_that_is_exceeded_is_named(free_mb, free_inodes, level, named):
     found = assess_disk_space(FreeSpace(free_mb, free_inodes), INTAKE)
     assert (found.level, found.full) == (level, level is Level.FULL)
     assert named in found.sentence
 
 
-def test_marks_of_zero_are_never_passed():
+def test_limits_of_zero_are_always_met():
     assert assess_disk_space(FreeSpace(0, 0), NO_MARKS).level is Level.OK
 
 

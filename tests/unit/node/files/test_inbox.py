@@ -35,7 +35,7 @@ def files(tmp_path):
     return sorted(path for path in (tmp_path / "inbox").rglob("*") if path.is_file())
 
 
-def test_bytes_come_back_under_their_uids(inbox, tmp_path):
+def test_an_object_is_stored_under_its_uids(inbox, tmp_path):
     kept = keep(inbox)
     path = tmp_path / kept.key
     assert kept.key.startswith("inbox/1.2/1.2.3/")
@@ -71,13 +71,13 @@ def test_hostile_uids_touch_nothing(inbox, tmp_path, place, evil):
     assert [path.name for path in tmp_path.rglob("*")] == ["inbox", "tmp"]
 
 
-def test_nobody_else_may_read_the_files(inbox):
+def test_only_the_owner_may_read_the_files(inbox):
     kept = keep(inbox)
     assert stat.S_IMODE((inbox.data / kept.key).stat().st_mode) == 0o600
     assert stat.S_IMODE((inbox.data / kept.key).parent.stat().st_mode) == 0o700
 
 
-def test_what_cannot_be_written_leaves_no_trace(inbox, tmp_path):
+def test_an_object_that_cannot_be_written_leaves_no_file(inbox, tmp_path):
     (tmp_path / "inbox/1.2").write_text("a file where a folder must be")
     with pytest.raises(InboxError, match="could not be written to disk") as failure:
         keep(inbox)
@@ -85,7 +85,7 @@ def test_what_cannot_be_written_leaves_no_trace(inbox, tmp_path):
     assert list((tmp_path / "inbox/tmp").iterdir()) == []
 
 
-def test_a_full_device_leaves_no_half_file(inbox, tmp_path):
+def test_a_full_disk_leaves_no_incomplete_file(inbox, tmp_path):
     before = keep(inbox, b"here before")
     resource = pytest.importorskip("resource")
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)

@@ -80,7 +80,7 @@ def changed(file, folder):
     return folder / file.name
 
 
-def test_nothing_happens_to_what_agrees(ledger, data, files):
+def test_files_and_rows_that_agree_are_not_changed(ledger, data, files):
     received(ledger, data, files[:3])
     received(ledger, data, files[3:], digits=12)  # as the first version named them
     before = ledger.queries.jobs()
@@ -90,11 +90,11 @@ def test_nothing_happens_to_what_agrees(ledger, data, files):
     assert ledger.queries.jobs() == before
 
 
-def test_a_new_folder_is_nothing_to_speak_of(ledger, tmp_path):
+def test_an_empty_data_folder_agrees(ledger, tmp_path):
     assert reconcile(ledger, tmp_path / "nowhere") == Reconciled()
 
 
-def test_unfinished_files_are_removed_however_young(ledger, data):
+def test_temporary_files_are_removed_whatever_their_age(ledger, data):
     for name in ("1-abc", "deeper/2-abc"):
         path = data / "inbox" / "tmp" / name
         path.parent.mkdir(exist_ok=True)
@@ -104,7 +104,7 @@ def test_unfinished_files_are_removed_however_young(ledger, data):
 
 
 @pytest.mark.parametrize("digits", [16, 12])
-def test_a_whole_file_without_a_row_is_taken(ledger, data, files, digits):
+def test_a_complete_file_without_a_row_is_adopted(ledger, data, files, digits):
     arrivals = [kept(data, file, digits=digits) for file in files]
     assert reconcile(ledger, data) == Reconciled(adopted=4)
     job = only_job(ledger)
@@ -117,7 +117,7 @@ def test_a_whole_file_without_a_row_is_taken(ledger, data, files, digits):
     assert reconcile(ledger, data) == Reconciled()
 
 
-def test_a_whole_file_joins_the_series_that_is_being_received(ledger, data, files):
+def test_an_adopted_file_joins_the_series_that_is_being_received(ledger, data, files):
     received(ledger, data, files[:3])
     kept(data, files[3])
     assert reconcile(ledger, data).adopted == 1
@@ -136,14 +136,14 @@ def test_a_whole_file_joins_the_series_that_is_being_received(ledger, data, file
     ],
     ids=["half", "a byte too few", "empty", "preamble only", "zeros", "a bit"],
 )
-def test_half_a_file_was_never_acknowledged_and_is_removed(ledger, data, files, spoil):
+def test_an_incomplete_file_is_removed(ledger, data, files, spoil):
     arrival = kept(data, files[0], spoil=spoil)
     assert reconcile(ledger, data) == Reconciled(removed=1)
     assert not (data / arrival.key).exists()
     assert ledger.queries.jobs() == []
 
 
-def test_a_double_is_removed_and_the_known_file_stays(ledger, data, files):
+def test_a_duplicate_is_removed_and_the_known_file_stays(ledger, data, files):
     [known, *_] = received(ledger, data, files)
     double = kept(data, files[0], token="ffffffff")
     assert reconcile(ledger, data) == Reconciled(duplicates=1)
@@ -159,7 +159,7 @@ def test_other_bytes_under_a_known_uid_are_kept_beside_the_first(ledger, data, f
     assert reconcile(ledger, data) == Reconciled()
 
 
-def test_what_retention_has_struck_off_does_not_come_back(ledger, data, files):
+def test_files_that_retention_is_removing_are_not_adopted(ledger, data, files):
     arrivals = received(ledger, data, files)
     [job] = ledger.queries.jobs()
     ledger.decisions.apply(job.id, Decision(S.DECLINED, Reason.NOT_A_HIP, "no hip"))
@@ -179,7 +179,7 @@ def test_files_of_others_are_left_alone(ledger, data, files, name, caplog):
     assert strange.exists() and "not the name of a received file" in caplog.text
 
 
-def test_a_file_that_cannot_be_read_is_not_removed_for_that(ledger, data, files, caplog):
+def test_a_file_that_cannot_be_read_is_left_alone(ledger, data, files, caplog):
     arrival = kept(data, files[0])
     (data / arrival.key).unlink()
     (data / arrival.key).symlink_to((data / arrival.key).name)  # a loop: even root gets an error
@@ -191,7 +191,7 @@ def test_a_file_that_cannot_be_read_is_not_removed_for_that(ledger, data, files,
 
 
 @pytest.mark.parametrize(("state", "resumed"), [(S.RECEIVED, S.RECEIVED), (S.QUEUED, S.QUEUED), (S.RUNNING, S.QUEUED)])
-def test_a_job_that_lacks_files_is_held_and_goes_on_when_they_come_back(ledger, data, files, caplog, state, resumed):
+def test_a_job_with_missing_files_is_held_and_continues_when_they_are_back(ledger, data, files, caplog, state, resumed):
     caplog.set_level(logging.INFO)
     arrivals = received(ledger, data, files)
     job_id = only_job(ledger).id
@@ -219,7 +219,7 @@ def test_a_job_that_lacks_files_is_held_and_goes_on_when_they_come_back(ledger, 
     assert f"job {job_id} continues" in caplog.text
 
 
-def test_a_finished_job_only_remembers_that_files_are_gone(ledger, data, files):
+def test_a_finished_job_records_missing_files_in_its_history(ledger, data, files):
     arrivals = received(ledger, data, files)
     job_id = only_job(ledger).id
     ledger.decisions.apply(job_id, Decision(S.DECLINED, Reason.NOT_A_HIP, "no hip"))
@@ -232,7 +232,7 @@ def test_a_finished_job_only_remembers_that_files_are_gone(ledger, data, files):
 
 
 @pytest.mark.parametrize("code", [Reason.PERSON_HOLDS, Reason.GAP])
-def test_a_held_job_stays_held_and_a_persons_word_stays_first(ledger, data, files, code):
+def test_a_held_job_stays_held_and_keeps_the_reason_of_a_person(ledger, data, files, code):
     arrivals = received(ledger, data, files)
     job_id = only_job(ledger).id
     if code == Reason.PERSON_HOLDS:
@@ -246,7 +246,7 @@ def test_a_held_job_stays_held_and_a_persons_word_stays_first(ledger, data, file
     assert "1 of its files is gone" in ledger.queries.events(job_id)[-1].text
 
 
-def test_an_unknown_file_with_the_same_bytes_takes_the_place_of_one_that_is_gone(ledger, data, files):
+def test_an_unknown_file_with_the_same_bytes_replaces_a_missing_one(ledger, data, files):
     arrivals = received(ledger, data, files)
     (data / arrivals[0].key).unlink()
     again = kept(data, files[0], token="ffffffff")
@@ -255,7 +255,7 @@ def test_an_unknown_file_with_the_same_bytes_takes_the_place_of_one_that_is_gone
     assert only_job(ledger).state is S.RECEIVED
 
 
-def test_files_sent_again_take_the_place_of_those_that_are_gone_and_the_job_goes_on(ledger, data, files):
+def test_files_sent_again_replace_missing_ones_and_the_job_continues(ledger, data, files):
     arrivals = received(ledger, data, files)
     for arrival in arrivals[:2]:
         (data / arrival.key).unlink()
@@ -269,13 +269,13 @@ def test_files_sent_again_take_the_place_of_those_that_are_gone_and_the_job_goes
     assert all((data / key).exists() for key in ledger.instances.keys_of(job_id))
 
 
-def test_a_duplicate_of_what_was_removed_a_moment_ago_is_to_be_sent_again(ledger, data, files):
+def test_a_duplicate_of_a_series_just_removed_must_be_sent_again(ledger, data, files):
     with pytest.raises(LedgerError, match="removed from the ledger a moment ago") as failure:
         ledger.missing_files.replace_missing(kept(data, files[0]))
     assert failure.value.retry and failure.value.status is StoreStatus.OUT_OF_RESOURCES
 
 
-def test_an_inbox_that_cannot_be_listed_is_said(ledger, data):
+def test_an_inbox_that_cannot_be_listed_is_an_error(ledger, data):
     (data / "inbox" / "tmp").rmdir()
     (data / "inbox").rmdir()
     (data / "inbox").write_bytes(b"no folder")
@@ -283,7 +283,7 @@ def test_an_inbox_that_cannot_be_listed_is_said(ledger, data):
         reconcile(ledger, data)
 
 
-def test_a_study_folder_that_lies_elsewhere_is_seen(ledger, data, files, tmp_path):
+def test_a_linked_study_folder_is_listed(ledger, data, files, tmp_path):
     [arrival, *_] = received(ledger, data, files)
     study = (data / arrival.key).parent.parent
     elsewhere = tmp_path / "elsewhere"

@@ -62,7 +62,7 @@ DELIVERED = revision(S.DELIVERED, sent(D.DELIVERED, D.DELIVERED))
           and state is not S.DECLINED),
     ],
 )  # fmt: skip
-def test_only_what_is_delivered_or_declined_long_ago_goes(newest, goes):
+def test_only_series_delivered_or_declined_long_ago_expire(newest, goes):
     series = KeptSeries(1, (newest,))
     assert expired([series], NOW, RULES) == ([series] if goes else [])
 
@@ -94,17 +94,17 @@ def test_the_newest_revision_decides(state):
     assert expired([KeptSeries(1, (DELIVERED, revision(state)))], NOW, RULES) == []
 
 
-def test_what_an_open_association_carried_stays():
+def test_objects_of_an_open_association_stay():
     assert expired([KeptSeries(1, (DELIVERED,), receiving=True)], NOW, RULES) == []
 
 
 @pytest.mark.parametrize("days", [0, 1e9])
-def test_zero_days_are_never_and_so_is_a_number_beyond_all_calendars(days):
+def test_zero_days_and_huge_numbers_of_days_mean_never(days):
     rules = Retention(delivered_days=days, declined_days=days)
     assert expired([KeptSeries(1, (DELIVERED,)), KeptSeries(2, (revision(S.DECLINED),))], NOW, rules) == []
 
 
-def test_the_oldest_goes_first():
+def test_the_oldest_expires_first():
     ages = {1: 40, 2: 90, 3: 60}
     kept = [
         KeptSeries(n, (revision(S.DELIVERED, sent(D.DELIVERED, at=NOW - timedelta(days=days))),))
@@ -196,7 +196,7 @@ def retention(ledger):
     return RetentionStage(ledger, RULES)
 
 
-def test_a_delivered_series_goes_with_its_files_folders_and_results_and_leaves_its_history(ledger, clock, retention):
+def test_files_folders_and_results_of_a_delivered_series_are_removed_and_its_history_stays(ledger, clock, retention):
     arrive(ledger)
     arrive(ledger, series="1.2.4")  # of the same study, and still waiting
     job_id = deliver(ledger)
@@ -214,7 +214,7 @@ def test_a_delivered_series_goes_with_its_files_folders_and_results_and_leaves_i
     assert ledger.retention.pending_removals() == ledger.instances.keys_of(job_id) == []
 
 
-def test_the_last_series_of_a_study_takes_the_study_folder_with_it_and_never_the_inbox(ledger, clock, retention):
+def test_the_study_folder_is_removed_with_its_last_series_and_the_inbox_stays(ledger, clock, retention):
     arrive(ledger)
     deliver(ledger)
     clock.pass_days(31)
@@ -222,7 +222,7 @@ def test_the_last_series_of_a_study_takes_the_study_folder_with_it_and_never_the
     assert not (ledger.data / "inbox/1.2").exists() and (ledger.data / "inbox").is_dir()
 
 
-def test_a_declined_series_goes_and_cannot_be_retried_afterwards(ledger, clock, retention):
+def test_a_declined_series_is_removed_and_cannot_be_retried_afterwards(ledger, clock, retention):
     arrive(ledger)
     [job] = ledger.queries.jobs()
     ledger.decisions.apply(job.id, Decision(S.DECLINED, Reason.NOT_A_HIP, "no hip"))
@@ -235,7 +235,7 @@ def test_a_declined_series_goes_and_cannot_be_retried_afterwards(ledger, clock, 
 
 
 @pytest.mark.parametrize("rules", [Retention(delivered_days=0), Retention(delivered_days=365)])
-def test_nothing_goes_before_its_time(ledger, clock, rules):
+def test_nothing_is_removed_early(ledger, clock, rules):
     arrive(ledger)
     deliver(ledger)
     clock.pass_days(364)
@@ -278,7 +278,7 @@ def test_a_duplicate_that_is_just_being_sent_keeps_the_files(ledger, clock, rete
 
 
 @pytest.mark.parametrize("change", ["slice", "carried"])
-def test_what_changes_between_decision_and_removal_stays(ledger, clock, change):
+def test_a_series_that_changes_before_its_removal_stays(ledger, clock, change):
     arrive(ledger)
     deliver(ledger)
     clock.pass_days(31)
@@ -300,7 +300,7 @@ def test_two_retention_stages_at_once_do_no_harm(ledger, clock):
     assert [event.text for event in ledger.queries.events(job_id)].count("gone") == 1
 
 
-def test_after_a_crash_the_next_tick_finishes_what_was_begun(ledger, clock, retention):
+def test_after_a_crash_the_next_tick_completes_the_removal(ledger, clock, retention):
     arrive(ledger)
     deliver(ledger)
     clock.pass_days(31)
@@ -361,7 +361,7 @@ def test_it_works_once_a_minute_and_a_bounded_number_at_a_time(ledger, clock, re
     assert all(job.removed_at is not None for job in ledger.queries.jobs())
 
 
-def test_the_supervisor_sees_to_it(ledger, clock, tmp_path):
+def test_the_supervisor_runs_retention(ledger, clock, tmp_path):
     arrive(ledger)
     deliver(ledger)
     clock.pass_days(31)

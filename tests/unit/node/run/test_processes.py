@@ -54,7 +54,7 @@ def group():
         one.stop(0.5)
 
 
-def test_second_lock_on_a_folder_is_refused_and_names_the_holder(tmp_path):
+def test_a_second_lock_on_a_folder_is_refused_and_names_the_holder(tmp_path):
     DataLock(tmp_path).acquire()
     first = DataLock(tmp_path / "a")
     first.acquire()
@@ -80,7 +80,7 @@ def test_lock_of_a_killed_process_is_free_again(tmp_path):
     DataLock(tmp_path).acquire()
 
 
-def test_taken_port_is_named():
+def test_a_port_in_use_is_named():
     with closing(socket.socket()) as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -89,7 +89,7 @@ def test_taken_port_is_named():
             reserve_port("127.0.0.1", port, "DICOM")
 
 
-def test_reserved_port_is_left_to_servers_and_refused_to_everybody_else():
+def test_a_reserved_port_is_open_to_servers_only():
     with reserve_port("127.0.0.1", 0, "DICOM") as held:
         address = held.getsockname()
         with closing(socket.socket()) as stranger, pytest.raises(OSError, match="in use"):
@@ -98,7 +98,7 @@ def test_reserved_port_is_left_to_servers_and_refused_to_everybody_else():
             assert server.accept()[1] == client.getsockname()
 
 
-def test_lines_of_a_part_are_handed_on_with_its_name(group):
+def test_lines_of_a_part_are_passed_on_with_its_name(group):
     one, lines = group(python("one", "import sys; print('out'); print('err', file=sys.stderr); input()"))
     one.watch()
     poll(lambda: ("one", "out") in lines and ("one", "err") in lines)
@@ -135,7 +135,7 @@ def test_part_that_ran_long_starts_again_quickly_and_is_not_failing(group):
     assert one.failing(1) is None
 
 
-def test_stop_is_clean_for_who_listens_and_final_for_who_does_not(group):
+def test_a_part_that_ignores_the_stop_signal_is_killed(group):
     deaf = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); " + SLEEPER
     one, lines = group(python("deaf", deaf), python("good", SLEEPER))
     one.watch()

@@ -77,7 +77,7 @@ def test_all_processes_share_the_table(slots, holder):
     assert holder(HOLD, "c,c,c").stdout.readline() == "1\n"
 
 
-def test_what_a_dead_process_held_is_free_again_and_nothing_else(slots, holder):
+def test_only_the_slots_of_a_dead_process_are_released(slots, holder):
     mine = slots.acquire("me")
     dead, living = holder(HOLD, "a,a"), holder(HOLD, "a")
     assert dead.stdout.readline() + living.stdout.readline() == "2\n1\n"
@@ -92,7 +92,7 @@ def test_what_a_dead_process_held_is_free_again_and_nothing_else(slots, holder):
     slots.release(mine)
 
 
-def test_processes_that_take_and_give_at_once_never_have_too_many(slots, holder):
+def test_concurrent_processes_never_exceed_the_limit(slots, holder):
     churning = [holder(CHURN) for _ in range(4)]
     assert [process.wait(60) for process in churning] == [0] * 4
     assert slots.in_use() == 0

@@ -7,7 +7,7 @@ def test_each_address_has_its_own_limit():
     assert rate_limit.allows("10.0.0.8")
 
 
-def test_after_a_while_it_is_forgotten(poll):
+def test_the_count_starts_again_after_the_period(poll):
     rate_limit = RateLimit(1, seconds=0.1)
     assert rate_limit.allows("10.0.0.7") and not rate_limit.allows("10.0.0.7")
     poll(lambda: rate_limit.allows("10.0.0.7"), what="the end of the period")

@@ -86,7 +86,7 @@ def arrival(ledger, number, sender):
     return Arrival(header, EXPLICIT, f"inbox/{number}.dcm", digest, 10, sender)
 
 
-def test_all_who_wait_are_written_at_once_and_each_gets_its_own_outcome(ledger, faults, poll):
+def test_waiting_arrivals_share_a_transaction_and_each_has_its_outcome(ledger, faults, poll):
     group_commit, senders = GroupCommit(ledger), [association() for _ in range(8)]
     faults.gate = threading.Event()
     arrivals = [arrival(ledger, number // 2, senders[number % 8]) for number in range(40)]  # each object twice
@@ -100,7 +100,7 @@ def test_all_who_wait_are_written_at_once_and_each_gets_its_own_outcome(ledger, 
     assert sorted(job.instances for job in ledger.queries.jobs()) == [6, 7, 7]
 
 
-def test_alone_nobody_waits_for_company(ledger, faults):
+def test_a_single_association_does_not_wait_for_others(ledger, faults):
     group_commit = GroupCommit(ledger)
     sender = association()
     assert [group_commit.record(arrival(ledger, number, sender)) for number in range(3)] == [Outcome.NEW] * 3
@@ -110,7 +110,7 @@ def test_alone_nobody_waits_for_company(ledger, faults):
 @pytest.mark.parametrize(
     "fault", [LedgerError("the disk is gone", retry=True, status=StoreStatus.OUT_OF_RESOURCES), RuntimeError("a bug")]
 )
-def test_a_failing_ledger_fails_all_who_wait_and_nobody_after(ledger, faults, fault, poll):
+def test_a_failing_ledger_fails_all_waiting_arrivals_and_none_after(ledger, faults, fault, poll):
     group_commit, sender = GroupCommit(ledger), association()
     faults.gate, faults.fault = threading.Event(), fault
     with ThreadPoolExecutor(12) as pool:
@@ -147,14 +147,16 @@ def files(settings):
     return [path for path in (settings.data / "inbox").rglob("*") if path.is_file()]
 
 
-def test_an_object_is_on_disk_and_in_the_ledger_before_success_is_said(storage, ledger, settings, slice_of):
+def test_success_is_answered_after_disk_and_ledger_have_the_object(storage, ledger, settings, slice_of):
     assert take(storage, *slice_of) == (StoreStatus.SUCCESS, "")
     [job] = ledger.queries.jobs()
     assert [settings.data / key for key in ledger.instances.keys_of(job.id)] == files(settings)
     assert data_set(files(settings)[0]) == slice_of
 
 
-def test_what_the_ledger_does_not_take_is_neither_kept_nor_said_to_be(storage, ledger, faults, settings, slice_of):
+def test_an_object_the_ledger_refuses_is_removed_and_answered_with_a_failure(
+    storage, ledger, faults, settings, slice_of
+):
     faults.fault = LedgerError("the ledger does not answer", retry=True, status=StoreStatus.OUT_OF_RESOURCES)
     assert take(storage, *slice_of) == (StoreStatus.OUT_OF_RESOURCES, "the ledger does not answer")
     assert files(settings) == []
@@ -163,7 +165,7 @@ def test_what_the_ledger_does_not_take_is_neither_kept_nor_said_to_be(storage, l
     assert len(files(settings)) == 1
 
 
-def test_a_bug_is_an_answer_too_and_no_patient_data(storage, ledger, faults, settings, slice_of, caplog):
+def test_an_internal_error_is_answered_without_patient_data(storage, ledger, faults, settings, slice_of, caplog):
     faults.fault = RuntimeError("a bug")
     status, comment = take(storage, *slice_of)
     assert (status, comment) == (StoreStatus.INTERNAL, "internal error, see the log of the node")
@@ -180,14 +182,14 @@ REFUSALS = {
 
 
 @pytest.mark.parametrize(("edit", "status", "code"), REFUSALS.values(), ids=REFUSALS)
-def test_what_is_refused_is_told_once_and_leaves_nothing(storage, ledger, settings, slice_of, edit, status, code):
+def test_a_refused_object_is_recorded_once_and_leaves_no_file(storage, ledger, settings, slice_of, edit, status, code):
     found, comment = take(storage, *edit(*slice_of))
     assert (found, files(settings)) == (status, [])
     [row] = ledger.queries.jobs(JobState.DECLINED)
     assert (row.code, row.reason, row.instances) == (code, comment, 1)
 
 
-def test_an_object_whose_association_breaks_leaves_nothing(storage, ledger, settings, slice_of):
+def test_an_object_whose_association_is_lost_leaves_no_file(storage, ledger, settings, slice_of):
     sop_uid, content = slice_of
     operation = storage.begin(association(), Request(1, 1, CT, sop_uid, True), EXPLICIT)
     operation.write(memoryview(content)[:500])
@@ -197,7 +199,7 @@ def test_an_object_whose_association_breaks_leaves_nothing(storage, ledger, sett
     assert files(settings) == [] and ledger.queries.jobs() == []
 
 
-def test_a_refusal_that_cannot_be_written_down_is_still_answered(storage, ledger, faults, slice_of):
+def test_a_refusal_that_cannot_be_recorded_is_still_answered(storage, ledger, faults, slice_of):
     sop_uid, content = slice_of
     faults.fault = LedgerError("gone")
     assert take(storage, sop_uid, content[:-1])[0] is StoreStatus.CANNOT_UNDERSTAND

@@ -90,7 +90,7 @@ def test_a_relative_calibration_file_is_relative_to_the_settings(tmp_path):
     assert load_settings(written(tmp_path, "[segmenter]\n")).segmenter.calibration == ""
 
 
-def test_all_faults_come_at_once_with_key_value_and_rule(tmp_path, monkeypatch):
+def test_all_faults_are_reported_at_once_with_key_value_and_rule(tmp_path, monkeypatch):
     path = written(
         tmp_path,
         """
@@ -154,7 +154,7 @@ def test_files_that_are_not_there_or_not_toml(tmp_path):
     assert "node.toml" in faults(written(tmp_path, "[node\n"))[0]
 
 
-def test_what_is_not_supported_yet_is_refused_and_not_ignored():
+def test_unsupported_settings_are_refused_and_not_ignored():
     assert "leave it empty" in faults(node={"storage_url": "s3://bucket"})[0]
 
 
