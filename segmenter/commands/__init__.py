@@ -1,1 +1,1 @@
-"""The segmenter's commands."""
+"""The commands of the segmenter: segment, phantom, train and evaluate."""

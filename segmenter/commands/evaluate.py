@@ -4,8 +4,8 @@ from pathlib import Path
 
 import click
 
+from segmenter.commands.cases import DISTAL, FOLDER, OUT, PLAIN_ERRORS, read_checked_cases
 from segmenter.commands.progress import bars
-from segmenter.commands.train import DISTAL, FOLDER, OUT, PLAIN_ERRORS, _read
 
 
 @click.command()
@@ -24,7 +24,7 @@ def evaluate(cases: Path, model: Path | None, out: Path, distal: float, device: 
 
     try:
         require_matplotlib()
-        found = _read(cases)
+        found = read_checked_cases(cases)
         method = vnet_method(model, device)
         with bars(scans=len(found)) as show:
             results = evaluate_cases(found, method, show["scans"], distal)

@@ -47,11 +47,11 @@ def phantom(ctx: click.Context, /, cohort: int | None, workers: int, **given: An
     """
     for name in sorted(ONE_PATIENT if cohort else {"workers"}):
         if ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
-            raise click.UsageError(f"--{name} has no meaning {'with' if cohort else 'without'} --cohort")
+            raise click.UsageError(f"--{name} {'cannot be used with' if cohort else 'needs'} --cohort")
     try:
         click.echo(_cohort(cohort, workers, **given) if cohort else _patient(**given))
     except (OSError, ValueError) as error:
-        raise click.ClickException(f"cannot write the patient: {error}") from error
+        raise click.ClickException(f"cannot write the synthetic patient: {error}") from error
     except BrokenProcessPool as error:
         raise click.ClickException("a process was killed: run the same command again to continue") from error
 

@@ -1,4 +1,4 @@
-"""How far a command is, on stderr: bars with the time left on a terminal, plain lines otherwise."""
+"""The progress of a command on stderr: bars with the time left on a terminal, plain lines otherwise."""
 
 import contextlib
 import time
@@ -13,14 +13,14 @@ from segmenter.pipeline import STAGES, OnStage
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-A_MINUTE = 60.0  # no plain line for longer than that while work goes on
+LONGEST_SILENCE_S = 60.0  # between plain lines
 
 
 class Counter(Protocol):
-    """One counted work: it is told how much of it is done, and what to say beside the number."""
+    """A callback for the progress of one task: the count done, and a note to show beside it."""
 
     def __call__(self, done: int, note: str = "") -> None:
-        """Take note of the work done."""
+        """Show that this many are done."""
 
 
 @contextlib.contextmanager
@@ -40,7 +40,7 @@ def stages() -> Iterator[OnStage]:
 
 @contextlib.contextmanager
 def bars(**totals: int) -> Iterator[dict[str, Counter]]:
-    """Show how far counted works are: bars with the time left on a terminal, a line per tenth or minute otherwise."""
+    """Show the progress of tasks: bars with the time left on a terminal, a line per tenth or minute otherwise."""
     from rich.console import Console
     from rich.progress import Progress, TextColumn
 
@@ -54,20 +54,20 @@ def bars(**totals: int) -> Iterator[dict[str, Counter]]:
 
 
 class _Lines:
-    """One counted work as plain lines, one per tenth or minute, with the time that the rest will take."""
+    """The progress of one task as plain lines, one per tenth or minute, with the time left."""
 
     def __init__(self, name: str, total: int) -> None:
         self.name, self.total = name, total
         self.first: tuple[int, float] | None = None
-        self.said = time.monotonic()
+        self.printed = time.monotonic()
 
     def __call__(self, done: int, note: str = "") -> None:
-        """Say that so much is done, when it is another tenth or all, or nothing was said for a minute."""
+        """Print the count at every tenth and at the end, or if nothing was printed for a minute."""
         now = time.monotonic()
         begun, since = self.first = self.first or (done, now)
-        if done % max(self.total // 10, 1) and done != self.total and now - self.said < A_MINUTE:
+        if done % max(self.total // 10, 1) and done != self.total and now - self.printed < LONGEST_SILENCE_S:
             return
-        self.said = now
+        self.printed = now
         parts = [f"{self.name} {done}/{self.total}", *([note] if note else [])]
         if begun < done < self.total:
             left = (now - since) / (done - begun) * (self.total - done)
@@ -76,7 +76,7 @@ class _Lines:
 
 
 def _duration(seconds: float) -> str:
-    """Return a time as people say it."""
+    """Return a duration in readable units."""
     minutes = round(seconds / 60)
     if seconds < 100:
         return f"{seconds:.0f} s"

@@ -1,23 +1,16 @@
 """The command `train`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+from segmenter.commands.cases import DISTAL, FOLDER, OUT, PLAIN_ERRORS, read_checked_cases
 from segmenter.commands.progress import bars
-from segmenter.errors import SegmenterError
 
-if TYPE_CHECKING:
-    from segmenter.evaluation.cases import Case
-
-FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
-OUT = click.Path(file_okay=False, path_type=Path)
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-OF_SYNTHESIS = {"config", "patients", "coarse_steps", "fine_steps"}
-OF_CASES = {"protocol", "start", "fine_tune", "steps", "folds", "distal"}
-DISTAL = "Cut found and true femurs this many mm below the top of the head before comparing them; 0: not at all."
-PLAIN_ERRORS = (SegmenterError, OSError, ModuleNotFoundError)  # one sentence says all that helps
+SYNTHESIS_OPTIONS = {"config", "patients", "coarse_steps", "fine_steps"}
+CASE_OPTIONS = {"protocol", "start", "fine_tune", "steps", "folds", "distal"}
 
 
 @click.command()
@@ -51,12 +44,12 @@ def train(ctx: click.Context, /, cases: Path | None, **given: Any) -> None:
     protocol.
     """
     chosen = {name for name in given if ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE}
-    kept, refused = ("with", OF_SYNTHESIS) if cases else ("without", OF_CASES)
+    fault, refused = ("cannot be used with", SYNTHESIS_OPTIONS) if cases else ("needs", CASE_OPTIONS)
     for name in sorted(refused & chosen):
-        raise click.UsageError(f"--{name.replace('_', '-')} has no meaning {kept} --cases")
+        raise click.UsageError(f"--{name.replace('_', '-')} {fault} --cases")
     if not given["protocol"]:
         for name in sorted({"folds", "distal"} & chosen):
-            raise click.UsageError(f"--{name} has no meaning without --protocol")
+            raise click.UsageError(f"--{name} needs --protocol")
     try:
         click.echo(_on_cases(cases, **given) if cases else _on_synthesis(given, chosen))
     except PLAIN_ERRORS as error:
@@ -91,7 +84,7 @@ def _on_cases(folder: Path, *, out: Path, protocol: str | None, folds: int, dist
 
     chosen = {name: given[name] for name in ("start", "fine_tune", "steps", "seed", "device")}
     settings = Fit(**chosen, loaders=given["workers"])
-    cases = _read(folder)
+    cases = read_checked_cases(folder)
     if protocol is None:
         with bars(prepare=len(cases), steps=settings.steps) as show:
             return train_on_all(cases, settings, out, ProtocolProgress(show["prepare"], show["steps"]))
@@ -101,12 +94,3 @@ def _on_cases(folder: Path, *, out: Path, protocol: str | None, folds: int, dist
     with bars(**totals, measure=sum(len(split.cases) for split in splits.values())) as show:
         Protocol(splits, settings, out, ProtocolProgress(show["prepare"], show["steps"], show["measure"]), distal).run()
     return out
-
-
-def _read(folder: Path) -> "list[Case]":
-    """Return the checked cases; all faults are reported at once."""
-    from segmenter.evaluation.cases import read_cases
-
-    count = sum(path.is_dir() for path in folder.iterdir())
-    with bars(check=max(count, 1)) as show:
-        return read_cases(folder, show["check"])

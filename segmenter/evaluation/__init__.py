@@ -1,1 +1,1 @@
-"""The paper's protocol: judging and training networks on a folder of cases with known truth."""
+"""Evaluate and train networks on a folder of cases with known truth, also by the paper's protocol."""

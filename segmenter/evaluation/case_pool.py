@@ -1,4 +1,4 @@
-"""Cases as the trainer's pool: each hip on the fine grid, right ones mirrored, with the share of each voxel in bone."""
+"""Cases as the trainer's pool: each hip on the fine grid, right ones mirrored, with each voxel's share of bone."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,12 +13,12 @@ from segmenter.volume.femur import Side
 from segmenter.volume.geometry import box_geometry
 from segmenter.volume.resample import OUTSIDE_HU, FloatVolume, reduce
 
-AROUND_MM = FINE_MARGIN_MM + 10.0  # the window in use keeps that margin around a femur found coarsely, so roughly
-WHOLE = 255  # label of a voxel that lies inside altogether
+AROUND_MM = FINE_MARGIN_MM + 10.0  # inference keeps FINE_MARGIN_MM around the coarse femur
+WHOLE = 255  # label of a voxel entirely inside
 
 
 def fill_pool(cases: Sequence[Case], folder: Path, on_case: Callable[[int], None] = lambda _: None) -> dict[str, Path]:
-    """Write the hips of every case below `folder`; return the cases' pool folders by name. What is there is kept."""
+    """Write the hips of every case below `folder`; return the cases' pool folders by name. Existing ones are kept."""
     folder.mkdir(parents=True, exist_ok=True)
     for done, case in enumerate(cases, 1):
         path = folder / case.name

@@ -29,7 +29,7 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Case:
-    """One scan in its folder: what the list says of it, the sides whose truth is known, SHA-256 of scan and truth."""
+    """One scan in its folder: its row of the list, the sides with known truth, SHA-256 of scan and truth."""
 
     name: str
     folder: Path
@@ -48,9 +48,9 @@ class Scan:
 
 
 def read_cases(folder: Path, on_case: Callable[[int], None] = lambda _: None) -> list[Case]:
-    """Return the cases of a folder in the order of their names, every one of them checked.
+    """Check all cases of a folder and return them in the order of their names.
 
-    Raises SegmenterError(CASES) that lists all faults at once: one sentence, and line, each.
+    Raises SegmenterError(CASES) that lists all faults at once, one sentence per line.
     """
     listing, faults = read_listing(folder)
     found = {path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")}
@@ -102,7 +102,7 @@ def _digest(scan: Scan) -> str:
 
 
 def _truth(folder: Path, scan: Geometry) -> dict[Side, Mask]:
-    """Return the true masks on the grid of the scan, left first. Raises ValueError for every fault of theirs."""
+    """Return the true masks on the grid of the scan, left first. Raises ValueError for every fault."""
     single = {side: path for side in Side if (path := find_image(folder / "truth", side)) is not None}
     both = find_image(folder, "truth")
     if (both is not None) == bool(single):

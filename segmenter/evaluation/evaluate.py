@@ -1,4 +1,4 @@
-"""A model over a folder of cases: each scan through the whole two-stage pipeline, measured on its native grid."""
+"""Evaluate a model on a folder of cases: both stages on each scan, compared with the truth on its native grid."""
 
 import json
 import time
@@ -22,7 +22,7 @@ def evaluate_cases(
     on_case: Callable[[int], None] = lambda _: None,
     distal_mm: float = 0.0,
 ) -> list[CaseResult]:
-    """Return the scores of every case; `seconds` is the time from volume to masks. A scan without a hip is missed.
+    """Return the scores of every case, missed femurs included; `seconds` is the time from volume to masks.
 
     distal_mm: length to which found and true femurs are cut alike, from the top of the head; 0 compares them whole.
     """
@@ -57,7 +57,7 @@ def rows(results: Sequence[CaseResult]) -> list[dict[str, Any]]:
 
 
 def read_rows(path: Path) -> list[CaseResult]:
-    """Return the scores that `rows` gave, from the evaluation they were written into."""
+    """Return the results that `rows` converted, from an `evaluation.json`."""
     return [
         CaseResult(
             row["case"],

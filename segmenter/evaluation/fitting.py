@@ -1,4 +1,4 @@
-"""One fine network trained on cases, joined with the locator of another model to a whole model folder."""
+"""Train a fine network on cases and combine it with the coarse network of another model to a model folder."""
 
 import shutil
 from collections.abc import Callable, Sequence
@@ -10,15 +10,15 @@ from segmenter.training.options import TrainOptions
 from segmenter.training.train import Trainer
 from segmenter.vnet.weights import choose_device, model_digest, read_manifest, read_weights, weight_file, write_manifest
 
-FINE_TUNING_RATE = 0.1  # of the learning rate from scratch: what is learned already is to be kept
+FINE_TUNING_RATE = 0.1  # of the learning rate from scratch, to keep what was learned
 
 
 @dataclass(frozen=True)
 class Fit:
     """How networks are trained on cases.
 
-    start: model folder that gives the locator and the shape of the fine network, and with `fine_tune` its weights too;
-    None is the one shipped. loaders: processes that prepare crops.
+    start: model folder of the coarse network and the shape of the fine network, with `fine_tune` also its weights;
+    None for the shipped model. loaders: processes that prepare crops.
     """
 
     start: Path | None = None
@@ -34,7 +34,7 @@ class Fit:
         return self.start or Path(str(resources.files("segmenter"))) / "data" / "model"
 
     def described(self) -> dict[str, object]:
-        """Return the settings that decide about the result, and the digest of the model to start from."""
+        """Return the settings that determine the result, and the digest of the model to start from."""
         digest = model_digest(read_manifest(self.model))
         return {"start": digest, "fine_tune": self.fine_tune, "steps": self.steps, "seed": self.seed}
 
@@ -50,16 +50,16 @@ class Fit:
         if not self.fine_tune:
             return plain
         rate = plain.learning_rate * FINE_TUNING_RATE
-        # Some crops of some cases are a poorer sample than what the statistics come from.
+        # Crops of few cases are a poorer sample than the one the statistics come from.
         return replace(plain, init=weights, learning_rate=rate, freeze_norm_after=0.0)
 
 
 def fit(
     settings: Fit, training: Sequence[Path], validation: Sequence[Path], out: Path, on_step: Callable[[int], None]
 ) -> Path:
-    """Train in `out/run` and return the model folder `out/model`; a broken run is taken up where it stood.
+    """Train in `out/run` and return the model folder `out/model`; an interrupted run is continued.
 
-    training and validation: folders of the pool; the latter only serves the curve in the log.
+    training and validation: folders of the pool; the latter is used only for the curve in the log.
     """
     trainer = Trainer(settings.options(), list(training), list(validation), out / "run")
     fine = trainer.run(lambda progress: on_step(progress.step))

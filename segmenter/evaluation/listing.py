@@ -1,4 +1,4 @@
-"""`cases.csv`: who the cases are. Columns `case` and `sex`; optional `group`, `stratum` and `synthetic`."""
+"""`cases.csv`, the list of the cases. Columns `case` and `sex`; optional `group`, `stratum` and `synthetic`."""
 
 import csv
 from dataclasses import dataclass
@@ -20,10 +20,10 @@ class Sex(StrEnum):
 
 @dataclass(frozen=True)
 class Listed:
-    """What the list says of one case.
+    """The row of one case.
 
     group: cases of one group (one person scanned twice, one family of synthetic shapes) are never on both sides of a
-    split; a case without one is its own. stratum: a further division for the figures, may be empty.
+    split; a case without a group forms its own. stratum: a further division for the figures, may be empty.
     """
 
     sex: Sex
@@ -68,7 +68,7 @@ def _fault(row: dict[str, str]) -> str | None:
 
 
 def _listed(row: dict[str, str]) -> Listed:
-    # A group and a case of the same name would otherwise be taken for one group.
+    # Keeps a group and a case of the same name apart.
     group = f"group {row['group']}" if row.get("group") else f"case {row['case']}"
     synthetic = row.get("synthetic", "").lower() in YES
     return Listed(Sex(row["sex"].upper()), group, row.get("stratum", ""), synthetic)

@@ -1,4 +1,4 @@
-"""What is measured of one femur against its truth, and what is said of a whole case."""
+"""The measures of one femur against its truth, and of a whole case."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -35,9 +35,9 @@ class FemurScore:
 
 @dataclass(frozen=True)
 class CaseScore:
-    """All that is known of a case.
+    """The measures of a case.
 
-    side_errors: femurs drawn on the other side's truth. unjudged: femurs that meet no truth at all.
+    side_errors: femurs found on the other side's truth. unjudged: femurs that overlap no truth.
     """
 
     femurs: tuple[FemurScore, ...]
@@ -56,7 +56,7 @@ def score_case(found: Sequence[Femur], truth: Mapping[Side, Mask], geometry: Geo
 
 
 def _place(femur: Femur, truth: Mapping[Side, Mask]) -> Side | None:
-    """Return the side whose truth the femur lies on; None where it meets no truth, so that nothing can be said."""
+    """Return the side whose truth the femur lies on; None if it overlaps no truth."""
     overlaps = {side: int((femur.mask & mask).sum()) for side, mask in truth.items()}
     best = max(overlaps, key=lambda side: overlaps[side])
     return best if overlaps[best] else None

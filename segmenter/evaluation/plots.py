@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 REGRESSION, AGREEMENT, STRIP = "regression.png", "bland-altman.png", "cases.png"
-# Okabe and Ito's colours, told apart by everybody; the side has the form of the mark.
+# Okabe and Ito's colours, distinct for colour-blind readers; the marker shows the side.
 COLOURS = {Sex.FEMALE: "#d55e00", Sex.MALE: "#0072b2"}
 MARKS = {Side.LEFT: "o", Side.RIGHT: "^"}
 PUBLISHED_DICE = 0.9815
@@ -90,5 +90,5 @@ def _figure(heading: str, width: float = 6.0) -> tuple["Figure", "Axes"]:
 
 def _save(figure: "Figure", path: Path) -> None:
     figure.axes[0].legend(fontsize=7)
-    # Without the program's version the same figures give the same bytes.
+    # Without the version of matplotlib the same figures give the same bytes.
     figure.savefig(path, dpi=120, metadata={"Software": None})

@@ -1,7 +1,7 @@
 """The protocol of Zhao et al. (arXiv 2006.05513): a tenth held out, cross-validation on the rest, the best fold tested.
 
-It is run for the whole cohort, the women and the men. `protocol.json` holds settings and splits; a fold that is done
-has its `evaluation.json` and is not done again; `<cohort>/held-out` and `<cohort>/validation` hold the figures,
+It is run for the whole cohort, the women and the men. `protocol.json` holds settings and splits; a finished fold
+has an `evaluation.json` and is not run again; `<cohort>/held-out` and `<cohort>/validation` hold the figures,
 `<cohort>/model` the best fold's model, `table.md` and `evaluation.json` all cohorts side by side.
 """
 
@@ -32,7 +32,7 @@ from segmenter.pipeline import vnet_method
 
 
 class Protocol:
-    """One run in one folder; a broken run is taken up again."""
+    """One run in one folder; an interrupted run is continued."""
 
     def __init__(
         self, splits: Mapping[str, Split], settings: Fit, out: Path, progress: ProtocolProgress, distal_mm: float = 0.0
@@ -41,12 +41,12 @@ class Protocol:
         self.pool: Mapping[str, Path] = {}
 
     def run(self) -> dict[str, Any]:
-        """Do what is not yet done and return the content of `evaluation.json`.
+        """Run what is not yet finished and return the content of `evaluation.json`.
 
         Raises SegmenterError(CASES) when the folder holds a run with other settings or cases.
         """
         self.out.mkdir(parents=True, exist_ok=True)
-        self.settings.options()  # refuses what could not be trained before hours of work
+        self.settings.options()  # raises an error for unusable settings before hours of work
         settings = {**self.settings.described(), "distal_mm": self.distal_mm}
         cohorts = {cohort: _described(split) for cohort, split in self.splits.items()}
         cases = {case.name: case for split in self.splits.values() for case in split.cases}
@@ -66,7 +66,7 @@ class Protocol:
         return write_comparison(tables, "Protocol of Zhao et al. 2020", self.out)
 
     def _fold(self, cohort: str, number: int) -> list[CaseResult]:
-        """Train one fold's network and measure it on its fold, unless that is done."""
+        """Train one fold's network and evaluate it on its fold, unless finished."""
         split, out = self.splits[cohort], self.out / cohort / f"fold-{number:02}"
         own, done = split.folds[number], out / EVALUATION
         if not (skipped := done.exists()):
@@ -81,7 +81,7 @@ class Protocol:
         return read_rows(done)
 
     def _test(self, cohort: str, best: int) -> list[CaseResult]:
-        """Measure the best fold's parameters on the held-out cases, unless that is done."""
+        """Evaluate the best fold's network on the held-out cases, unless finished."""
         out, cases = self.out / cohort, self.splits[cohort].held_out
         shutil.copytree(out / f"fold-{best:02}" / "model", out / "model", dirs_exist_ok=True)
         done = out / "held-out" / EVALUATION
@@ -95,7 +95,7 @@ class Protocol:
 
 
 def train_on_all(cases: Sequence[Case], settings: Fit, out: Path, progress: ProtocolProgress) -> Path:
-    """Train one model on all the cases and return its folder `out/model`; no case is left to measure it on."""
+    """Train one model on all the cases and return its folder `out/model`; no case is left to evaluate it."""
     out.mkdir(parents=True, exist_ok=True)
     settings.options()
     about = {"note": NOTE, "settings": settings.described(), "cases": _digests(cases)}
@@ -105,13 +105,13 @@ def train_on_all(cases: Sequence[Case], settings: Fit, out: Path, progress: Prot
 
 
 def mean_dice(results: Sequence[CaseResult]) -> float:
-    """Return the mean Dice over all femurs, a missed one with 0: what makes a fold the best."""
+    """Return the mean Dice over all femurs, a missed one with 0; it selects the best fold."""
     scores = [femur.dice for case in results for femur in case.score.femurs]
     return sum(scores) / len(scores)
 
 
 def remember(content: dict[str, Any], path: Path) -> None:
-    """Write what a run is about; raises SegmenterError(CASES) when the folder already holds another one."""
+    """Write the settings of a run; raises SegmenterError(CASES) if the folder already holds another one."""
     if path.exists():
         before, now = json.loads(path.read_text()), json.loads(json.dumps(content))
         if other := [key for key in now if before.get(key) != now[key]]:

@@ -1,4 +1,4 @@
-"""`evaluation.json`, `table.md` and the plots: the figures of one set of cases next to the paper's."""
+"""Write `evaluation.json`, `table.md` and the plots: the figures of a set of cases beside those of the paper."""
 
 import json
 import math
@@ -47,7 +47,7 @@ def write_evaluation(results: Sequence[CaseResult], model: Mapping[str, Any], ti
     heading = f"{title} - {marks(content['synthetic'])}"
     (out / TABLE).write_text(f"# {heading}\n\n{table(breakdown(results))}\n{_below(content)}")
     draw_plots(results, heading, out)
-    # Last, because its presence says that the evaluation is whole.
+    # Last, because its presence marks a complete evaluation.
     write_json(content, out / EVALUATION)
     return content
 
@@ -75,7 +75,7 @@ def describe_model(method: SegmentationMethod, distal_mm: float) -> dict[str, An
 
 
 def marks(synthetic: bool) -> str:
-    """Return what every table and plot must say of itself."""
+    """Return the note that every table and plot must carry."""
     return f"synthetic, {NOTE}" if synthetic else NOTE
 
 
@@ -93,7 +93,7 @@ def table(parts: Mapping[str, Summary]) -> str:
 
 
 def write_json(content: object, path: Path) -> None:
-    """Write JSON in one step, so that a file that is there is whole; what is no finite number becomes null."""
+    """Write JSON by a rename, so that an existing file is complete; a number that is not finite becomes null."""
     temporary = path.with_name(path.name + ".part")
     temporary.write_text(json.dumps(_finite(content), indent=2, allow_nan=False) + "\n")
     temporary.replace(path)

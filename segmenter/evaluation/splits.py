@@ -1,4 +1,4 @@
-"""Who is held out and who is in which fold: by group, so that what belongs together stays together, and by sex."""
+"""Split cases into held-out ones and folds, by group, so that a group is never divided, and by sex."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -33,9 +33,9 @@ class Split:
 
 
 def split_cohorts(cases: Sequence[Case], folds: int, seed: int) -> dict[str, Split]:
-    """Return the splits of the whole cohort, the women and the men; of one sex alone only the whole.
+    """Return the splits of the whole cohort, the women and the men; with one sex only the whole cohort.
 
-    A tenth of each sex is held out, the same cases for every cohort, so that no network ever learns from them. Raises
+    A tenth of each sex is held out, the same cases for every cohort, so that no network is trained on them. Raises
     SegmenterError(CASES) naming every cohort that has too few groups for the folds.
     """
     held_out = hold_out(cases, seed)
@@ -71,7 +71,7 @@ def hold_out(cases: Sequence[Case], seed: int) -> tuple[Case, ...]:
         if all(after[sex] <= wanted[sex] for sex in wanted):
             taken += group
     for sex in wanted:
-        # Every group with this sex holds more than its tenth: the smallest is the least too many.
+        # Every group with this sex exceeds the tenth: take the smallest.
         if not any(case.listed.sex is sex for case in taken):
             having = [group for group in groups if any(case.listed.sex is sex for case in group)]
             taken += sorted(having, key=len)[0]
@@ -80,7 +80,7 @@ def hold_out(cases: Sequence[Case], seed: int) -> tuple[Case, ...]:
 
 
 def k_folds(cases: Sequence[Case], folds: int, seed: int) -> tuple[tuple[Case, ...], ...]:
-    """Return the cases in folds: groups from the largest down, each to the fold that has fewest of its sexes."""
+    """Return the cases in folds: groups from the largest down, each to the fold with the fewest of its sexes."""
     total = Counter(case.listed.sex for case in cases)
     filled: list[Group] = [[] for _ in range(folds)]
 

@@ -41,7 +41,7 @@ class Spread:
 class Volumes:
     """Found against true volumes, mL: linear regression, and bias (found - true) with 95 % limits of agreement.
 
-    A missed femur counts with 0 mL. What too few femurs do not determine is None.
+    A missed femur counts with 0 mL. A figure that needs more femurs is None.
     """
 
     n: int
@@ -111,7 +111,7 @@ def summarise(cases: Sequence[CaseResult], side: Side | None = None) -> Summary 
 
 
 def breakdown(cases: Sequence[CaseResult]) -> dict[str, Summary]:
-    """Return the figures of the whole cohort, the women, the men, each side and each stratum, where there are any."""
+    """Return the figures of the whole cohort, the women, the men, each side and each stratum, if present."""
     women = [case for case in cases if case.listed.sex is Sex.FEMALE]
     men = [case for case in cases if case.listed.sex is Sex.MALE]
     parts = {

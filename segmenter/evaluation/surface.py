@@ -1,8 +1,8 @@
-"""Distances between the surfaces of two masks, in mm, right on grids whose voxels are no cubes.
+"""Distances between the surfaces of two masks, in mm, exact on anisotropic grids.
 
 A mask's surface is taken as the voxel faces between inside and outside: each face stands for its own area, and two
-masks that differ by one layer are exactly one layer apart. Counting border voxels instead would weigh a thick slice's
-flat ends several times as much as the sides.
+masks that differ by one layer are exactly one layer apart. Counting border voxels instead would overweight the flat
+ends of thick slices.
 """
 
 import numpy as np
@@ -47,9 +47,9 @@ def faces(mask: NDArray[np.bool_], geometry: Geometry) -> tuple[Matrix, NDArray[
 
 
 def _quantile(distances: NDArray[np.float64], areas: NDArray[np.float64]) -> float:
-    """Return the distance that 95 % of the area does not exceed."""
+    """Return the distance that 95 % of the area do not exceed."""
     order = np.argsort(distances)
     through = np.cumsum(areas[order])
-    # A share that is met exactly must not be missed by the last digit of a sum.
+    # A share that is met exactly must not be missed by rounding.
     at = np.searchsorted(through, HD_QUANTILE * through[-1] * (1 - 1e-12))
     return float(distances[order][at])

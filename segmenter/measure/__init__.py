@@ -1,1 +1,1 @@
-"""What is measured in a femur: regions, compartments, density, and what casts doubt on them."""
+"""Measurements of a femur: regions, compartments, densities, and reasons to doubt them."""

@@ -1,4 +1,4 @@
-"""All that is found in a femur from its shape: head, shaft, lesser trochanter, neck."""
+"""The anatomy of a femur found from its shape: head, shaft, lesser trochanter, neck."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ from segmenter.volume.geometry import Geometry
 class Anatomy:
     """The parts of one femur; None where one was not found.
 
-    no_trochanter: why there is no lesser trochanter. doubts: sentences about what was not found or is uncertain.
+    no_trochanter: why no lesser trochanter was found. doubts: sentences about parts not found or uncertain.
     """
 
     body: Body
@@ -28,7 +28,7 @@ class Anatomy:
 
     @property
     def landmarks(self) -> Landmarks | None:
-        """Return them as a record; None without a head."""
+        """The landmarks as a record; None without a head."""
         if self.head is None:
             return None
         return Landmarks(

@@ -7,9 +7,9 @@ from segmenter.volume.femur import Side
 
 
 def asymmetry(femurs: Sequence[FemurMeasurements]) -> tuple[Asymmetry, ...]:
-    """Return how the regions of two complete femurs differ; empty unless there are just these.
+    """Return the differences between the regions of two complete femurs; empty unless both are complete.
 
-    A region that only one has, or a total cut by another rule, is not compared.
+    A region that only one of them has, or a total region cut by another rule, is not compared.
     """
     sides = {femur.side: femur for femur in femurs if femur.complete}
     left, right = sides.get(str(Side.LEFT)), sides.get(str(Side.RIGHT))
@@ -36,7 +36,7 @@ def _compared(left: Region, right: Region) -> Asymmetry:
 
 
 def percent(left: float | None, right: float | None) -> float | None:
-    """Return 100 * (left - right) / mean; None unless both are above zero: of fatty marrow it would mean nothing."""
+    """Return 100 * (left - right) / mean; None unless both are above zero: densities may be negative."""
     if left is None or right is None or min(left, right) <= 0:
         return None
     return 100 * (left - right) / ((left + right) / 2)

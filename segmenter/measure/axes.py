@@ -1,4 +1,4 @@
-"""Where a femur's head is and which way its shaft runs, from its shape alone; any posture, any scan."""
+"""The position of a femur's head and the axis of its shaft, from its shape alone, in any posture."""
 
 from dataclasses import dataclass
 
@@ -11,26 +11,32 @@ from segmenter.volume.geometry import Matrix
 
 Vector = NDArray[np.float64]
 
-COARSE_STEP = 2  # of the body's own steps, to look for the head
-SHELL_MM = (4.0, 3.0, 2.0, 2.0, 2.0)  # how near to the sphere a vertex must lie to count, round by round
-NECK_CONE = 0.5  # cosine: within 60 degrees of the way to the shaft the head is no sphere
+COARSE_STEP = 2  # of the body's grid steps, for the search of the head
+SHELL_MM = (4.0, 3.0, 2.0, 2.0, 2.0)  # largest distance of a vertex from the sphere, round by round
+NECK_CONE = 0.5  # cosine: within 60 degrees of the direction of the shaft the head is not spherical
 RADII_MM = (17.0, 32.0)  # of heads of adults
 MAX_RESIDUAL_MM = 1.0
 MIN_COVERED = 0.8
-SKIN_MM = 2.5  # a sphere's surface lies between bone so far inside it and none so far outside
+SKIN_MM = 2.5  # the sphere's surface lies between bone at this depth and no bone at this height
 DIRECTIONS = 600
 
-CANDIDATES = 4  # balls that fit in, apart from each other: in a cut bone the largest need not be the head
+CANDIDATES = 4  # separate inscribed balls: in a cut bone the largest need not be the head
 CANDIDATE_SHARE = 0.75  # of the largest ball's radius
 
-CLEAR_MM = 72.0  # from the head's centre: what is farther away is shaft, but for the lesser trochanter's lower slope
-WALL_COSINES = (0.8, 0.6, 0.5, 0.4, 0.4)  # of a wall's normal with the axis, round by round: no cut end, no slope
+CLEAR_MM = 72.0  # from the head's centre: beyond it lies only shaft, except the lower slope of the lesser trochanter
+WALL_COSINES = (
+    0.8,
+    0.6,
+    0.5,
+    0.4,
+    0.4,
+)  # of a wall's normal with the axis, round by round: excludes cut ends and slopes
 MIN_WALL = 200  # vertices, some millimetres of shaft all around
 BIN_MM = 3.0
-LONG_SHAFT_MM = 50.0  # from here on the middles of its sections tell its direction better than its walls
-STUMP_MM = 9.0  # so much of the lower end tells where the axis is, if there is no more
-SURE_SHAFT_MM = 30.0  # of a shorter one the direction may err by more than about 5 degrees
-FULL_BIN = 0.8  # of the usual section: bins cut by the scan's slanted end hold less
+LONG_SHAFT_MM = 50.0  # from this length the centres of its sections give its direction better than its walls
+STUMP_MM = 9.0  # length of the lower end that gives the axis of a short shaft
+SURE_SHAFT_MM = 30.0  # the direction of a shorter one may be off by more than about 5 degrees
+FULL_BIN = 0.8  # of the usual section: bins cut by an oblique end of the scan hold less
 ROUNDS = 3
 
 
@@ -38,7 +44,7 @@ ROUNDS = 3
 class Head:
     """The sphere of the femoral head: centre LPS mm, radius and RMS distance of its surface from the bone's in mm.
 
-    covered: share of its surface, away from the neck, where the bone's surface really lies.
+    covered: share of its surface, away from the neck, that coincides with the bone's.
     """
 
     centre: Vector
@@ -48,7 +54,7 @@ class Head:
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """Why it must not be trusted; empty = it is a head."""
+        """Why it is not reliable; empty if it is a head."""
         found = []
         if not RADII_MM[0] <= self.radius <= RADII_MM[1]:
             found.append(f"the head's radius would be {self.radius:.0f} mm")
@@ -61,7 +67,7 @@ class Head:
 
 @dataclass(frozen=True, eq=False)
 class Shaft:
-    """The shaft's axis: a point on it (LPS mm) and the unit vector down it; length_mm: how much of it is seen."""
+    """The shaft's axis: a point on it (LPS mm) and the unit vector down it; length_mm: in the scan."""
 
     point: Vector
     down: Vector
@@ -69,18 +75,18 @@ class Shaft:
 
     @property
     def sure(self) -> bool:
-        """Whether enough of it is seen for its direction to be good to some degrees."""
+        """Whether enough of it is in the scan for an accurate direction."""
         return self.length_mm >= SURE_SHAFT_MM
 
 
 def find_head(body: Body) -> Head:
-    """Return the best sphere there is: grown from the largest balls that fit into the bone."""
+    """Return the best sphere, fitted from the largest balls inscribed in the bone."""
     found = [_grown(body, centre, radius) for centre, radius in _balls(body)]
     return max(found, key=lambda head: (not head.problems, head.covered))
 
 
 def _balls(body: Body) -> list[tuple[Vector, float]]:
-    """Return centre and radius of the largest balls that fit into the bone, apart from each other."""
+    """Return centre and radius of the largest separate balls inscribed in the bone."""
     coarse = np.pad(body.share[::COARSE_STEP, ::COARSE_STEP, ::COARSE_STEP] > body.level, 1)
     step = COARSE_STEP * body.grid.spacing[0]
     depth = ndimage.distance_transform_edt(coarse) * step
@@ -96,7 +102,7 @@ def _balls(body: Body) -> list[tuple[Vector, float]]:
 
 
 def _grown(body: Body, centre: Vector, radius: float) -> Head:
-    """Return the sphere that the surface around a ball lies on."""
+    """Return the sphere fitted to the surface around a ball."""
     vertices = body.surface.vertices
     away = vertices.mean(axis=0) - centre
     away = away / max(np.linalg.norm(away), 1e-9)
@@ -122,7 +128,7 @@ def fit_sphere(points: Matrix) -> tuple[Vector, float]:
 
 
 def _covered(body: Body, centre: Vector, radius: float, away: Vector) -> float:
-    """Return the share of directions, but those of the neck, in which the bone ends at the sphere."""
+    """Return the share of directions, except those of the neck, in which the bone ends at the sphere."""
     turn = np.arange(DIRECTIONS) * np.pi * (3 - np.sqrt(5))  # a spiral of even density over the sphere
     height = 1 - (2 * np.arange(DIRECTIONS) + 1) / DIRECTIONS
     flat = np.sqrt(1 - height**2)
@@ -133,10 +139,10 @@ def _covered(body: Body, centre: Vector, radius: float, away: Vector) -> float:
 
 
 def find_shaft(body: Body, head: Head) -> Shaft | None:
-    """Return the shaft's axis; None where the scan holds none of it.
+    """Return the shaft's axis; None if the scan holds none of it.
 
-    The walls of a tube are square to its axis: of a short stump they tell its direction, where its sections, cut by
-    the scan at any angle, do not.
+    The normals of a tube's walls are perpendicular to its axis: they give the direction of a short stump, while its
+    sections, cut by the scan at any angle, do not.
     """
     vertices, normals = body.surface.vertices, body.surface.normals
     lower = (np.linalg.norm(vertices - head.centre, axis=1) > CLEAR_MM) & ~body.cut
@@ -156,7 +162,7 @@ def find_shaft(body: Body, head: Head) -> Shaft | None:
         start, end = head.centre @ down + CLEAR_MM, (vertices[wall] @ down).max()
         length = max(0.0, end - start)
         ended = vertices[body.cut] @ down
-        end = ended[ended > start + LONG_SHAFT_MM].min(initial=end)  # a slanted end makes no whole sections
+        end = ended[ended > start + LONG_SHAFT_MM].min(initial=end)  # an oblique end gives no whole sections
         along = points @ down
         middles = sections(points[(along > min(start, end - STUMP_MM)) & (along <= end)], down)
         if length > LONG_SHAFT_MM:
@@ -166,7 +172,7 @@ def find_shaft(body: Body, head: Head) -> Shaft | None:
 
 
 def sections(points: Matrix, down: Vector, step_mm: float = BIN_MM) -> Matrix:
-    """Return the middles `(m, 3)` of the sections of points `(n, 3)` square to `down`, those that are whole."""
+    """Return the centres `(m, 3)` of the whole sections of points `(n, 3)` perpendicular to `down`."""
     along = points @ down
     number = np.floor((along - along.min()) / step_mm).astype(int)
     count = np.bincount(number)
@@ -177,6 +183,6 @@ def sections(points: Matrix, down: Vector, step_mm: float = BIN_MM) -> Matrix:
 
 
 def triple(vector: Vector) -> tuple[float, float, float]:
-    """Return a point or direction as the records hold it."""
+    """Return a point or direction as a tuple of floats."""
     x, y, z = (float(value) for value in vector)
     return x, y, z

@@ -1,7 +1,7 @@
-"""Cortical and trabecular bone: the two compartments that a femur is divided into without remainder.
+"""Cortical and trabecular bone: the two compartments that together make up a femur.
 
-Cortical is what lies within a peel of the surface, whatever its density (a thin cortex is blurred over its
-neighbours), and dense bone down to a greater depth that hangs together with the peel. All else is trabecular.
+Cortical is an outer layer of fixed thickness, whatever its density (a thin cortex is blurred), and dense bone down to
+a greater depth that is connected to this layer. All else is trabecular.
 """
 
 import numpy as np
@@ -13,15 +13,15 @@ from segmenter.measure.axes import Vector
 from segmenter.measure.surface import Body
 from segmenter.volume.geometry import Matrix
 
-END_MM = 3.0  # from the lowest point: there a face that looks down the shaft is a distal cut
+END_MM = 3.0  # from the lowest point: here a face directed down the shaft is a distal cut
 FACING = 0.7  # cosine
 
 
 def depth_below_surface(body: Body, points: Matrix, reach_mm: float, down: Vector | None) -> NDArray[np.float32]:
     """Return how deep points `(n, 3)`, LPS mm, lie below the bone's surface, mm, up to `reach_mm`; outside negative.
 
-    down: along the shaft, where it is known. Where the scan or a distal cut ends the bone there is no surface: the
-    marrow there is as deep as it is above.
+    down: along the shaft, if known. A face made by the end of the scan or a distal cut is not a surface: the marrow
+    there is as deep as above it.
     """
     surface = body.surface.vertices[~(body.cut | _cut_end(body, down))]
     bound = reach_mm + 3 * body.grid.spacing[0]
@@ -38,7 +38,7 @@ def depth_below_surface(body: Body, points: Matrix, reach_mm: float, down: Vecto
 
 
 def _cut_end(body: Body, down: Vector | None) -> NDArray[np.bool_]:
-    """Return which vertices lie on a flat end square to the shaft."""
+    """Return which vertices lie on a flat end perpendicular to the shaft."""
     if down is None:
         return np.zeros(len(body.surface.vertices), bool)
     along = body.surface.vertices @ down

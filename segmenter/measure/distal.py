@@ -1,4 +1,4 @@
-"""The configured distal end: femurs cut square to the shaft, so that volumes of different scans compare."""
+"""The configured distal end: femurs cut perpendicular to the shaft, so that volumes of scans are comparable."""
 
 from dataclasses import replace
 
@@ -11,17 +11,17 @@ from segmenter.volume.femur import Femur
 from segmenter.volume.geometry import Geometry, Matrix
 from segmenter.volume.masks import clean
 
-PROXIMAL_MM = 100.0  # head, neck and trochanters: what lies below is shaft
-MIN_SHAFT_MM = 45.0  # the long axis of a stump not much longer than wide runs anywhere
+PROXIMAL_MM = 100.0  # head, neck and trochanters; below lies the shaft
+MIN_SHAFT_MM = 45.0  # a stump not much longer than wide has no defined long axis
 
 
 def shorten(femur: Femur, geometry: Geometry, length_mm: float) -> tuple[Femur, str | None]:
-    """Return the femur without what lies more than `length_mm` below the top of its head, along its shaft.
+    """Return the femur cut `length_mm` below the top of its head, along its shaft.
 
-    The second value is a warning where the scan itself ends before the cut. The mask is on `geometry`.
+    The second value is a warning if the scan ends above the cut. The mask is on `geometry`.
     """
     index = np.argwhere(femur.mask)
-    down, top = top_and_down(clean(femur.mask), geometry)  # an outline drawn by hand may hold stray voxels
+    down, top = top_and_down(clean(femur.mask), geometry)  # a manual outline may have stray voxels
     depth = geometry.to_patient(index) @ down - top
     beyond = index[depth > length_mm]
     if not len(beyond):
@@ -33,9 +33,9 @@ def shorten(femur: Femur, geometry: Geometry, length_mm: float) -> tuple[Femur, 
 
 
 def top_and_down(mask: NDArray[np.bool_], geometry: Geometry) -> tuple[NDArray[np.float64], float]:
-    """Return the unit vector down the shaft of a femur, and where along it the top of its head lies, LPS mm.
+    """Return the unit vector down the shaft of a femur, and the position of the top of its head along it, LPS mm.
 
-    As the total region is measured (`segmenter.measure`); without a head that is one, from the bone as a whole.
+    The same as for the total region; if no head is found, from the bone as a whole.
     """
     body = body_of(mask, geometry)
     head = find_head(body)
@@ -50,7 +50,7 @@ def top_and_down(mask: NDArray[np.bool_], geometry: Geometry) -> tuple[NDArray[n
 def shaft_direction(points: Matrix) -> NDArray[np.float64]:
     """Return the unit vector down the shaft of a femur given by its voxels `(n, 3)`, LPS mm.
 
-    The long axis of the whole leans towards the head; where there is shaft enough, its own axis is taken.
+    The long axis of the whole bone is inclined towards the head; a long enough shaft gives its own axis.
     """
     whole = long_axis(points)
     along = points @ whole

@@ -1,4 +1,4 @@
-"""The measurements of one scan: every femur's regions and densities, and what casts doubt on them."""
+"""The measurements of one scan: the regions and densities of every femur, and warnings."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ def measure_femurs(
     options: MeasureOptions = STANDARD,
     header_contrast: bool = False,
 ) -> Measurements:
-    """Return what there is to measure in the femurs of a scan, left first. For investigational use.
+    """Return the measurements of the femurs of a scan, left first. For investigational use.
 
     volume: HU `(z, y, x)` on `geometry`, in any orientation. calibration: UNCALIBRATED leaves all densities None.
     header_contrast: whether the header names a contrast agent (PS3.3 C.7.6.4, Contrast/Bolus Agent).
@@ -55,8 +55,8 @@ def measure_femurs(
 
 def _femur(femur: Femur, scan: _Scan, how: MeasureOptions) -> FemurMeasurements:
     if not femur.mask.any():
-        said = ("the mask is empty: there is nothing to measure",)
-        return FemurMeasurements(str(femur.side), femur.complete, femur.reasons, (), warnings=said)
+        warnings = ("the mask is empty: there is nothing to measure",)
+        return FemurMeasurements(str(femur.side), femur.complete, femur.reasons, (), warnings=warnings)
     anatomy = find_anatomy(femur, scan.geometry)
     voxels = Voxels.of(femur.mask, scan.volume, scan.geometry)
     total = total_of(anatomy, femur.reasons, how)
@@ -84,7 +84,7 @@ def _femur(femur: Femur, scan: _Scan, how: MeasureOptions) -> FemurMeasurements:
 
 
 def _contrast(femur: Femur, anatomy: Anatomy, scan: _Scan, how: MeasureOptions) -> str:
-    """Return what speaks for contrast medium; empty = nothing."""
+    """Return the signs of contrast medium as text; empty if there are none."""
     signs = ["the header names an agent"] if scan.header_contrast else []
     if anatomy.head and bright_vessels(anatomy.head, femur, scan.volume, scan.geometry, how):
         signs.append("bright vessels in front of the hip")
@@ -92,6 +92,6 @@ def _contrast(femur: Femur, anatomy: Anatomy, scan: _Scan, how: MeasureOptions) 
 
 
 def _no_image(voxels: Voxels) -> tuple[str, ...]:
-    """Say how much of the mask lies where the scan holds no image."""
+    """Return a warning with the share of the mask outside the image; empty if there is none."""
     share = float((voxels.hu <= NO_IMAGE_HU).mean())
     return (f"{100 * share:.1f} % of the mask holds no image",) if share > 0 else ()

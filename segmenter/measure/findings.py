@@ -1,4 +1,4 @@
-"""All that one run has to say of a scan, as every result object tells it."""
+"""The findings of one run, the common content of all result objects."""
 
 from dataclasses import dataclass
 
@@ -8,9 +8,9 @@ from segmenter.measure.records import Measurements
 
 @dataclass(frozen=True)
 class Findings:
-    """What was measured, how HU became density, and sentences about the scan as a whole.
+    """The measurements, the calibration, and warnings about the scan as a whole.
 
-    measurements without femurs mean that none was found. warnings: of the series and the run; those of a femur and of
+    measurements without femurs: none was found. warnings: of the series and the run; those of a femur and of
     the calibration are in their own records.
     """
 

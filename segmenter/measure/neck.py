@@ -14,12 +14,12 @@ from segmenter.volume.femur import Side
 from segmenter.volume.geometry import Matrix
 
 START_DEG = 127.0  # neck-shaft angle where the search begins
-REACH_RADII = (0.8, 2.4)  # where the narrowest section may lie, from the head's centre
+REACH_RADII = (0.8, 2.4)  # range of the narrowest section, from the head's centre
 STEP_MM = 1.0
 HALF_WIDTH_MM = 45.0
 ROUNDS = 8
-STILL = 1e-3  # rad: the axis has come to rest
-WAIST = 1.15  # sections not much wider than the narrowest: a parabola through their areas says where it is
+STILL = 1e-3  # rad: smallest change of the axis before the search ends
+WAIST = 1.15  # times the narrowest section: a parabola through such areas gives the position
 
 ANGLE_DEG = (105.0, 155.0)
 AREA_MM2 = (250.0, 2000.0)
@@ -35,7 +35,7 @@ class _Waist:
 
 
 def find_neck(body: Body, head: Head, shaft: Shaft, side: Side) -> Neck:
-    """Return the neck with whatever speaks against it in `problems`."""
+    """Return the neck; `problems` are the checks that failed."""
     medial, _ = frame(head, shaft, side)
     start = np.radians(START_DEG)
     away = -np.cos(start) * shaft.down - np.sin(start) * medial
@@ -57,7 +57,7 @@ def find_neck(body: Body, head: Head, shaft: Shaft, side: Side) -> Neck:
 
 
 def _waist(body: Body, head: Head, away: Vector) -> _Waist | None:
-    """Return the narrowest section square to an axis from the head's centre; None where the axis leaves the bone."""
+    """Return the narrowest section across an axis from the head's centre; None if the axis leaves the bone."""
     distances = np.arange(REACH_RADII[0] * head.radius, REACH_RADII[1] * head.radius, STEP_MM)
     right, up = across(away)
     line = np.arange(-HALF_WIDTH_MM, HALF_WIDTH_MM + STEP_MM / 2, STEP_MM)
@@ -66,7 +66,7 @@ def _waist(body: Body, head: Head, away: Vector) -> _Waist | None:
     found = [_middle_piece(section) for section in inside]
     areas = np.array([np.count_nonzero(piece) for piece in found], float)
     if not areas.all():
-        areas = areas[: int(np.flatnonzero(areas == 0)[0])]  # beyond the bone there is no section
+        areas = areas[: int(np.flatnonzero(areas == 0)[0])]  # sections outside the bone are empty
     if len(areas) < 2:
         return None
     narrowest = int(areas.argmin())
@@ -79,7 +79,7 @@ def _waist(body: Body, head: Head, away: Vector) -> _Waist | None:
 
 
 def _lowest(distances: NDArray[np.float64], areas: NDArray[np.float64]) -> tuple[float, float]:
-    """Return where the parabola through the areas is lowest, and the area there; the least of them if there is none."""
+    """Return position and area at the minimum of the parabola through the areas, or else the smallest area."""
     if len(distances) > 2:
         middle = distances.mean()
         bend, slope, level = np.polyfit(distances - middle, areas, 2)
@@ -90,7 +90,7 @@ def _lowest(distances: NDArray[np.float64], areas: NDArray[np.float64]) -> tuple
 
 
 def across(axis: Vector) -> tuple[Vector, Vector]:
-    """Return two unit vectors square to an axis and to each other."""
+    """Return two unit vectors perpendicular to an axis and to each other."""
     other = np.eye(3)[np.abs(axis).argmin()]
     right = np.cross(axis, other)
     right /= np.linalg.norm(right)
@@ -98,7 +98,7 @@ def across(axis: Vector) -> tuple[Vector, Vector]:
 
 
 def _middle_piece(section: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return the piece of a section `(u, v)` that its middle lies in; empty where the middle is outside."""
+    """Return the connected piece at the centre of a section `(u, v)`; empty if the centre is outside."""
     pieces, _ = ndimage.label(section)
     number = pieces[section.shape[0] // 2, section.shape[1] // 2]
     return (pieces == number) & section if number else np.zeros_like(section)
@@ -122,6 +122,6 @@ def _problems(body: Body, head: Head, waist: _Waist | None, away: Vector, angle:
 
 
 def in_slab(points: Matrix, neck: Neck, length_mm: float) -> NDArray[np.bool_]:
-    """Return which points `(n, 3)`, LPS mm, lie in the slab of this length square to the neck's axis."""
+    """Return which points `(n, 3)`, LPS mm, lie in the slab of this length across the neck's axis."""
     offset: NDArray[np.float64] = (points - np.array(neck.centre_mm)) @ np.array(neck.axis)
     return np.abs(offset) <= length_mm / 2

@@ -1,4 +1,4 @@
-"""What is measured how: every number that shapes a result, with its unit in its name."""
+"""The settings of the measurements, with units in their names."""
 
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -16,8 +16,8 @@ class TotalRule(StrEnum):
 class MeasureOptions:
     """Settings of the measurements; docs/reference/measurements.md defines each region and gives the sources.
 
-    cortical_peel_mm: what lies so near to the surface is cortical. cortical_depth_mm: down to here it is, too, where it
-    is dense: cortical_threshold_mg_cm3 if calibrated, else cortical_threshold_hu. below_trochanter_mm, total_length_mm:
+    cortical_peel_mm: the outer layer that is always cortical. cortical_depth_mm: dense bone down to here is cortical,
+    too: cortical_threshold_mg_cm3 if calibrated, else cortical_threshold_hu. below_trochanter_mm, total_length_mm:
     along the shaft. neck_length_mm: along the neck. metal_*: a cluster so large above this HU within near_mm.
     vessel_*: HU and length of a bright vessel in front of the hip.
     """
@@ -38,7 +38,7 @@ class MeasureOptions:
     vessel_length_mm: float = 18.0
 
     def described(self) -> tuple[tuple[str, Any], ...]:
-        """Return names and values as the results carry them."""
+        """Return names and values as written into the results."""
         return tuple((name, str(v) if isinstance(v, StrEnum) else v) for name, v in asdict(self).items())
 
 

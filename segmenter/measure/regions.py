@@ -1,4 +1,4 @@
-"""What the voxels of a region say: volume, Hounsfield units, and density where there is a calibration."""
+"""The measurements of a region: volume, Hounsfield units, and density if calibrated."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from segmenter.measure.records import Plane, Region
 from segmenter.volume.geometry import Geometry, Matrix
 from segmenter.volume.masks import bounding_box
 
-NEAR_AXIS_MM = 5.0  # the neck's piece of a slab is the one that its axis runs through
+NEAR_AXIS_MM = 5.0  # the neck is the piece of the slab through which its axis runs
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +33,7 @@ class Voxels:
 
     @classmethod
     def of(cls, mask: NDArray[np.bool_], volume: NDArray[np.generic], geometry: Geometry) -> "Voxels":
-        """Collect them from a mask, not empty, and a volume, HU, both `(z, y, x)` on `geometry`."""
+        """Return the voxels of a mask, not empty, with their HU; mask and volume `(z, y, x)` on `geometry`."""
         box = bounding_box(mask)
         part = mask[box]
         points = geometry.to_patient(np.argwhere(part) + [at.start for at in box])
@@ -85,7 +85,7 @@ def cortical_voxels(
 
 
 def neck_voxels(voxels: Voxels, anatomy: Anatomy, how: MeasureOptions) -> NDArray[np.bool_]:
-    """Return which voxels `(n,)` are the neck's: those of its slab that hang together around the axis."""
+    """Return which voxels `(n,)` are the neck's: the connected part of its slab around the axis."""
     neck = anatomy.neck
     assert neck is not None
     slab = in_slab(voxels.points, neck, how.neck_length_mm)

@@ -1,8 +1,8 @@
-"""A femur as a smooth body of its own: the share of bone on an even grid of the patient, and its closed surface.
+"""A femur as a smooth body: the share of bone on an isotropic grid, and its closed surface.
 
-The mask is brought to an isotropic grid along the patient's axes, smoothed by less than a millimetre, and cut at the
-level that gives back the mask's own volume, so that smoothing takes nothing away. What is found on it does not know
-the voxels of the scan. Marching cubes after Lewiner et al. (J Graphics Tools 8(2), 2003), which leaves no holes.
+The mask is resampled to an isotropic grid along the patient's axes, smoothed by less than a millimetre, and cut at the
+level that preserves the mask's volume. Measurements on it do not depend on the voxels of the scan.
+Marching cubes after Lewiner et al. (J Graphics Tools 8(2), 2003), which produces no holes.
 """
 
 from dataclasses import dataclass
@@ -19,11 +19,11 @@ from segmenter.volume.masks import bounding_box
 from segmenter.volume.resample import FloatVolume, reduce
 
 STEP_MM = 1.0
-SMOOTHING_MM = 0.8  # standard deviation: rounds the steps between slices and keeps a trochanter
-LEVELS = (0.25, 0.75)  # beyond these the volume would be made up by growing or shrinking what is not the mask
+SMOOTHING_MM = 0.8  # standard deviation: smooths the steps between slices but preserves a trochanter
+LEVELS = (0.25, 0.75)  # beyond these the volume could only be reached by structures that are not in the mask
 VOLUME_TOLERANCE = 1e-3
 MAX_ROUNDS = 12
-CUT_MM = 1.5  # nearer to the end of the scan than this, a surface is taken as made by it
+CUT_MM = 1.5  # a surface closer to the end of the scan is taken as cut by it
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +56,7 @@ class Surface:
 class Body:
     """The share of bone, float32 `(z, y, x)`, on an isotropic grid along LPS; inside is where it exceeds `level`.
 
-    cut: which of the surface's vertices lie where the scan ends, and not the bone.
+    cut: which of the surface's vertices lie at the end of the scan instead of the bone's.
     """
 
     share: FloatVolume
@@ -79,10 +79,10 @@ class Body:
 
 
 def body_of(mask: NDArray[np.bool_], geometry: Geometry, step_mm: float = STEP_MM) -> Body:
-    """Return a mask `(z, y, x)`, not empty, as a smooth body; where it touches the end of the grid it is closed."""
+    """Return a mask `(z, y, x)`, not empty, as a smooth body, closed where it touches the end of the grid."""
     share, grid = _share(mask, geometry, step_mm)
     wanted = np.count_nonzero(mask) * geometry.voxel_volume_mm3
-    low, high = (level * float(share.max()) for level in LEVELS)  # of a speck no voxel is whole
+    low, high = (level * float(share.max()) for level in LEVELS)  # a small mask may fill no voxel completely
     level = (low + high) / 2
     for _ in range(MAX_ROUNDS):
         surface = surface_at(share, grid, level)
@@ -99,7 +99,7 @@ def body_of(mask: NDArray[np.bool_], geometry: Geometry, step_mm: float = STEP_M
 
 
 def _share(mask: NDArray[np.bool_], geometry: Geometry, step_mm: float) -> tuple[FloatVolume, Geometry]:
-    """Return the smoothed share of bone, nowhere more than 0 at the border of its grid, and that grid."""
+    """Return the smoothed share of bone, 0 at the border of its grid, and that grid."""
     box = bounding_box(mask)
     padded = np.pad(mask[box], 1)
     affine = geometry.affine.copy()
@@ -113,13 +113,13 @@ def _share(mask: NDArray[np.bool_], geometry: Geometry, step_mm: float) -> tuple
 
 
 def _shell(share: FloatVolume, level: float) -> float:
-    """Return how many voxels the body loses per unit of level."""
+    """Return the number of voxels that the body loses per unit of level."""
     width = 0.1
     return float(np.count_nonzero(np.abs(share - level) < width)) / (2 * width)
 
 
 def surface_at(share: FloatVolume, grid: Geometry, level: float) -> Surface:
-    """Return the outer surface of the largest body above a level; specks and closed cavities are left out."""
+    """Return the outer surface of the largest body above a level; small pieces and closed cavities are left out."""
     corners, faces, *_ = marching_cubes(share, level, allow_degenerate=False)
     vertices = grid.to_patient(corners)
     faces = faces.astype(np.int64)

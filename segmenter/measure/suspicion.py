@@ -1,4 +1,4 @@
-"""What may spoil a density: metal in or near the bone, and contrast medium in the vessels in front of it."""
+"""Detect what falsifies densities: metal in or near the bone, and contrast medium in the vessels in front of it."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,12 +15,12 @@ from segmenter.volume.masks import bounding_box
 from segmenter.volume.resample import OUTSIDE_HU, reduce
 
 VESSEL_STEP_MM = 1.5
-VESSEL_BLUR_MM = 1.5  # standard deviation: a vessel outlives it, noise does not
+VESSEL_BLUR_MM = 1.5  # standard deviation: suppresses noise but not a vessel
 MEDIAL_MM, LATERAL_MM = 45.0, 20.0  # from the head's centre: where the femoral vessels cross the groin
 FRONT_MM = (10.0, 75.0)
 ABOVE_MM, BELOW_MM = 15.0, 75.0
 SECTION_MM2 = (20.0, 350.0)  # of one vessel
-ROUND = 0.3  # share of the circle around a section that it fills; artery and vein side by side are a peanut
+ROUND = 0.3  # share of the circle around a section that it fills; artery and vein side by side are not round
 STRAY_MM = 3.0  # from one slice to the next
 
 IMPLANT_MM3 = 1000.0  # above the HU of metal: a screw of the neck is twice that, a clip or a wire much less
@@ -30,7 +30,7 @@ APART_MM = 90.0  # from the middle of one femur to what belongs to the other sid
 def metal_near(mask: NDArray[np.bool_], volume: NDArray[Any], geometry: Geometry, how: MeasureOptions) -> bool:
     """Return whether a cluster too bright for bone lies in or near a femur; mask and volume (HU): `(z, y, x)`.
 
-    Dense cortex reaches 1500 to 1900 HU, noise lifts single voxels above: it takes a connected body of some size.
+    Dense cortex reaches 1500 to 1900 HU and noise exceeds it in single voxels, so a connected cluster is required.
     """
     margin = [int(np.ceil(how.near_mm / mm)) for mm in geometry.spacing]
     box = tuple(slice(max(at.start - m, 0), at.stop + m) for at, m in zip(bounding_box(mask), margin, strict=True))
@@ -42,9 +42,9 @@ def metal_near(mask: NDArray[np.bool_], volume: NDArray[Any], geometry: Geometry
 
 
 def metal_elsewhere(femurs: Sequence[Femur], volume: NDArray[Any], geometry: Geometry, how: MeasureOptions) -> str:
-    """Return a sentence when metal, perhaps an implant, lies where no femur was outlined; empty = nothing to say.
+    """Return a warning if metal, perhaps an implant, lies on a side where no femur was segmented; empty if not.
 
-    femurs: none or one; with both there is no such place. volume: HU `(z, y, x)` on `geometry`.
+    femurs: with both segmented there is no such side. volume: HU `(z, y, x)` on `geometry`.
     """
     outlined = [femur for femur in femurs if femur.mask.any()]
     if len(outlined) > 1:
@@ -67,10 +67,10 @@ def metal_elsewhere(femurs: Sequence[Femur], volume: NDArray[Any], geometry: Geo
 
 
 def bright_vessels(head: Head, femur: Femur, volume: NDArray[Any], geometry: Geometry, how: MeasureOptions) -> bool:
-    """Return whether a bright tube runs down in front of the hip, as the femoral vessels do after contrast medium.
+    """Return whether a bright tube runs in front of the hip, as the femoral vessels do with contrast medium.
 
-    In every axial plane round sections between the two HU are looked for that are brightest in the middle (a section
-    of bone is darker there); one that goes on from plane to plane is a vessel.
+    In every axial plane, round sections between the two HU limits that are brightest in the centre are searched (a
+    section of bone is darker there); one that continues from plane to plane is a vessel.
     """
     to_medial = -1.0 if femur.side is Side.LEFT else 1.0
     reach = np.sort([to_medial * MEDIAL_MM, -to_medial * LATERAL_MM])
@@ -85,7 +85,7 @@ def bright_vessels(head: Head, femur: Femur, volume: NDArray[Any], geometry: Geo
 
 
 def _sections(plane: NDArray[np.float32], bone: NDArray[np.bool_], how: MeasureOptions) -> list[NDArray[np.float64]]:
-    """Return the middles `(2,)`, mm, of what looks like a vessel's section in a plane `(y, x)`."""
+    """Return the centres `(2,)`, mm, of the sections that may be vessels in a plane `(y, x)`."""
     bright = plane > how.vessel_low_hu
     pieces, count = ndimage.label(bright)
     border = np.ones(plane.shape, bool)
@@ -106,7 +106,7 @@ def _sections(plane: NDArray[np.float32], bone: NDArray[np.bool_], how: MeasureO
 
 
 def _longest_chain(planes: list[list[NDArray[np.float64]]]) -> int:
-    """Return through how many planes in a row a section can be followed."""
+    """Return the largest number of successive planes in which a section can be followed."""
     longest, before = 0, [(middle, 1) for middle in planes[0]]
     for plane in planes[1:]:
         now = []

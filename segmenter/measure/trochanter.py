@@ -1,4 +1,4 @@
-"""The lesser trochanter: the bump on the shaft's surface behind and medially, below the head."""
+"""The lesser trochanter: the bump on the posteromedial surface of the shaft, below the head."""
 
 from dataclasses import dataclass
 
@@ -15,16 +15,16 @@ BIN_DEG = 10.0
 SECTOR_DEG = (10.0, 120.0)  # from medial (where the head is) towards the back
 # Below the head's centre along the shaft, in radii of the head; of a varus hip the tip is at 1.3.
 DEPTH_RADII = (0.6, 4.0)
-WINDOW_MM = 60.0  # the bump is judged against what lies so near to it
-MIN_PROMINENCE_MM = 6.0  # in 70 bones at hand it was 8.7 or more
-MIN_BELOW_MM = 10.0  # so much bone must follow below it, or its lower slope is not seen
+WINDOW_MM = 60.0  # the bump is compared with the surface within this distance
+MIN_PROMINENCE_MM = 6.0  # in 70 bones it was 8.7 or more
+MIN_BELOW_MM = 10.0  # length of bone required below it to see its lower slope
 
 
 @dataclass(frozen=True, eq=False)
 class Trochanter:
     """The tip of a lesser trochanter, LPS mm; below_head_mm: along the shaft from the head's centre.
 
-    prominence_mm: how far it stands out of the surface above and below it, the lesser of both.
+    prominence_mm: its height over the surface above and below it, the smaller of both.
     """
 
     tip: Vector
@@ -33,7 +33,7 @@ class Trochanter:
 
 
 def frame(head: Head, shaft: Shaft, side: Side) -> tuple[Vector, Vector]:
-    """Return the unit vectors to medial and to the back of a femur, both square to its shaft."""
+    """Return the medial and posterior unit vectors of a femur, both perpendicular to its shaft."""
     across = head.centre - shaft.point
     across = across - across @ shaft.down * shaft.down
     medial = across / np.linalg.norm(across)
@@ -42,10 +42,10 @@ def frame(head: Head, shaft: Shaft, side: Side) -> tuple[Vector, Vector]:
 
 
 def find_lesser_trochanter(body: Body, head: Head, shaft: Shaft, side: Side) -> Trochanter | str:
-    """Return the lesser trochanter, or in words why there is none to rely on.
+    """Return the lesser trochanter, or the reason why it was not found.
 
-    The surface is read as a map: its distance from the shaft's axis over angle and height. In every angle of the
-    sector the bump is a peak along the height; the most prominent one is taken.
+    The surface is converted to a map of its distance from the shaft's axis over angle and height. In every angle of the
+    sector the bump is a peak along the height; the most prominent one is used.
     """
     medial, back = frame(head, shaft, side)
     vertices = body.surface.vertices[~body.cut]

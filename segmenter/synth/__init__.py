@@ -1,1 +1,1 @@
-"""Synthetic QCT patients: anatomy from a compact atlas, tissues as HU, a scanner that blurs and adds noise."""
+"""Synthetic QCT patients: anatomy from a compact atlas, tissues in HU, and a simulated scanner."""

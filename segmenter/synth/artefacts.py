@@ -70,7 +70,7 @@ def artefacts(
 
 
 def scaled(image: FloatVolume, darkest: float) -> FloatVolume:
-    """Return the image so scaled that its darkest hundredth has at least `darkest` HU below zero."""
+    """Return the image scaled so that its darkest hundredth is at least `darkest` HU below zero."""
     reach = -float(np.percentile(image, 1))
     result: FloatVolume = np.clip(image * np.float32(darkest / max(reach, 1e-6)), -6 * darkest, 6 * darkest)
     return result

@@ -1,4 +1,4 @@
-"""The table and a calibration phantom with rods of known density, as simple bodies drawn under the patient."""
+"""The table and a calibration phantom with rods of known density, drawn as simple bodies under the patient."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Who is trained on and who is kept apart: shapes of femurs in families that no training patient comes near.
+"""Shapes of femurs for training and for held-out patients: families that no training patient resembles.
 
 A family is a point in the space of the shape model's modes; its members differ from it by `MEMBER_SPREAD` only. The
 held-out families are fixed; a training shape within `APART` standard deviations of one of them is drawn again.
@@ -13,7 +13,7 @@ from segmenter.synth.sampling import SHAPE_SPREAD
 
 HELD_OUT_FAMILIES = 24
 MEMBER_SPREAD = 0.15
-APART = 1.2  # between the common shape of a training patient and the middle of a held-out family
+APART = 1.2  # least distance of a training patient's shape from the centre of a held-out family
 
 
 @cache

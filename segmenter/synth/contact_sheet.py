@@ -1,4 +1,4 @@
-"""A picture of various synthetic patients in three views, in a bone window, as a radiologist would look at them.
+"""A picture of various synthetic patients in three views, in a bone window.
 
 Usage: python -m segmenter.synth.contact_sheet OUT.png
 """
@@ -73,7 +73,7 @@ def views(patient: Patient) -> tuple[Geometry, Geometry, Geometry]:
 
 
 def seen(patient: Patient, geometry: Geometry, protocol: Protocol, rng: np.random.Generator) -> Plane:
-    """Return a plane as the scanner shows it, HU, top row first."""
+    """Return a plane as scanned, HU, top row first."""
     hu = patient.render(geometry).hu
     rows = round(protocol.step_mm / STEP_MM)
     if len(hu) > 1:
@@ -85,7 +85,7 @@ def seen(patient: Patient, geometry: Geometry, protocol: Protocol, rng: np.rando
 
 
 def caption(patient: Patient, protocol: Protocol) -> str:
-    """Say what the patient and the scan are."""
+    """Return a description of the patient and the scan."""
     bent = [np.degrees(np.arctan2(-f.landmarks.down[1], -f.landmarks.down[2])) for f in patient.femurs.values()]
     parts = [
         patient.sex,

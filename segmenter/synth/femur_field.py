@@ -34,7 +34,7 @@ class FemurField:
 
 @dataclass(frozen=True, eq=False)
 class Landmarks:
-    """Where things are in one placed femur, LPS mm; directions are unit vectors.
+    """The landmarks of one placed femur, LPS mm; directions are unit vectors.
 
     neck: from the head's centre to the middle of the trochanters. down: along the shaft, away from the head.
     medial: in the plane of neck and shaft, square to the shaft, towards the pelvis.
@@ -154,7 +154,7 @@ def femur_field(vertices: FloatArray, shape: FemurShape, lowest_mm: float) -> Fe
 
 
 def largest_inside(distance: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Turn every inside region but the largest to outside: far from the surface the sign of a normal can err."""
+    """Mark every inside region but the largest as outside: far from the surface the sign of a normal can be wrong."""
     pieces, count = ndimage.label(distance < 0)
     if count > 1:
         biggest = np.bincount(pieces.ravel())[1:].argmax() + 1

@@ -1,4 +1,4 @@
-"""Building blocks of a synthetic patient: fields on their own grids, laid over each other with soft edges."""
+"""Building blocks of a synthetic patient: fields on their own grids, blended with soft edges."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from segmenter.volume.geometry import Geometry, Matrix
 from segmenter.volume.resample import resample
 
 FloatVolume = NDArray[np.float32]
-FAR_MM = 30.0  # a signed distance beyond this is only known to be far
+FAR_MM = 30.0  # signed distances are limited to about this
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,10 +30,10 @@ class Layer:
         return self._along_axes(matrix, geometry.shape)
 
     def _along_axes(self, matrix: Matrix, shape: tuple[int, int, int]) -> FloatVolume:
-        """Interpolate one axis after the other, slices first: a few of them are drawn from a deep field at a time."""
+        """Interpolate one axis after the other, slices first: only a few slices are needed at a time."""
         values: NDArray[np.floating] = self.values
         beyond = []
-        for axis in (0, 2, 1):  # whole rows last: they are moved at the speed of memory
+        for axis in (0, 2, 1):  # whole rows last: this is the fastest order
             at = matrix[axis, axis] * np.arange(shape[axis]) + matrix[axis, 3]
             last = self.values.shape[axis] - 1
             beyond.append((axis, (at < 0) | (at > last)))
@@ -64,7 +64,7 @@ def blend(
     ramp: float,
     where: NDArray[np.generic] | None = None,
 ) -> None:
-    """Lay `value` over `hu` in place, wherever the signed distance is inside, with a linear edge `ramp` mm wide."""
+    """Blend `value` into `hu` in place where the signed distance is negative, with a linear edge `ramp` mm wide."""
     share = np.clip(0.5 - distance / ramp, 0, 1)
     if where is not None:
         share *= where

@@ -1,4 +1,4 @@
-"""How the patient lies: the legs bent at the hips, the flesh drawn along, every body deformed a little."""
+"""The posture of a patient: hips flexed, soft tissue following the legs, the whole body slightly deformed."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,8 +12,8 @@ from segmenter.volume.geometry import Geometry, Matrix
 from segmenter.volume.resample import resample
 
 NODE_MM = 8.0  # displacements are smooth: they are computed on nodes this far apart
-FLESH_MM = 70.0  # below the head's centre within which the flesh goes over from the pelvis to the leg
-RIGID_MM, SUPPLE_MM = 38.0, 80.0  # around a head the socket keeps its shape; further away the body is deformed
+FLESH_MM = 70.0  # below the head's centre: the range in which soft tissue passes from pelvis to leg
+RIGID_MM, SUPPLE_MM = 38.0, 80.0  # distances from a head: rigid up to the first, fully deformed from the second
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +53,7 @@ def pose_layers(
 
 
 def follow(points: FloatArray, legs: list[Leg]) -> FloatArray:
-    """Return where the flesh at the posed `points` `(..., 3)` lies in the straight body, LPS mm."""
+    """Return the positions in the straight body of the soft tissue at the posed `points` `(..., 3)`, LPS mm."""
     middle = np.mean([leg.centre[0] for leg in legs])
     rest = points
     for leg in legs:
@@ -65,7 +65,7 @@ def follow(points: FloatArray, legs: list[Leg]) -> FloatArray:
 
 
 def deformation(points: FloatArray, legs: list[Leg], nodes: Geometry, rng: np.random.Generator) -> FloatArray:
-    """Return a smooth random displacement `(..., 3)` in mm that leaves both sockets as they are."""
+    """Return a smooth random displacement `(..., 3)` in mm that leaves both sockets unchanged."""
     corners = nodes.corners()
     low, high = corners.min(axis=0), corners.max(axis=0)
     fields = [noise_layer(rng, rng.uniform(45, 80), low - 10, high + 80).on(nodes) for _ in range(3)]

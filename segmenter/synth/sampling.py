@@ -27,7 +27,7 @@ RIGID = (Tissue.HIP_BONE, Tissue.SPINE)
 
 @dataclass(frozen=True)
 class PatientOptions:
-    """What a patient is asked to be; None leaves it to the dice.
+    """The options of a patient; None is drawn at random.
 
     sex: "F" or "M". shape: mode weights of the femurs in standard deviations. bone: 0 osteoporotic to 1 dense.
     metal: the side that carries a prosthesis, False for none. prone: the table is in front. phantom: what lies on it.

@@ -1,4 +1,4 @@
-"""What one patient is made of: HU of every tissue and the dimensions of bone, from osteoporotic to dense."""
+"""The tissues of one patient: HU of every tissue and dimensions of bone, from osteoporotic to dense."""
 
 from dataclasses import dataclass
 

@@ -1,1 +1,1 @@
-"""From synthetic patients to weights: the pool of training volumes, the scanner's faults, the loss and the loop."""
+"""Training: the pool of synthetic volumes, their crops as scanned, the loss and the loop."""

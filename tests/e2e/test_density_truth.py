@@ -72,7 +72,7 @@ def test_the_command_draws_the_phantom_that_is_asked_for(tmp_path: Path):
         assert rod["hu"] == pytest.approx(given.water_mg_cm3 + sigma * given.density_mg_cm3 + beta, abs=1e-3)
     refused = CliRunner().invoke(phantom, ["--out", str(tmp_path / "c"), "--cohort", "2", "--calibration", "b-mas"])
     assert refused.exit_code == 2
-    assert "--calibration has no meaning with --cohort" in refused.output
+    assert "--calibration cannot be used with --cohort" in refused.output
 
 
 def test_other_options_have_other_uids_and_the_old_ones_keep_theirs():

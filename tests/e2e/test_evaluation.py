@@ -189,8 +189,8 @@ def test_own_cases_make_a_model_that_began_with_the_given_weights(
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--steps", "5"], "--steps has no meaning without --cases"),
-        (["--cases", ".", "--patients", "5"], "--patients has no meaning with --cases"),
+        (["--steps", "5"], "--steps needs --cases"),
+        (["--cases", ".", "--patients", "5"], "--patients cannot be used with --cases"),
     ],
 )
 def test_options_of_the_other_kind_of_training_are_refused(

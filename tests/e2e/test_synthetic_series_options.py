@@ -171,8 +171,8 @@ def test_a_cohort_is_cases_that_evaluation_reads_and_continues_where_it_was_brok
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        (["--cohort", "2", "--sex", "F"], "--sex has no meaning with --cohort"),
-        (["--workers", "2"], "--workers has no meaning without --cohort"),
+        (["--cohort", "2", "--sex", "F"], "--sex cannot be used with --cohort"),
+        (["--workers", "2"], "--workers needs --cohort"),
         (["--crop", "knee"], "'knee' is not one of 'head', 'shaft'"),
     ],
 )

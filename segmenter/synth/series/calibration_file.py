@@ -1,4 +1,4 @@
-"""The settings file for density that fits the phantom drawn under a synthetic patient."""
+"""The calibration settings of the phantom drawn under a synthetic patient."""
 
 from segmenter.synth.calibration_phantom_models import PhantomModel
 

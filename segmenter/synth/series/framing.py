@@ -1,4 +1,4 @@
-"""Which part of a synthetic patient a scan shows, and in which order its voxels are stored."""
+"""The field of view of a synthetic scan, and the order in which its voxels are stored."""
 
 from typing import TypeVar
 
@@ -11,10 +11,10 @@ from segmenter.synth.series.options import Crop, Position, SyntheticSeriesOption
 from segmenter.volume.geometry import Geometry
 
 ABOVE_HEAD_MM = 30.0
-CUT_ABOVE_CENTRE = 0.2  # of the head's radius: there a scan that misses its top begins
+CUT_ABOVE_CENTRE = 0.2  # of the head's radius: upper end of a scan that cuts the head
 LESSER_ABOVE_SHAFT_MM = 42.0  # the lesser trochanter lies this far above the landmark on the shaft
 BELOW_BODY_MM = 20.0  # the field is moved towards the table, so that the calibration phantom is in it
-NARROW_MM = 400.0  # a field of view below this is set around the hips
+NARROW_MM = 400.0  # a field of view below this is centred on the hips
 
 Scalar = TypeVar("Scalar", bound=np.generic)
 
@@ -51,7 +51,7 @@ def inside_points(femur: FemurField, depth_mm: float = np.inf) -> NDArray[np.flo
 
 
 def circle(geometry: Geometry) -> NDArray[np.bool_]:
-    """Return the pixels `(y, x)` of the largest circle in a slice: outside a scanner reconstructs nothing."""
+    """Return the pixels `(y, x)` of the largest circle in a slice: outside it nothing is reconstructed."""
     rows, columns = geometry.shape[1:]
     y, x = np.ogrid[:rows, :columns]
     inside: NDArray[np.bool_] = np.hypot(y - (rows - 1) / 2, x - (columns - 1) / 2) <= min(rows, columns) / 2

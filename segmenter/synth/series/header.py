@@ -25,7 +25,7 @@ class SliceWriter:
     sex: str
 
     def dataset(self, k: int, image: NDArray[np.float32], shown: NDArray[np.bool_] | None) -> Dataset:
-        """Return slice `k` with its file meta; image: HU in stored order, shown: which of its pixels are an image."""
+        """Return slice `k` with its file meta; image: HU in stored order, shown: its pixels inside the field."""
         name = self.options.name
         dataset = Dataset()
         dataset.file_meta = FileMetaDataset()
@@ -47,7 +47,7 @@ class SliceWriter:
         return dataset
 
     def _who(self) -> dict[str, Any]:
-        """Return patient and study; what a synthetic patient does not have stays empty."""
+        """Return patient and study; attributes that a synthetic patient lacks stay empty."""
         seed = self.options.seed
         return {
             "SpecificCharacterSet": "ISO_IR 192",

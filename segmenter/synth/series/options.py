@@ -1,4 +1,4 @@
-"""What a synthetic patient and its scan are asked to be."""
+"""The options of a synthetic patient and its scan."""
 
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
@@ -12,7 +12,7 @@ from segmenter.synth.scanner import Protocol
 from segmenter.volume.femur import Side
 
 WHOLE_BODY_MM, ONE_HIP_MM = 420.0, 200.0  # fields of view
-CLEAN_HU = 20.0  # noise below which there are no streaks: they come when a beam gets through starved
+CLEAN_HU = 20.0  # noise below which there are no streaks, which come from photon starvation
 
 
 class Position(StrEnum):
@@ -25,7 +25,7 @@ class Position(StrEnum):
 
     @property
     def prone(self) -> bool:
-        """Whether the patient lies on the belly."""
+        """Whether the patient lies prone."""
         return self in (Position.HFP, Position.FFP)
 
     @property
@@ -48,7 +48,7 @@ class Kernel(StrEnum):
 
 
 class Crop(StrEnum):
-    """What a scan that is set badly leaves out: the top of the heads, or all from the lesser trochanters down."""
+    """What a badly planned scan leaves out: the top of the heads, or all below the lesser trochanters."""
 
     HEAD = "head"
     SHAFT = "shaft"
@@ -63,7 +63,7 @@ BLUR_SHARPEN_GRAIN = {  # mm, share, mm
 
 @dataclass(frozen=True)
 class SyntheticSeriesOptions:
-    """One synthetic patient and its scan; None leaves it to the seed. Lengths in mm.
+    """One synthetic patient and its scan; None is drawn by the seed. Lengths in mm.
 
     field_of_view_mm: width of the image, None is the whole body, or one hip with `hip`. noise_hu: standard deviation in
     a slice. sex: "F" or "M". bone: 0 osteoporotic to 1 dense. metal: the side with a prosthesis. hip: the only side in
@@ -92,8 +92,8 @@ class SyntheticSeriesOptions:
 
     @property
     def name(self) -> str:
-        """What the UIDs of the scan are made of; scans without the later options keep theirs."""
-        # All of this text goes into the UIDs, also the name that this class once had.
+        """The text that the UIDs of the scan derive from; the later options count only if they are not the default."""
+        # The UIDs of series already written depend on the former name of this class.
         first = ", ".join(f"{field.name}={getattr(self, field.name)!r}" for field in fields(self) if field.repr)
         later = [
             f"-{name}={getattr(self, name)}"
@@ -123,14 +123,14 @@ class SyntheticSeriesOptions:
         return round(self.field_mm / self.size, 6)
 
     def patient_options(self, rng: np.random.Generator) -> PatientOptions:
-        """Return what the patient shall be; a member of a family is drawn."""
+        """Return the options of the patient; a member of a family is drawn."""
         shape = None if self.family is None else family_shape(rng, self.family)
         metal: Side | bool = self.metal or False
         prone = self.position.prone
         return PatientOptions(self.sex, shape, self.bone, metal, screws=False, prone=prone, phantom=self.model)
 
     def protocol(self) -> Protocol:
-        """Return the scan's protocol; its slices touch each other."""
+        """Return the scan's protocol; its slices are contiguous."""
         blur, sharpen, grain = BLUR_SHARPEN_GRAIN[self.kernel]
         return Protocol(
             blur_mm=blur,

@@ -23,7 +23,7 @@ MATERIAL_NAMES = {Material.HA: "hydroxyapatite", Material.K2HPO4: "dipotassium h
 class Truth:
     """Collects the truth slice by slice.
 
-    geometry: of the scan along the patient's axes. shown: which pixels `(y, x)` of a slice are an image.
+    geometry: of the scan along the patient's axes. shown: which pixels `(y, x)` of a slice are inside the field.
     """
 
     patient: Patient
@@ -85,7 +85,7 @@ class Truth:
 
 
 def image_on(grid: Geometry, values: NDArray[np.generic]) -> sitk.Image:
-    """Return `values` `(z, y, x)` as an image on a grid whose axes are square to each other."""
+    """Return `values` `(z, y, x)` as an image on a grid with perpendicular axes."""
     image = sitk.GetImageFromArray(np.ascontiguousarray(values))
     image.SetSpacing(grid.spacing[::-1])
     image.SetDirection((grid.affine[:3, :3] / grid.spacing)[:, ::-1].ravel())

@@ -121,4 +121,4 @@ def test_a_folder_keeps_the_run_it_holds_and_only_what_may_change_changes(tmp_pa
 def test_options_of_the_protocol_are_not_taken_without_it(tmp_path: Path, option: list[str]):
     done = CliRunner().invoke(train, ["--cases", str(tmp_path), "--out", str(tmp_path / "out"), *option])
     assert done.exit_code == 2
-    assert f"{option[0]} has no meaning without --protocol" in done.output
+    assert f"{option[0]} needs --protocol" in done.output

@@ -70,13 +70,13 @@ def test_the_field_of_view_is_the_body_or_one_hip_or_what_is_asked():
     assert SyntheticSeriesOptions(hip=Side.LEFT, field_of_view_mm=250, size=500).pixel_mm == 0.5
 
 
-def test_wishes_reach_the_patient():
+def test_options_reach_the_patient():
     rng = np.random.default_rng(0)
-    wishes = SyntheticSeriesOptions(
+    wanted = SyntheticSeriesOptions(
         sex="F", bone=0.2, metal=Side.LEFT, position=Position.FFP, family=3
     ).patient_options(rng)
-    assert (wishes.sex, wishes.bone, wishes.metal, wishes.prone) == ("F", 0.2, Side.LEFT, True)
-    assert wishes.shape is not None
+    assert (wanted.sex, wanted.bone, wanted.metal, wanted.prone) == ("F", 0.2, Side.LEFT, True)
+    assert wanted.shape is not None
     plain = SyntheticSeriesOptions().patient_options(rng)
     assert (plain.sex, plain.shape, plain.metal, plain.screws, plain.prone) == (None, None, False, False, False)
 
