@@ -27,7 +27,7 @@ CASE_OPTIONS = {"protocol", "start", "fine_tune", "steps", "folds", "distal"}
 @click.option("--cases", type=FOLDER, help="Train the fine network on these cases instead (docs/evidence/protocol.md).")
 @click.option("--protocol", type=click.Choice(["zhao2020"]), help="With --cases: cross-validation and held-out test.")
 @click.option("--start", type=FOLDER, help="With --cases: model to start from; default: the shipped one.")
-@click.option("--fine-tune", is_flag=True, help="With --cases: start from its weights instead of its locator only.")
+@click.option("--fine-tune", is_flag=True, help="With --cases: also start from its fine network.")
 @click.option(
     "--steps", default=1200, show_default=True, type=click.IntRange(1), help="With --cases: steps for each network."
 )

@@ -46,12 +46,12 @@ def metal_elsewhere(femurs: Sequence[Femur], volume: NDArray[Any], geometry: Geo
 
     femurs: with both segmented there is no such side. volume: HU `(z, y, x)` on `geometry`.
     """
-    outlined = [femur for femur in femurs if femur.mask.any()]
-    if len(outlined) > 1:
+    segmented = [femur for femur in femurs if femur.mask.any()]
+    if len(segmented) > 1:
         return ""
     # Metal counts whose x times `outwards` is greater than this.
     outwards, beyond, where, missing = 1.0, -np.inf, "in the scan", "femur"
-    for femur in outlined:
+    for femur in segmented:
         other, outwards = (Side.RIGHT, -1.0) if femur.side is Side.LEFT else (Side.LEFT, 1.0)
         beyond = outwards * geometry.to_patient(np.argwhere(femur.mask))[:, 0].mean() + APART_MM
         where, missing = "on that side", f"{other} femur"

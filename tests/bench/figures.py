@@ -11,7 +11,7 @@ OUT = Path(__file__).parents[2] / "runs" / "bench"
 SEED, SLICES, STEP_MM = 2010, 300, 1.0
 
 
-def phantom() -> Path:
+def synthetic_series() -> Path:
     """Return the folder of a scan of 512 x 512 x 300 with two hips (`dicom/`, `truth/`); made once."""
     folder = OUT / f"phantom-{SEED}"
     if not (folder / "truth" / "truth.json").exists():

@@ -27,7 +27,7 @@ from statistics import median
 import numpy as np
 import pytest
 import torch
-from bench.figures import load, machine, phantom
+from bench.figures import load, machine, synthetic_series
 from bench.figures import record as write_figures
 from torch import Tensor, nn
 
@@ -94,7 +94,7 @@ class Scan:
 @pytest.fixture(scope="module")
 def scan() -> Scan:
     """512 x 512 x 300 at about 0.8 x 0.8 x 1 mm with two hips; made once, kept under runs/."""
-    folder = phantom() / "dicom"
+    folder = synthetic_series() / "dicom"
     series = read_series(find_series(folder))
     return Scan(read_volume(series), series.geometry, folder)
 

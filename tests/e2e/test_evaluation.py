@@ -33,7 +33,7 @@ SHIPPED = Path(__file__).parents[2] / "segmenter" / "data" / "model"
 PERSONS = {"F": 1, "M": 5}  # sex and seed
 
 
-def make_phantom(sex: str, folder: Path) -> None:
+def make_patient(sex: str, folder: Path) -> None:
     write_synthetic_series(
         SyntheticSeriesOptions(seed=PERSONS[sex], slices=30, size=112, slice_step_mm=5.0, sex=sex), folder
     )
@@ -45,24 +45,24 @@ def list_cases(folder: Path, rows: list[tuple[str, ...]]) -> None:
 
 
 @pytest.fixture(scope="module")
-def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def patients(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder of two cases written by `qct-node phantom`."""
-    folder = tmp_path_factory.mktemp("phantoms")
+    folder = tmp_path_factory.mktemp("patients")
     with ProcessPoolExecutor(2) as executor:
-        list(executor.map(make_phantom, PERSONS, [folder / sex for sex in PERSONS]))
+        list(executor.map(make_patient, PERSONS, [folder / sex for sex in PERSONS]))
     list_cases(folder, [(sex, sex, "yes") for sex in PERSONS])
     return folder
 
 
 @pytest.fixture(scope="module")
-def hips(phantoms: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def hips(patients: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder of six cases of one hip each as NIfTI, three of either sex."""
     folder = tmp_path_factory.mktemp("hips")
     rows = []
     for sex in PERSONS:
-        volume = read_volume(read_series(find_series(phantoms / sex / "dicom")))
+        volume = read_volume(read_series(find_series(patients / sex / "dicom")))
         for name, side, scale in (("a", "left", 1.0), ("b", "right", 1.0), ("c", "left", 0.96)):
-            truth = sitk.ReadImage(str(phantoms / sex / "truth" / f"{side}.nii.gz"))
+            truth = sitk.ReadImage(str(patients / sex / "truth" / f"{side}.nii.gz"))
             inside = sitk.GetArrayFromImage(truth).any(axis=0)
             x, y = (np.flatnonzero(inside.any(axis=axis)) for axis in (0, 1))
             around = tuple(slice(max(0, place[0] - 12), place[-1] + 12) for place in (x, y))
@@ -107,10 +107,10 @@ def protocol(hips: Path, tiny: Path, tmp_path_factory: pytest.TempPathFactory) -
     return out, arguments, done.stderr
 
 
-def test_the_shipped_model_over_a_folder_of_phantoms(
-    phantoms: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_the_shipped_model_over_a_folder_of_synthetic_patients(
+    patients: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
-    main(command("evaluate", "--cases", phantoms, "--out", tmp_path, "--device", "cpu", "--json"))
+    main(command("evaluate", "--cases", patients, "--out", tmp_path, "--device", "cpu", "--json"))
     said = json.loads(capsys.readouterr().out)
     assert said == json.loads((tmp_path / "evaluation.json").read_text())
     assert (said["note"], said["synthetic"], said["paper"]["dice"]) == ("for investigational use", True, 0.9815)

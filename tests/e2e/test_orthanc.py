@@ -38,7 +38,7 @@ def orthanc(tmp_path: Path, free_port: Callable[[], int], tool, poll) -> Iterato
 
 
 def dice(seg: Path, truth: Path) -> dict[str, float]:
-    """Return Dice per side of a SEG against the phantom's masks, both in patient space."""
+    """Return Dice per side of a SEG against the true masks, both in patient space."""
     data = pydicom.dcmread(seg)
     frames = data.pixel_array
     names = {s.SegmentNumber: s.SegmentLabel.split()[0].lower() for s in data.SegmentSequence}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Timer
 
-from bench.figures import phantom
+from bench.figures import synthetic_series
 from bench.receive.servers import FOLDER, Server, environment
 from pydicom import dcmread
 from pydicom.uid import generate_uid
@@ -28,7 +28,7 @@ class Sent:
 def series_files(copies: int, slices: int) -> list[list[Path]]:
     """Return `copies` series of `slices` files each; the copies of the scan differ in all their UIDs."""
     if copies == 1:
-        return [sorted((phantom() / "dicom").iterdir())[:slices]]
+        return [sorted((synthetic_series() / "dicom").iterdir())[:slices]]
     return [sorted(_copy(number, slices).iterdir())[:slices] for number in range(copies)]
 
 
@@ -40,7 +40,7 @@ def _copy(number: int, slices: int) -> Path:
     making = folder.with_suffix(".part")
     shutil.rmtree(making, ignore_errors=True)
     making.mkdir(parents=True)
-    for file in sorted((phantom() / "dicom").iterdir())[:slices]:
+    for file in sorted((synthetic_series() / "dicom").iterdir())[:slices]:
         dataset = dcmread(file)
         for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"):
             dataset[keyword].value = generate_uid(entropy_srcs=[dataset[keyword].value, str(number)])

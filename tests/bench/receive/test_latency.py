@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from statistics import quantiles
 
 import pytest
-from bench.figures import load, phantom, record
+from bench.figures import load, record, synthetic_series
 from bench.receive.raw import Association, Template, uid
 from bench.receive.servers import FORKING, ORTHANC, OURS, Kind, running
 from bench.receive.targets import REPEATS, Target
@@ -72,7 +72,7 @@ def _tools(tool):
 
 
 def test_response_times():
-    template = Template.of(dcmread(next((phantom() / "dicom").iterdir())))
+    template = Template.of(dcmread(next((synthetic_series() / "dicom").iterdir())))
     waits: dict[tuple[int, str], list[float]] = {(n, kind.name): [] for n in SLICES for kind in COMPARED}
     for repetition in range(REPEATS):
         first = repetition % len(COMPARED)

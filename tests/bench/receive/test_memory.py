@@ -12,7 +12,7 @@ from itertools import pairwise
 from multiprocessing.pool import Pool
 
 import pytest
-from bench.figures import load, phantom, record
+from bench.figures import load, record, synthetic_series
 from bench.receive.processes import memory_mb
 from bench.receive.raw import Association, Template, uid
 from bench.receive.servers import OURS, Server, running
@@ -59,7 +59,7 @@ def send_objects(pool: Pool, server: Server, template: Template, first: int, cou
 
 def small_slice() -> Dataset:
     """Return a CT slice of 64 x 64 with a realistic header."""
-    dataset = dcmread(next((phantom() / "dicom").iterdir()))
+    dataset = dcmread(next((synthetic_series() / "dicom").iterdir()))
     dataset.PixelData = dataset.pixel_array[:64, :64].tobytes()
     dataset.Rows = dataset.Columns = 64
     return dataset
