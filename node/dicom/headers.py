@@ -5,17 +5,14 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
-from math import isfinite
 from pathlib import Path
 
 from pydicom import Dataset, dcmread
-from pydicom.charset import convert_encodings, decode_bytes
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import FileMetaDataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filereader import read_file_meta_info
 from pydicom.filewriter import write_file_meta_info
-from pydicom.tag import Tag
 from pydicom.uid import (
     UID,
     DeflatedExplicitVRLittleEndian,
@@ -24,37 +21,21 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
+from node.dicom.attributes import TAGS, WANTED, AttributeReader, Values
 from node.dicom.elements import PIXEL_DATA, UNDEFINED_LENGTH, Buffer, UnusualEncodingError, fragments_end, walk
 from node.dicom.uids import CT_CLASSES, require_uid
 from node.errors import ObjectError, StoreStatus
 from node.records.instances import Header
 from node.records.states import Reason
 
-# The attributes that are read, by keyword.
-TAGS = {
-    keyword: int(Tag(keyword))
-    for keyword in (
-        "SpecificCharacterSet", "ImageType", "SOPClassUID", "SOPInstanceUID", "AccessionNumber", "Modality",
-        "StudyDescription", "SeriesDescription", "ContrastBolusAgent", "ContrastBolusAgentSequence", "BodyPartExamined",
-        "SliceThickness", "ConvolutionKernel", "StudyInstanceUID", "SeriesInstanceUID", "AcquisitionNumber",
-        "ImagePositionPatient", "ImageOrientationPatient", "FrameOfReferenceUID", "ImagesInAcquisition",
-        "NumberOfSeriesRelatedInstances", "NumberOfFrames", "Rows", "Columns", "PixelSpacing", "RescaleIntercept",
-        "RescaleSlope",
-    )
-}  # fmt: skip
-WANTED = frozenset(TAGS.values())
 NO_CONTRAST = {"", "N", "NO", "NONE", "0"}
-MAX_TEXT = 64  # LO and SH are never longer
 BOMB_BYTES, BOMB_RATIO = 64_000_000, 200
 """A deflated data set that grows beyond so many bytes and by more than this factor is refused as an attack."""
 PYDICOM_BYTES = 1_000_000
 """How much of a data set pydicom parses: it needs seconds and 100 MB of memory for a megabyte of empty items."""
-LARGEST_INTEGER = 2**31 - 1  # of an IS, PS3.5 6.2
 NATIVE = {str(ExplicitVRLittleEndian): 12, str(ImplicitVRLittleEndian): 8}
 """Transfer syntaxes of plain pixel data, and the bytes from the beginning of that element to its value."""
 KEPT_INFLATED = 16_000_000  # only so much of a deflated data set is parsed
-
-Values = dict[int, bytes]
 
 
 def file_header(path: Path) -> Header:
@@ -191,7 +172,7 @@ def _inflated(content: Buffer, start: int) -> tuple[bytes, int]:
 def _header(values: Values, *, big_endian: bool) -> Header:
     if TAGS["SOPClassUID"] not in values and TAGS["StudyInstanceUID"] not in values:
         raise _broken("it has none of the attributes that every object has")
-    read = _Reader(values, big_endian)
+    read = AttributeReader(values, big_endian)
     return Header(
         study_uid=require_uid(read.uid("StudyInstanceUID"), "Study Instance UID"),
         series_uid=require_uid(read.uid("SeriesInstanceUID"), "Series Instance UID"),
@@ -219,52 +200,6 @@ def _header(values: Values, *, big_endian: bool) -> Header:
         images_in_acquisition=read.integer("ImagesInAcquisition"),
         series_instances=read.integer("NumberOfSeriesRelatedInstances"),
     )
-
-
-class _Reader:
-    """Converts raw values to Python; an absent or invalid value is None or empty, which is judged later."""
-
-    def __init__(self, values: Values, big_endian: bool) -> None:
-        self._values = values
-        self._order = "big" if big_endian else "little"
-
-    def _bytes(self, keyword: str) -> bytes:
-        return self._values.get(TAGS[keyword], b"")
-
-    def uid(self, keyword: str) -> str:
-        return self._bytes(keyword).decode("ascii", "replace").rstrip("\0 ")
-
-    def text(self, keyword: str) -> str:
-        raw = self._bytes(keyword)
-        value = raw.decode("ascii") if raw.isascii() else self._decoded(raw)
-        if not value.isprintable():
-            value = "".join(c for c in value if c.isprintable())
-        return value.strip()[:MAX_TEXT]
-
-    def _decoded(self, raw: bytes) -> str:
-        names = self._bytes("SpecificCharacterSet").decode("ascii", "replace").strip("\0 ").split("\\")
-        try:
-            return decode_bytes(raw, convert_encodings(names), set())
-        except (LookupError, ValueError):
-            return raw.decode("ascii", "replace")
-
-    def integer(self, keyword: str) -> int | None:
-        try:
-            found = int(self._bytes(keyword).strip(b"\0 "))
-        except ValueError:
-            return None
-        return found if abs(found) <= LARGEST_INTEGER else None
-
-    def unsigned(self, keyword: str) -> int | None:
-        raw = self._bytes(keyword)
-        return int.from_bytes(raw, "big" if self._order == "big" else "little") if len(raw) == 2 else None
-
-    def numbers(self, keyword: str, count: int) -> tuple[float, ...] | None:
-        try:
-            found = tuple(float(part) for part in self._bytes(keyword).rstrip(b"\0 ").split(b"\\"))
-        except ValueError:
-            return None
-        return found if len(found) == count and all(map(isfinite, found)) else None
 
 
 def _three(found: tuple[float, ...] | None) -> tuple[float, float, float] | None:

@@ -14,8 +14,9 @@ from pydicom.filereader import read_file_meta_info
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from node.dicom import headers
+from node.dicom.attributes import TAGS, WANTED
 from node.dicom.elements import UnusualEncodingError, walk
-from node.dicom.headers import WANTED, file_header, header_ahead, read_header
+from node.dicom.headers import file_header, header_ahead, read_header
 from node.dicom.uids import valid_uid
 from node.errors import ObjectError, StoreStatus
 from node.records.states import Reason
@@ -211,8 +212,8 @@ def test_the_fast_reader_reads_what_pydicom_reads(path):
         slow, _ = headers.values_by_pydicom(content, start, syntax)
     except (UnusualEncodingError, ObjectError, InvalidDicomError, AttributeError) as reason:
         pytest.skip(f"left to pydicom: {reason}")
-    quick[headers.TAGS["SpecificCharacterSet"]] = quick.get(headers.TAGS["SpecificCharacterSet"], b"").strip()
-    slow.setdefault(headers.TAGS["SpecificCharacterSet"], b"")
+    quick[TAGS["SpecificCharacterSet"]] = quick.get(TAGS["SpecificCharacterSet"], b"").strip()
+    slow.setdefault(TAGS["SpecificCharacterSet"], b"")
     assert quick == slow
 
 
@@ -319,7 +320,7 @@ def test_an_unknown_value_of_undefined_length_is_walked_over():
     item = struct.pack("<HHI", 0xFFFE, 0xE000, 0xFFFFFFFF) + inside + struct.pack("<HHI", 0xFFFE, 0xE00D, 0)
     content = with_elements(explicit(0x0009, 0x1001, b"UN", item * 2 + SEQUENCE_END, 0xFFFFFFFF))
     values, _ = walk(content, data_set_start(content), True, WANTED)
-    assert values[headers.TAGS["BodyPartExamined"]] == b"HIP "
+    assert values[TAGS["BodyPartExamined"]] == b"HIP "
     assert read(content).rows == 4
 
 
