@@ -42,7 +42,7 @@ def validity(issued: date, valid_until: date, scanned: date | None) -> tuple[str
     if scanned > valid_until:
         return (f"the scanner's calibration certificate expired on {valid_until}, before the scan",)
     if scanned < issued:
-        return (f"the scanner's calibration certificate of {issued} is younger than the scan",)
+        return (f"the scanner's calibration certificate of {issued} was issued after the scan",)
     return ()
 
 

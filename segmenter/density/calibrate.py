@@ -89,7 +89,9 @@ def choose(good: list[tuple[int, Calibration]]) -> Calibration:
     if len(well) == 1:
         return well[0]
     names = " and ".join(f"{calibration.phantom} {calibration.serial}".strip() for calibration in well)
-    return uncalibrated(f"the rods fit {names} alike: keep one of them in the settings, or give each its station_name")
+    return uncalibrated(
+        f"the rods fit {names} equally well: keep one of them in the settings, or give each its station_name"
+    )
 
 
 def _compared(phantom: Calibration, certificate: Calibration) -> Calibration:
@@ -106,7 +108,7 @@ def _compared(phantom: Calibration, certificate: Calibration) -> Calibration:
         phantom,
         (
             f"where the phantom gives {COMPARED_AT_MG_CM3:g} mg/cm3 the scanner's certificate gives "
-            f"{COMPARED_AT_MG_CM3 + apart:.0f}: one of them no longer holds",
+            f"{COMPARED_AT_MG_CM3 + apart:.0f}: one of them is no longer valid",
         ),
     )
 

@@ -59,7 +59,7 @@ def find_phantom(volume: NDArray[Any], geometry: Geometry, blocks: Blocks, setti
     template = Template.of(settings)
     places = candidates(blocks, make_discs(blocks, template.radius), template)
     whole, hidden = join([place for place in places if place.whole], blocks), join(places, blocks)
-    found: Found | str = "no such row of rods"
+    found: Found | str = "no row of rods was found"
     for joined in filter(None, (whole, hidden)):
         found = _measured(volume, geometry, settle(joined, blocks, template), template)
         if isinstance(found, Found):
@@ -103,7 +103,7 @@ def _edges_against(edges: list[Edge], template: Template) -> str:
     """Return what is wrong with the rods' edges, empty if nothing: none visible, or another diameter."""
     radii = [edge.radius for edge in edges if abs(edge.contrast) >= EDGE_HU and np.isfinite(edge.radius)]
     if len(radii) < EDGES:
-        return "what lies in such a row has no edges"
+        return "the objects in the row have no sharp edges"
     allowed = max(EDGE_SHARE * template.radius, EDGE_MM)
     right = [radius for radius in radii if abs(radius - template.radius) <= allowed]
     if len(right) < 0.7 * len(radii):
@@ -124,7 +124,7 @@ def _slab_against(sample: Sample, placement: Placement, template: Template, core
     values = [float(np.median(voxels.hu)) for point in middles if len((voxels := sample(point, reach)).hu)]
     low, high = SLAB_HU
     if not values or min(values) < low or max(values) > high or max(values) - min(values) > SLAB_SPREAD_HU:
-        return "what lies between the rods is no slab"
+        return "there is no slab between the rods"
     return ""
 
 
@@ -142,5 +142,5 @@ def _more_rods(sample: Sample, placement: Placement, template: Template, core: f
         solid = len(inside) > 0 and inside.mean() > SLAB_HU[0]
         rod_like = abs(edge.radius - template.radius) <= ROUND_SHARE * template.radius
         if solid and rod_like and abs(edge.contrast) > EDGE_HU:
-            return "there are more rods in the row"
+            return "the row has more rods than the settings name"
     return ""

@@ -53,7 +53,7 @@ def calibration_of(found: Found) -> Calibration:
     if not (used[0] and used[-1]):
         return uncalibrated(
             f"the phantom {name} does not show the rod at an end of its row: "
-            "the same rods one place farther would fit, too"
+            "the same rods shifted by one place would fit as well"
         )
     hu = np.array([rod.hu if ok else np.nan for rod, ok in zip(found.rods, used, strict=True)])
     line = found.form.fit(hu, used)
@@ -93,18 +93,21 @@ def _refusal(found: Found, fit: Fit) -> str:
     other = other_way(found.form, fit.hu, fit.used)
     if not plausible(line.slope, line.intercept, line.r2):
         return (
-            f"gives no line that a scanner could have (slope {line.slope:.3f} HU per mg/cm3, intercept "
-            f"{line.intercept:.0f} HU, r2 {line.r2:.3f}, needed is {LEAST_R2:g}): "
+            f"gives an implausible line (slope {line.slope:.3f} HU per mg/cm3, intercept "
+            f"{line.intercept:.0f} HU, r2 {line.r2:.3f}, at least {LEAST_R2:g} is needed): "
             "compare the settings with the certificate"
         )
     if fit.off_mg_cm3 > MOST_OFF_MG_CM3:
         return f"has a rod {fit.off_mg_cm3:.0f} mg/cm3 off the line: compare the settings with the certificate"
     if plausible(other.slope, other.intercept, other.r2):
-        return "fits with either end first: which rod is which cannot be told"
+        return "fits in both directions: the rods cannot be told apart"
     if tilt > MOST_TILT_DEG:
-        return f"lies {tilt:.1f} degrees off the table's axis, allowed are {MOST_TILT_DEG:g}: lay it straight"
+        return (
+            f"is tilted by {tilt:.1f} degrees against the table's axis, {MOST_TILT_DEG:g} are allowed: "
+            "place it straight"
+        )
     if noise > MOST_NOISE_HU:
-        return f"has a noise of {noise:.0f} HU in its rods, allowed are {MOST_NOISE_HU:g}"
+        return f"has a noise of {noise:.0f} HU in its rods, {MOST_NOISE_HU:g} are allowed"
     return ""
 
 
@@ -133,7 +136,7 @@ def _warnings(found: Found, fit: Fit) -> list[str]:
     uneven = (noise > UNEVEN * np.median(noise)) & (noise > np.median(noise) + UNEVEN_HU)
     checks = (
         (line.r2 < WARN_R2, f"r2 of the line is {line.r2:.3f}, below {WARN_R2:g}"),
-        (len(missing) > 0, f"the rod of {_list(missing)} mg/cm3 is disturbed and left out"),
+        (len(missing) > 0, f"the rod of {_list(missing)} mg/cm3 is disturbed and was left out"),
         (fit.off_mg_cm3 > WARN_OFF_MG_CM3, f"a rod lies {fit.off_mg_cm3:.0f} mg/cm3 off the line"),
         (noise.max() > WARN_NOISE_HU, f"noise in the rods is {noise.max():.0f} HU, above {WARN_NOISE_HU:g}"),
         (bool(uneven.any()), "a rod is much more uneven than the others: look for streaks or an air bubble"),

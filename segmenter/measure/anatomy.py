@@ -51,12 +51,12 @@ def find_anatomy(femur: Femur, geometry: Geometry) -> Anatomy:
         return Anatomy(body, doubts=(doubt,))
     shaft = find_shaft(body, head)
     if shaft is None:
-        return Anatomy(body, head, doubts=("there is no shaft to be seen: no total region, no neck region",))
+        return Anatomy(body, head, doubts=("no shaft is visible: no total region, no neck region",))
     trochanter = find_lesser_trochanter(body, head, shaft, femur.side)
     neck = find_neck(body, head, shaft, femur.side)
     doubts = []
     if not shaft.sure:
-        doubts.append(f"the shaft's direction is uncertain: only {shaft.length_mm:.0f} mm of it are seen")
+        doubts.append(f"the shaft's direction is uncertain: only {shaft.length_mm:.0f} mm of it are visible")
     if neck.problems:
         doubts.append(f"no neck region: {', '.join(neck.problems)}")
     if isinstance(trochanter, str):

@@ -57,11 +57,11 @@ class Head:
         """Why it is not reliable; empty if it is a head."""
         found = []
         if not RADII_MM[0] <= self.radius <= RADII_MM[1]:
-            found.append(f"the head's radius would be {self.radius:.0f} mm")
+            found.append(f"the head's radius of {self.radius:.0f} mm is not plausible")
         if self.residual_mm > MAX_RESIDUAL_MM:
-            found.append(f"the head is no sphere: {self.residual_mm:.1f} mm off it")
+            found.append(f"the head is not spherical: {self.residual_mm:.1f} mm off a sphere")
         if self.covered < MIN_COVERED:
-            found.append(f"only {100 * self.covered:.0f} % of the head's surface is there")
+            found.append(f"only {100 * self.covered:.0f} % of the head's surface is visible")
         return tuple(found)
 
 

@@ -94,4 +94,4 @@ def _contrast(femur: Femur, anatomy: Anatomy, scan: _Scan, how: MeasureOptions) 
 def _no_image(voxels: Voxels) -> tuple[str, ...]:
     """Return a warning with the share of the mask outside the image; empty if there is none."""
     share = float((voxels.hu <= NO_IMAGE_HU).mean())
-    return (f"{100 * share:.1f} % of the mask holds no image",) if share > 0 else ()
+    return (f"{100 * share:.1f} % of the mask contains no image data",) if share > 0 else ()

@@ -109,12 +109,14 @@ def _problems(body: Body, head: Head, waist: _Waist | None, away: Vector, angle:
         return ("the axis leaves the bone at the head",)
     found = []
     if not ANGLE_DEG[0] <= angle <= ANGLE_DEG[1]:
-        found.append(f"the neck-shaft angle would be {angle:.0f} degrees")
+        found.append(f"the neck-shaft angle of {angle:.0f} degrees is not plausible")
     if waist.at_end:
-        found.append("there is no narrowest section between head and trochanters")
+        found.append("no narrowest section was found between head and trochanters")
     share = waist.area_mm2 / (np.pi * head.radius**2)
     if not (AREA_MM2[0] <= waist.area_mm2 <= AREA_MM2[1] and AREA_OF_HEAD[0] <= share <= AREA_OF_HEAD[1]):
-        found.append(f"the narrowest section would be {waist.area_mm2:.0f} mm2, {100 * share:.0f} % of the head's")
+        found.append(
+            f"the narrowest section of {waist.area_mm2:.0f} mm2, {100 * share:.0f} % of the head's, is not plausible"
+        )
     along = np.arange(0.0, waist.distance + head.radius / 2, STEP_MM)
     if not body.holds(head.centre + along[:, None] * away).all():
         found.append("the axis leaves the bone")

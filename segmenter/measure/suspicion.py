@@ -63,7 +63,7 @@ def metal_elsewhere(femurs: Sequence[Femur], volume: NDArray[Any], geometry: Geo
             voxels += int(np.count_nonzero(outwards * across > beyond))
     if voxels * geometry.voxel_volume_mm3 < IMPLANT_MM3:
         return ""
-    return f"no {missing} was outlined and there is metal {where}: an implant may be the reason"
+    return f"no {missing} was segmented, and there is metal {where}: an implant may be the reason"
 
 
 def bright_vessels(head: Head, femur: Femur, volume: NDArray[Any], geometry: Geometry, how: MeasureOptions) -> bool:

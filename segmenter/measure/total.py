@@ -51,4 +51,4 @@ def _missing(anatomy: Anatomy, reasons: tuple[str, ...], end: float) -> str:
     if (ended := anatomy.body.cut & (along < end - SLACK_MM)).any():
         reached = min(reached, along[ended].min())
     gap = end - reached
-    return f"the bone is seen only down to {gap:.0f} mm above this plane" if gap > SLACK_MM else ""
+    return f"the bone is visible only down to {gap:.0f} mm above this plane" if gap > SLACK_MM else ""

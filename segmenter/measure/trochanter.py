@@ -65,7 +65,7 @@ def find_lesser_trochanter(body: Body, head: Head, shaft: Shaft, side: Side) -> 
             if prominence > best:
                 best, at = float(prominence), (number, int(peak))
     if best < MIN_PROMINENCE_MM:
-        return f"no bump of {MIN_PROMINENCE_MM:g} mm on the back of the shaft"
+        return f"no prominence of {MIN_PROMINENCE_MM:g} mm on the back of the shaft"
     below = first + (at[1] + 0.5) * BIN_MM
     if depth.max() - below < MIN_BELOW_MM:
         return "the scan ends at the lesser trochanter"

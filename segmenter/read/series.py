@@ -60,9 +60,9 @@ def read_series(files: Sequence[Path]) -> Series:
         )
     found, warnings = choose_stack(images)
     if len(images) < len(planes):
-        warnings.insert(0, f"{len(planes) - len(images)} localiser images left out")
+        warnings.insert(0, f"{len(planes) - len(images)} localiser images were left out")
     if found.copies:
-        warnings.append(f"{found.copies} copies of slices left out")
+        warnings.append(f"{found.copies} duplicate slices were left out")
     warnings += _of_tilt(found.slices, found.geometry) + _of_loss(found.slices)
     return Series(read_header(found.slices[0].path), found.slices, found.geometry, tuple(warnings))
 
@@ -80,7 +80,7 @@ def _of_tilt(slices: Sequence[Slice], geometry: Geometry) -> list[str]:
     if abs(claimed - tilt) > TILT_AGREES_DEGREES:
         warnings.append(
             f"the header says that the gantry was tilted by {claimed:.1f} degrees, the positions of the slices say "
-            f"{tilt:.1f}: the positions were believed"
+            f"{tilt:.1f}: the positions were used"
         )
     return warnings
 
@@ -89,4 +89,4 @@ def _of_loss(slices: Sequence[Slice]) -> list[str]:
     lossy = sum(plane.lossy for plane in slices)
     if not lossy:
         return []
-    return [f"{lossy} of {len(slices)} slices were compressed with loss: densities may be off"]
+    return [f"{lossy} of {len(slices)} slices were compressed with loss: densities may be wrong"]

@@ -205,7 +205,7 @@ def _warnings(draw: ImageDraw.ImageDraw, warnings: Sequence[str]) -> None:
     """Write the warnings into the right half of the bottom; those that do not fit are counted."""
     box = Box(BOTTOM.right - HALF, BOTTOM.top, HALF, BOTTOM.height)
     draw.rectangle((box.left, box.top, box.right, box.bottom), outline=DARK_GREY)
-    heading = f"Beware ({len(warnings)})" if warnings else "No warnings"
+    heading = f"Warnings ({len(warnings)})" if warnings else "No warnings"
     draw_text(draw, (box.left + 12, box.top + 8), heading, TEXT)
     room = (box.height - 44) // 22
     lines = [wrapped(warning, SMALL, box.width - 44) for warning in warnings]

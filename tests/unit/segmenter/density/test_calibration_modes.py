@@ -79,7 +79,7 @@ def test_a_phantom_is_checked_against_the_certificate(volumes, series, slope: fl
     calibration = calibrate(volumes[True], series, [], settings("auto", slope=slope, material=material))
     assert calibration.mode is CalibrationMode.PHANTOM
     assert calibration.material is Material.HA
-    assert [("one of them no longer holds" in warning) for warning in calibration.warnings] == [True] * told
+    assert [("one of them is no longer valid" in warning) for warning in calibration.warnings] == [True] * told
 
 
 def test_only_the_phantoms_of_this_scanner_are_looked_for(volumes, series):

@@ -76,7 +76,7 @@ def test_two_that_fit_alike_are_not_chosen_between():
     [
         (date(2026, 12, 31), None),
         (date(2027, 1, 1), "expired on 2026-12-31"),
-        (date(2025, 12, 31), "of 2026-01-01 is younger than the scan"),
+        (date(2025, 12, 31), "of 2026-01-01 was issued after the scan"),
         (None, "the scan has no date"),
     ],
 )

@@ -64,7 +64,7 @@ def test_the_record_of_the_landmarks_says_the_same():
 def test_a_bone_without_a_bump_has_no_trochanter():
     anatomy = found(Model(lesser=False), grid())
     assert anatomy.trochanter is None
-    assert "no bump" in anatomy.no_trochanter
+    assert "no prominence" in anatomy.no_trochanter
 
 
 def test_a_scan_that_ends_at_the_trochanter_does_not_show_it():
@@ -73,7 +73,7 @@ def test_a_scan_that_ends_at_the_trochanter_does_not_show_it():
     assert anatomy.no_trochanter in (
         "the scan ends at the lesser trochanter",
         "the scan ends above the lesser trochanter",
-        "no bump of 6 mm on the back of the shaft",
+        "no prominence of 6 mm on the back of the shaft",
     )
 
 
@@ -91,7 +91,7 @@ def test_a_head_cut_by_the_scan_is_no_head():
 def test_an_impossible_neck_says_why():
     anatomy = found(Model(angle_deg=98.0), grid())
     assert anatomy.neck is not None
-    assert anatomy.neck.problems == ("the neck-shaft angle would be 98 degrees",)
+    assert anatomy.neck.problems == ("the neck-shaft angle of 98 degrees is not plausible",)
     assert "no neck region: the neck-shaft angle" in anatomy.doubts[-1]
 
 

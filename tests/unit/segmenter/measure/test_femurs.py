@@ -99,7 +99,7 @@ def test_a_mask_that_reaches_where_there_is_no_image_is_said(scan):
     volume = volume.copy()
     volume[: geometry.shape[0] // 3] = -1024
     (femur,) = measure_femurs(femurs[1:], volume, geometry, LINE).femurs
-    assert any("of the mask holds no image" in warning for warning in femur.warnings)
+    assert any("of the mask contains no image data" in warning for warning in femur.warnings)
 
 
 def test_nothing_found_is_nothing_measured(scan):

@@ -55,7 +55,7 @@ def test_metal_is_found_in_whole_numbers_at_the_edge_of_the_scan():
 
 
 FIELD = Geometry.axial((10, 20, 300), (2.0, 1.0, 1.0), (-150.0, -10.0, 0.0))
-ON_THE_OTHER = "no {} femur was outlined and there is metal on that side: an implant may be the reason"
+ON_THE_OTHER = "no {} femur was segmented, and there is metal on that side: an implant may be the reason"
 
 
 def outlined(side: Side) -> Femur:
@@ -80,7 +80,7 @@ def with_metal(x_mm: float, rows: int = 20) -> np.ndarray:
         ([Side.LEFT], 100, ""),  # its own, told with its numbers
         ([Side.LEFT], 30, ""),  # in the middle of the pelvis
         ([Side.RIGHT], -140, ""),  # beside its own hip
-        ([], 0, "no femur was outlined and there is metal in the scan: an implant may be the reason"),
+        ([], 0, "no femur was segmented, and there is metal in the scan: an implant may be the reason"),
         ([Side.LEFT, Side.RIGHT], 100, ""),
     ],
 )
@@ -91,7 +91,7 @@ def test_metal_where_no_femur_was_outlined_is_told(sides, x_mm, said):
 def test_a_clip_is_no_implant_and_an_empty_mask_no_femur():
     assert metal_elsewhere([], with_metal(0, rows=2), FIELD, STANDARD) == ""
     empty = Femur(Side.LEFT, np.zeros(FIELD.shape, bool), False)
-    assert metal_elsewhere([empty], with_metal(0), FIELD, STANDARD).startswith("no femur was outlined")
+    assert metal_elsewhere([empty], with_metal(0), FIELD, STANDARD).startswith("no femur was segmented")
 
 
 def vessel(

@@ -56,7 +56,7 @@ def test_the_plane_is_square_to_a_bent_shaft():
 def test_without_a_trochanter_the_length_is_taken_and_said():
     found = total(Model(lesser=False), grid())
     assert found.rule == "100 mm below the top of the head"
-    assert "the lesser trochanter was not found (no bump" in found.warnings[0]
+    assert "the lesser trochanter was not found (no prominence" in found.warnings[0]
     assert "ends 100 mm below the top of the head" in found.warnings[0]
 
 
@@ -64,7 +64,7 @@ def test_a_scan_that_ends_above_the_plane_has_no_total_region():
     found = total(Model(), grid(below_mm=68.0), BY_LENGTH)
     assert (found.rule, found.plane) == ("", None)
     assert "no total region (100 mm below the top of the head)" in found.warnings[0]
-    assert re.search(r"seen only down to (9|10|11) mm above", found.warnings[0])
+    assert re.search(r"visible only down to (9|10|11) mm above", found.warnings[0])
 
 
 def test_a_bone_shortened_above_the_plane_has_no_total_region():
@@ -72,7 +72,7 @@ def test_a_bone_shortened_above_the_plane_has_no_total_region():
     femur, _ = shorten(Model().on(geometry)[0], geometry, 92.0)
     found = total_of(find_anatomy(femur, geometry), (), STANDARD)
     assert found.plane is None
-    assert "seen only down to" in found.warnings[0]
+    assert "visible only down to" in found.warnings[0]
 
 
 @pytest.mark.parametrize("reason", [HEAD_CUT, FIELD_CUT])

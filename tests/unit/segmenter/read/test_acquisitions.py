@@ -194,5 +194,5 @@ def test_an_enhanced_object_that_came_twice_counts_once(tmp_path):
     ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = "1.2.3.4.5"
     ds.save_as(second)
     series = read_series([first, second])
-    assert series.warnings == ("20 copies of slices left out",)
+    assert series.warnings == ("20 duplicate slices were left out",)
     assert np.array_equal(read_volume(series), SCAN.hu())

@@ -74,7 +74,7 @@ def test_identical_copies_and_localisers_are_left_out_with_a_warning(tmp_path):
     scout.save_as(tmp_path / "scout.dcm")
     series = read_series([*files, tmp_path / "copy.dcm", tmp_path / "scout.dcm"])
     assert len(series.slices) == 20
-    assert series.warnings == ("1 localiser images left out", "1 copies of slices left out")
+    assert series.warnings == ("1 localiser images were left out", "1 duplicate slices were left out")
 
 
 def at(wanted, **values):

@@ -134,7 +134,7 @@ def test_syntaxes_with_loss_are_read_and_said_to_be(tmp_path, tool, syntax, enco
         ds.save_as(path)
     assert {dcmread(path).file_meta.TransferSyntaxUID for path in files} == {syntax}
     series = read_series(files)
-    assert series.warnings == ("5 of 5 slices were compressed with loss: densities may be off",)
+    assert series.warnings == ("5 of 5 slices were compressed with loss: densities may be wrong",)
     off = np.abs(read_volume(series) - hu) / np.ptp(hu, axis=(1, 2), keepdims=True)
     assert off.max() <= error
     assert off.mean() <= 0.01
