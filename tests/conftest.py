@@ -51,8 +51,13 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> sharing.Grou
 
 
 def require_tool(name: str) -> str:
-    """Return the tool's path; without the tool skip, or fail under CI."""
-    path = shutil.which(name)
+    """Return the tool's path; without the tool skip, or fail under CI.
+
+    The folder of this Python does not count: pynetdicom installs programs there with the names of DCMTK's.
+    """
+    own = Path(sys.executable).parent
+    folders = [folder for folder in os.get_exec_path() if Path(folder) != own]
+    path = shutil.which(name, path=os.pathsep.join(folders))
     if path is None and os.environ.get("CI"):
         pytest.fail(f"{name} is not installed")
     if path is None:

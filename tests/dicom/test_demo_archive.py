@@ -1,8 +1,6 @@
 """The archive of the demo as a process of its own; the sender is DCMTK's storescu."""
 
-import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -18,17 +16,13 @@ ARCHIVE = Path(__file__).parents[2] / "deploy/demo/archive.py"
 
 
 @pytest.fixture
-def storescu():
-    """Send one file to a port and return the output of storescu."""
-    tool = shutil.which("storescu")
-    if tool is None:
-        if os.environ.get("CI"):
-            pytest.fail("storescu (DCMTK) is not installed")
-        pytest.skip("storescu (DCMTK) is not installed")
+def storescu(tool):
+    """Send one file to a port and return the output of DCMTK's storescu."""
+    program = tool("storescu")
 
     def send(port, *files):
         return subprocess.run(
-            [tool, "-v", "-aec", "ARCHIVE", "127.0.0.1", str(port), *map(str, files)],
+            [program, "-v", "-aec", "ARCHIVE", "127.0.0.1", str(port), *map(str, files)],
             check=False,
             capture_output=True,
             text=True,
