@@ -77,15 +77,14 @@ def supervise(ctx: click.Context) -> None:
 @click.pass_context
 def web(ctx: click.Context) -> None:
     """Run the web page (read-only)."""
-    with _part(ctx, ProcessKind.WEB) as (settings, ledger, _):
+    with _part(ctx, ProcessKind.WEB) as (settings, ledger, stop):
         import uvicorn
 
         from node.web.app import make_app
 
         host = settings.node.http_host
         with reserve_port(host, settings.node.http_port, "web page") as held:
-            # uvicorn stops by itself on SIGTERM and SIGINT.
-            uvicorn.run(
+            config = uvicorn.Config(
                 make_app(settings, ledger),
                 host=host,
                 port=held.getsockname()[1],
@@ -93,6 +92,12 @@ def web(ctx: click.Context) -> None:
                 server_header=False,
                 timeout_graceful_shutdown=WEB_STOP_SECONDS,
             )
+            server = uvicorn.Server(config)
+            # uvicorn handles SIGTERM and SIGINT itself once it runs; one that came earlier must stop it, too.
+            for number in STOP_SIGNALS:
+                signal.signal(number, lambda *_: setattr(server, "should_exit", True))
+            server.should_exit = server.should_exit or stop.is_set()
+            server.run()
 
 
 @contextmanager

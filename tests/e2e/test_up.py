@@ -4,12 +4,14 @@ import os
 import re
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
 
 import pytest
+import sql
 
 from node.run.processes import reserve_port
 from node.scu.requestor import echo
@@ -148,3 +150,18 @@ def test_part_runs_alone_in_the_foreground_and_stops_cleanly(start_node, tmp_pat
     listing = [sys.executable, "-m", "node", "status", "--json"]
     poll(lambda: kind in subprocess.run(listing, cwd=tmp_path, capture_output=True, check=False).stdout.decode())
     assert alone.stop() == (0, "")
+
+
+def reported(data: Path) -> bool:
+    try:
+        return bool(sql.ask(data, "SELECT name FROM processes WHERE kind = 'web'"))
+    except sqlite3.OperationalError:  # not created yet
+        return False
+
+
+def test_the_page_stops_also_while_it_is_starting(start_node, tmp_path, poll):
+    """It reports itself before it has loaded the web server, so SIGTERM comes before the server listens for it."""
+    (tmp_path / "qct-node.toml").write_text("[node]\nhttp_port = 0\ndata = 'data'\n")
+    page = start_node("-m", "node", "web")
+    poll(lambda: reported(tmp_path / "data"))
+    assert page.stop() == (0, "")
