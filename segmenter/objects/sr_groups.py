@@ -197,7 +197,7 @@ def _nothing_found_group(source: Source) -> Group:
     """Return a group that states that no femur was found, for readers that evaluate groups only."""
     return MeasurementsAndQualitativeEvaluations(
         tracking_identifier=TrackingIdentifier(
-            source.identity.uid(source.series, "tracking search"), f"{PRODUCT} search for proximal femurs"
+            source.identity.uid(source.series, "tracking search"), f"{PRODUCT} search for proximal femora"
         ),
         finding_category=ANATOMICAL_STRUCTURE,
         finding_type=PROXIMAL_FEMUR,

@@ -362,7 +362,7 @@ def test_other_programs_take_it(scan, tmp_path, tool, said):
     assert sum("ReferencedSegment" in group for group in groups) == regions
     assert [group["TrackingIdentifier"] for group in groups[regions:]] == (
         ["qct-node left against right proximal femur, total"] * (len(femurs) == 2)
-        + ["qct-node density calibration" if femurs else "qct-node search for proximal femurs"]
+        + ["qct-node density calibration" if femurs else "qct-node search for proximal femora"]
     )
 
 
