@@ -17,6 +17,7 @@ from segmenter.synth.layers import FloatVolume, Layer, noise_layer, signed_dista
 from segmenter.synth.patient import Patient
 from segmenter.synth.posture import Leg, draw_swings, pose_layers
 from segmenter.synth.tissues import Tissues
+from segmenter.synth.wear import sclerosis, worn, worn_joint
 from segmenter.volume.femur import Side
 from segmenter.volume.geometry import Geometry
 
@@ -31,6 +32,7 @@ class PatientOptions:
 
     sex: "F" or "M". shape: mode weights of the femurs in standard deviations. bone: 0 osteoporotic to 1 dense.
     metal: the side that carries a prosthesis, False for none. prone: the table is in front. phantom: what lies on it.
+    wear: share of the hips that arthritis has changed; at 0 a patient is the one that was drawn before there was wear.
     """
 
     sex: str | None = None
@@ -41,6 +43,7 @@ class PatientOptions:
     prone: bool | None = None
     body: int | None = None
     phantom: PhantomModel = SLAB
+    wear: float = 0.0
 
 
 def sample_patient(rng: np.random.Generator, options: PatientOptions = PatientOptions()) -> Patient:
@@ -58,13 +61,20 @@ def sample_patient(rng: np.random.Generator, options: PatientOptions = PatientOp
     soft = posed_body(rng, body, to_patient, legs, (low, high))
     tissues = Tissues.sample(rng, options.bone)
     femurs = {side: roughened(femur, rng) for side, femur in femurs.items()}
+    dense: list[Capsule] = []
+    if options.wear:
+        (own,) = rng.spawn(1)  # the patient's other dice fall as they did
+        hips = {side: femur for side, femur in femurs.items() if own.random() < options.wear}
+        tissues = worn_joint(tissues, own)
+        dense = [capsule for femur in hips.values() for capsule in sclerosis(own, tissues, femur.landmarks)]
+        femurs |= {side: worn(femur, own) for side, femur in hips.items()}
     replaced, metal = draw_metal(rng, options, femurs)
     femurs = {side: resected(femur) if side in replaced else femur for side, femur in femurs.items()}
     noise = (
         noise_layer(rng, rng.uniform(7, 14), low - 20, high + 20),
         noise_layer(rng, rng.uniform(1.8, 3.5), low - 20, high + 20),
     )
-    capsules = [*draw_contents(rng, tissues, femurs, (low, high)), *metal]
+    capsules = [*dense, *draw_contents(rng, tissues, femurs, (low, high)), *metal]
     table = draw_table(rng, soft[Tissue.AIR], options, (low, high))
     patient = Patient(sex, shape, tissues, soft, femurs, noise, low, high, table, tuple(capsules), replaced)
     return with_artefacts(patient, rng, bool(metal))

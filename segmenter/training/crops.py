@@ -11,12 +11,16 @@ from scipy import ndimage
 from torch import Tensor
 from torch.utils.data import IterableDataset
 
+from segmenter.synth.poor_scans import poor_scan
 from segmenter.synth.scanner import Protocol, field_of_view, scan
+from segmenter.training.real_crops import real_crop
 from segmenter.vnet.coarse import CoarseClass
 from segmenter.vnet.grids import COARSE_MM, FINE_MM, normalise
 from segmenter.volume.femur import Side
 from segmenter.volume.resample import OUTSIDE_HU
 
+POOR = 0.5  # of the fine network's examples
+HEADS, HEAD_MM = 0.5, 40.0  # of them lie about a head, so far from its top at most
 UPSIDE_DOWN, SHORT = 0.15, 0.4  # of the coarse network's examples
 SHORT_MM = (60.0, 180.0)  # height of a scan of the hips alone
 
@@ -64,7 +68,11 @@ class Crops(IterableDataset[tuple[Tensor, Tensor]]):
 def example(path: Path, options: StageOptions, rng: np.random.Generator) -> Example:
     """Return one scanned crop as HU and its label."""
     with np.load(path) as content:
-        hu, label = random_crop(content["hu"], content["label"], options.crop, rng)
+        if "scanned" in content:
+            image, label = real_crop(content["hu"], content["label"], options.crop, rng)
+            return cut(image, label, rng) if rng.random() < 0.35 else (image, label)
+        reach = HEAD_MM / options.step_mm if options.files != ("coarse",) and rng.random() < HEADS else None
+        hu, label = random_crop(content["hu"], content["label"], options.crop, rng, reach)
     spacing = (options.step_mm,) * 3
     image = hu.astype(np.float32)
     if options.files != ("coarse",):
@@ -73,7 +81,10 @@ def example(path: Path, options: StageOptions, rng: np.random.Generator) -> Exam
         image, label = upside_down(image, label)
     elif rng.random() < SHORT:
         image, label = shortened(image, label, rng)
-    image = scan(image, spacing, Protocol.sample(rng), rng)
+    if options.files != ("coarse",) and rng.random() < POOR:
+        image = poor_scan(image, spacing, rng)
+    else:
+        image = scan(image, spacing, Protocol.sample(rng), rng)
     if rng.random() < 0.35:
         image, label = cut(image, label, rng)
     return image, label
@@ -131,13 +142,22 @@ def fatty(image: NDArray[np.float32], label: NDArray[np.uint8], rng: np.random.G
 
 
 def random_crop(
-    hu: NDArray[np.int16], label: NDArray[np.uint8], shape: tuple[int, int, int], rng: np.random.Generator
+    hu: NDArray[np.int16],
+    label: NDArray[np.uint8],
+    shape: tuple[int, int, int],
+    rng: np.random.Generator,
+    reach: float | None = None,
 ) -> tuple[NDArray[np.int16], NDArray[np.uint8]]:
-    """Return a crop centred near the upper femur more often than elsewhere; beyond the volume there is air."""
+    """Return a crop centred near the upper femur more often than elsewhere; beyond the volume there is air.
+
+    reach: slices from the top of the femur within which its centre lies; None: drawn.
+    """
     size = np.array(shape)
-    if rng.random() < 0.8:
+    if reach is not None or rng.random() < 0.8:
         inside = np.argwhere(label)
-        top = inside[inside[:, 0] >= inside[:, 0].max() - rng.uniform(0.2, 1.0) * np.ptp(inside[:, 0])]
+        if reach is None:
+            reach = rng.uniform(0.2, 1.0) * np.ptp(inside[:, 0])
+        top = inside[inside[:, 0] >= inside[:, 0].max() - reach]
         centre = top[rng.integers(len(top))] + rng.integers(-12, 13, 3)
     else:
         centre = rng.integers(0, hu.shape)

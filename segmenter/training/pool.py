@@ -22,6 +22,7 @@ from segmenter.volume.femur import Side
 from segmenter.volume.geometry import box_geometry
 
 AROUND_MM = 24.0
+WEAR = 0.5  # of the hips are arthritic
 
 
 def make_pool(
@@ -40,7 +41,7 @@ def make_pool(
 def _make_patient(seed: int, task: tuple[int, Path]) -> None:
     number, path = task
     rng = np.random.default_rng([seed, number])
-    patient = sample_patient(rng, PatientOptions(shape=training_shape(rng)))
+    patient = sample_patient(rng, PatientOptions(shape=training_shape(rng), wear=WEAR))
     temporary = path.with_name(path.name + ".part")
     temporary.mkdir(exist_ok=True)
     save(temporary / "coarse.npz", *coarse_volume(patient))
