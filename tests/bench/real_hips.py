@@ -4,9 +4,10 @@
 
 Every scan below DATA and DATA/negatives (a NIfTI file; a folder with one series, with `dicom` or with `ct.nii.gz`) is
 segmented. If a femur is found, OUT/<name>.png is drawn: coronal and sagittal planes through the upper end of the
-femur, then axial ones from the top of the head down; red is the segmentation, green the reference (`femur_mask.nii.gz`).
-No femur may be found in the negatives. At the end a table: Dice of the whole femur and apart of dome (the top 15 mm of
-the reference), head (the top 45 mm), rest of head, neck with trochanters (to 105 mm) and shaft, and the volume's error.
+femur, then axial ones from the top of the head down; red is the segmentation, green the reference
+(`femur_mask.nii.gz`). No femur may be found in the negatives. At the end a table: Dice of the whole femur and apart of
+dome (the top 15 mm of the reference), head (the top 45 mm), rest of head, neck with trochanters (to 105 mm) and shaft,
+and the volume's error.
 For investigational use.
 """
 
@@ -22,13 +23,13 @@ from pydicom import dcmread
 
 from segmenter.evaluation.images import find_image, read_array, read_geometry, read_hu
 from segmenter.evaluation.metrics import score_femur
-from segmenter.volume.femur import Femur
 from segmenter.read.folder import find_series
-from segmenter.volume.geometry import Geometry
-from segmenter.vnet.fine import segment_femurs
-from segmenter.read.series import read_series
 from segmenter.read.hounsfield import read_volume
+from segmenter.read.series import read_series
+from segmenter.vnet.fine import segment_femurs
 from segmenter.vnet.weights import load_models
+from segmenter.volume.femur import Femur
+from segmenter.volume.geometry import Geometry
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt
