@@ -1,0 +1,36 @@
+"""The network's outline of one femur made whole for a label: without holes or strays, its head round."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segmenter.refine.head import find_surface, has_metal, with_head
+from segmenter.volume.femur import Side
+from segmenter.volume.geometry import Geometry
+from segmenter.volume.masks import clean
+
+FloatVolume = NDArray[np.float32]
+
+SURFACE = 0.5
+MIN_MISSING = 0.08  # of a head, from which on it is completed: below that the network knows better than a sphere
+
+
+def completed(
+    probability: FloatVolume,
+    grid: Geometry,
+    scan: tuple[NDArray[np.generic], Geometry],
+    side: Side,
+    min_missing: float = MIN_MISSING,
+) -> FloatVolume:
+    """Return one femur, 0..1 `(z, y, x)` on the isotropic `grid`, whole, its head round where much of it was missing.
+
+    probability: as the network says, on `grid`; scan: HU `(z, y, x)` and their grid. min_missing: share of the head.
+    """
+    body = clean(probability > SURFACE)
+    if not body.any():
+        return probability
+    holes, strays = body & (probability <= SURFACE), ~body & (probability > SURFACE)
+    share = np.where(holes, 1.0, np.where(strays, 0.0, probability)).astype(np.float32)
+    head = find_surface(*scan, share, grid, side)
+    if head is None or head.missing < min_missing or has_metal(*scan, head):
+        return share
+    return with_head(share, grid, head)
