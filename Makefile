@@ -20,7 +20,7 @@ demo: $(INSTALLED)  ## send a synthetic patient (or STUDY=DIR) to the node and r
 test: $(INSTALLED)  ## run every test: units, associations, broker, the whole node, the page in a browser
 	$(BIN)/python -m pytest -n $(WORKERS) --durations=20
 
-check: $(INSTALLED)  ## run format, lint, types, import contracts and unit tests, in under a minute
+check: $(INSTALLED)  ## run format, lint, types, import contracts and unit tests (two minutes on two cores)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
