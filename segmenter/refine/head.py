@@ -1,4 +1,4 @@
-"""The surface of the femoral head: where an edge is seen there, and elsewhere a sphere through all that is seen.
+"""The surface of the femoral head: at its visible edges, and elsewhere on the sphere fitted to them.
 
 Under the roof of the acetabulum the joint space is often not seen, in thick slices or because there is none, and a
 network that looks for it stops short of it. A head is round: what is seen of it in front, behind, below and at its

@@ -1,4 +1,4 @@
-"""The network's outline of one femur made whole for a label: without holes or strays, its head round."""
+"""Turn the network's outline of one femur into a label: no holes, no separate pieces, a completed head."""
 
 import numpy as np
 from numpy.typing import NDArray

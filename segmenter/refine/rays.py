@@ -1,4 +1,4 @@
-"""Directions evenly over a sphere, and what the HU do along them from a point outwards."""
+"""Evenly distributed directions on a sphere, and the HU profiles along them from a point outwards."""
 
 from dataclasses import dataclass
 from functools import cache

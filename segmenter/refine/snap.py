@@ -1,4 +1,4 @@
-"""A surface at the half-way HU: every point moves there along its normal, as evenly as an elastic skin does.
+"""Move a surface to the half-way HU: each point moves along its normal, and neighbouring points move alike.
 
 The surface of a bone in CT is where HU are half-way between the bone's edge and what lies beside it. Labels of real
 scans are made so, and networks learn it from them.

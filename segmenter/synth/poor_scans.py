@@ -1,4 +1,4 @@
-"""Scans that were never meant for bone, and what others did to images before they came: blur, smoothing, resampling."""
+"""Scans of poor quality for bone: blur, thick slices, smoothing, and resampling before the images were received."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Examples from real scans: turned and stretched, a little noisier or more blurred, some resampled by others."""
+"""Examples from real scans: turned and stretched, with a little noise or blur, some resampled."""
 
 import numpy as np
 from numpy.typing import NDArray

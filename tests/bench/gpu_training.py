@@ -1,11 +1,11 @@
-"""Train the fine network for some minutes wherever a GPU is at hand; pool and code stay below 64 MiB.
+"""Train the fine network for some minutes on a GPU; code and packed hips stay below 64 MiB.
 
-    python tests/bench/gpu_training.py pack --real runs/real --out runs/gpu/real.npz          # here
-    python tests/bench/gpu_training.py train --real runs/gpu/real.npz --out $OUT --minutes 8  # there
+    python tests/bench/gpu_training.py pack --real runs/real --out runs/gpu/real.npz          # on this machine
+    python tests/bench/gpu_training.py train --real runs/gpu/real.npz --out $OUT --minutes 8  # on the GPU
 
-Synthetic patients travel as a seed: they are drawn there by all cores while the clock runs. Real hips travel as one
-compressed file. OUT/fine.safetensors are the averaged weights; OUT/log.csv says how the training went. What is left of
-the time after the patients is spent in steps, as many as a short run says there will be. For investigational use.
+The GPU machine draws the synthetic patients from a seed, within the time given. Real hips are copied as one compressed
+file. OUT/fine.safetensors holds the averaged weights, OUT/log.csv the course of the training. The number of steps is
+estimated from a short trial run, for the time that is left after the patients. For investigational use.
 """
 
 import os
@@ -29,7 +29,7 @@ FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
 @click.group()
 def main() -> None:
-    """Pack here, train there."""
+    """Pack the real hips; train with them on a GPU."""
 
 
 @main.command()

@@ -1,4 +1,4 @@
-"""Make training examples of real hips that nobody has outlined, and sheets to throw out the wrong ones by.
+"""Make training examples of real hips without reference outlines, and sheets on which to check each label.
 
     python tests/bench/pseudo_labels.py --data ../shared/data/ct --out runs/real --not STS_020 ... [--model DIR]
 
