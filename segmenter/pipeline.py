@@ -28,18 +28,19 @@ from segmenter.output.outputs import (
     write_segmentations,
 )
 from segmenter.output.report_json import (
-    NOTHING_FOUND,
     REPORT,
     SCHEMA_VERSION,
     ModelReport,
+    RefusedReport,
     Report,
     describe_calibration,
+    describe_nothing,
     describe_objects,
     describe_series,
 )
 from segmenter.read.hounsfield import read_volume
 from segmenter.read.series import Series, read_series
-from segmenter.volume.femur import Femur
+from segmenter.volume.femur import Femur, Refusal, Search
 from segmenter.volume.geometry import Geometry
 
 STAGES = ("read", "locate", "segment", "measure", "write", "check", "report")
@@ -51,13 +52,13 @@ OnStage = Callable[[str], None]
 class SegmentationMethod:
     """A function that finds the femurs, `find(volume_hu, geometry, on_stage)`, with its name, version and digest.
 
-    find calls on_stage("segment") once it has found the hips.
+    find calls on_stage("segment") once it has found the hips; its result also names what it refused to call a femur.
     """
 
     name: str
     version: str
     digest: str
-    find: Callable[[NDArray[Any], Geometry, OnStage], list[Femur]]
+    find: Callable[[NDArray[Any], Geometry, OnStage], Search]
 
 
 @dataclass(frozen=True)
@@ -89,9 +90,10 @@ def vnet_method(model: Path | None = None, device: str = "auto") -> Segmentation
 
     models = load_models(model, device)
 
-    def find(volume: NDArray[Any], geometry: Geometry, on_stage: OnStage) -> list[Femur]:
-        femurs: list[Femur] = segment_femurs(volume, geometry, models, on_stage=on_stage)
-        return femurs
+    def find(volume: NDArray[Any], geometry: Geometry, on_stage: OnStage) -> Search:
+        refused: list[Refusal] = []
+        femurs = segment_femurs(volume, geometry, models, on_stage, refused.append)
+        return Search(tuple(femurs), tuple(refused))
 
     return SegmentationMethod(models.name, models.version, models.digest, find)
 
@@ -112,9 +114,9 @@ def segment(
     series = read_series(request.files)
     volume = read_volume(series)
     clock("locate")
-    femurs = method.find(volume, series.geometry, clock)
+    search = method.find(volume, series.geometry, clock)
     clock("measure")
-    femurs, cut_warnings = _shortened(femurs, series, request.distal_mm)
+    femurs, cut_warnings = _shortened(search.femurs, series, request.distal_mm)
     calibration = calibrate(volume, series, [femur.mask for femur in femurs], density)
     agent = bool(series.header.get("ContrastBolusAgent"))
     measured = measure_femurs(femurs, volume, series.geometry, calibration, request.measure, agent)
@@ -125,7 +127,7 @@ def segment(
     clock("check")
     warnings = (*series.warnings, *cut_warnings, *measured.warnings, *check_segmentations(segmented, segs))
     clock("report")
-    findings = Findings(measured, calibration, warnings)
+    findings = Findings(measured, calibration, warnings, search.refused)
     written = write_reports(segmented, findings, segs, request.outputs, request.out)
     clock.stop()
     report = _report(segmented, findings, written, clock.timings)
@@ -133,7 +135,7 @@ def segment(
     return report
 
 
-def _shortened(femurs: list[Femur], series: Series, length_mm: float) -> tuple[list[Femur], list[str]]:
+def _shortened(femurs: Sequence[Femur], series: Series, length_mm: float) -> tuple[Sequence[Femur], list[str]]:
     """Return the femurs cut to a length, 0 for no cut, and warnings of those that are shorter."""
     if not length_mm:
         return femurs, []
@@ -150,8 +152,9 @@ def _report(
     )
     return Report(
         schema_version=SCHEMA_VERSION,
-        finding="" if segmented.femurs else NOTHING_FOUND,
+        finding="" if segmented.femurs else describe_nothing(findings.refused),
         femurs=femurs,
+        refused=tuple(RefusedReport(str(refusal.side), refusal.reason) for refusal in findings.refused),
         asymmetry=asymmetry,
         calibration=describe_calibration(findings.calibration),
         outputs=(*(path.name for path in (*written.objects, *written.others)), REPORT),
@@ -159,7 +162,7 @@ def _report(
         timings=timings,
         model=model,
         settings=dict(findings.measurements.settings),
-        warnings=findings.warnings,
+        warnings=findings.remarks,
         series=describe_series(segmented.series),
     )
 

@@ -102,7 +102,8 @@ REASON_HELP: dict[Reason, ReasonHelp] = {
         "For later studies set `destinations` of the route, or `results` of the peer.",
     ),
     Reason.NO_FEMUR: ReasonHelp(
-        "The job is done, but no proximal femur was found. Report and picture say so; there is no segmentation.",
+        "The job is done, but no proximal femur was found, or no bone could be shown to be one. "
+        "Report and picture say what was seen; there is no segmentation.",
         "Look at the picture. If it shows a hip, check field of view, scan range and metal. "
         "Series of the study that were declined as `not-best` are tried next automatically.",
     ),

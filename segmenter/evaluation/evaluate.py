@@ -30,7 +30,7 @@ def evaluate_cases(
     for done, case in enumerate(cases, 1):
         scan = load(case)
         begin = time.perf_counter()
-        found = method.find(scan.volume, scan.geometry, lambda _: None)
+        found = list(method.find(scan.volume, scan.geometry, lambda _: None).femurs)
         seconds = time.perf_counter() - begin
         truth = [Femur(side, mask, complete=True) for side, mask in scan.truth.items()]
         if distal_mm:

@@ -77,7 +77,7 @@ def _root(source: Source, findings: Findings) -> ContainerContentItem:
     groups = [item for group in measurement_groups(source, findings) for item in group]
     root.ContentSequence.append(_container(codes.DCM.ImagingMeasurements, groups))
     outcome = CodeContentItem(own.OUTCOME, own.FOUND if findings.measurements.femurs else own.NOT_FOUND, CONTAINS)
-    remarks = [sentence(own.WARNING, warning) for warning in findings.warnings]
+    remarks = [sentence(own.WARNING, warning) for warning in findings.remarks]
     items = [outcome, sentence(own.INTENDED_USE, NOTICE), *remarks]
     root.ContentSequence.append(_container(QUALITATIVE_EVALUATIONS, items))
     return root

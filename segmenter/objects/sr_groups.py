@@ -69,7 +69,7 @@ def measurement_groups(source: Source, findings: Findings) -> Iterator[Group]:
             yield _region_group(source, Side(femur.side), name, content)
     for asymmetry in findings.measurements.asymmetry:
         yield _asymmetry_group(source, asymmetry, findings.calibration)
-    yield _calibration_group(source, findings.calibration) if femurs else _nothing_found_group(source)
+    yield _calibration_group(source, findings.calibration) if femurs else _nothing_found_group(source, findings)
 
 
 def sentence(name: Code, value: str) -> TextContentItem:
@@ -193,9 +193,9 @@ def _kernel(header: Dataset) -> str:
     return " ".join(map(str, value)) if isinstance(value, MultiValue) else str(value)
 
 
-def _nothing_found_group(source: Source) -> Group:
-    """Return a group that states that no femur was found, for readers that evaluate groups only."""
-    return MeasurementsAndQualitativeEvaluations(
+def _nothing_found_group(source: Source, findings: Findings) -> Group:
+    """Return a group that states that no femur was found and what was, for readers that evaluate groups only."""
+    group = MeasurementsAndQualitativeEvaluations(
         tracking_identifier=TrackingIdentifier(
             source.identity.uid(source.series, "tracking search"), f"{PRODUCT} search for proximal femora"
         ),
@@ -204,6 +204,8 @@ def _nothing_found_group(source: Source) -> Group:
         algorithm_id=_algorithm(source.identity),
         qualitative_evaluations=[QualitativeEvaluation(own.OUTCOME, own.NOT_FOUND)],
     )
+    group[0].ContentSequence.extend(sentence(own.WARNING, str(refusal)) for refusal in findings.refused)
+    return group
 
 
 def _algorithm(identity: ResultIdentity) -> AlgorithmIdentification:

@@ -16,10 +16,12 @@ from segmenter.density.calibration import Calibration
 from segmenter.objects.labels import NOTICE
 from segmenter.output.femur_report import AsymmetryReport, Described, FemurReport, RegionReport, rounded
 from segmenter.read.series import Series
+from segmenter.volume.femur import Refusal
 
 SCHEMA_VERSION = "1"
 REPORT = "report.json"
 NOTHING_FOUND = "there is no proximal femur in the scan"
+NOTHING_CLAIMED = "no proximal femur is claimed in the scan ({})"
 
 
 @dataclass(frozen=True)
@@ -125,15 +127,27 @@ class ObjectReport(Described):
 
 
 @dataclass(frozen=True)
+class RefusedReport(Described):
+    """A bone that was outlined but is not claimed to be a proximal femur."""
+
+    side: str
+    """"left" or "right": the side it would have had."""
+    reason: str
+    """What was seen, and what is missing for a proximal femur."""
+
+
+@dataclass(frozen=True)
 class Report(Described):
     """One run of the segmenter on one series. For investigational use."""
 
     schema_version: str
     """Version of this schema; a change that breaks readers raises it."""
     finding: str
-    """Empty, or the sentence that says that nothing was found."""
+    """Empty, or the sentence that says that nothing was found or claimed."""
     femurs: tuple[FemurReport, ...]
     """The femurs found, left first; empty when there is none in the scan."""
+    refused: tuple[RefusedReport, ...]
+    """What was outlined but cannot be shown to be a proximal femur; it is in no other object than the reports."""
     asymmetry: tuple[AsymmetryReport, ...]
     """Left against right, when both femurs are complete."""
     calibration: CalibrationReport
@@ -168,6 +182,11 @@ def json_schema() -> dict[str, Any]:
     femur, region = (made["$defs"][kind.__name__]["properties"] for kind in (FemurReport, RegionReport))
     femur |= {key: region[key] for key in region}  # descriptions are not inherited
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **made}
+
+
+def describe_nothing(refused: Sequence[Refusal]) -> str:
+    """Return the sentence of a scan without femurs."""
+    return NOTHING_CLAIMED.format("; ".join(map(str, refused))) if refused else NOTHING_FOUND
 
 
 def describe_calibration(calibration: Calibration) -> CalibrationReport:

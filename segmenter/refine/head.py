@@ -28,6 +28,7 @@ FADE = 0.2  # cosines over which head and neck go over into each other
 UNDER_MM = (2.5, 8.0)  # below the surface found so far
 BRIGHTER_HU = 150.0  # than the head's own bone: that is its shell, or farther out than SHELL_MM the roof
 SHELL_MM = 0.5
+NO_WAY = 0.6  # of a ball's radius: nearer to the middle of the bone than that, nothing of it lies beside the ball
 LATERAL = 0.1  # cosine of the way from the head to the middle of the bone with the patient's side
 OWN_SHELL_MM = (6.0, 4.0, 3.0, 2.0, 2.0)  # how near to the sphere the outline must lie to count, round by round
 CANDIDATES, CANDIDATE_SHARE = 4, 0.7  # balls that fit into the bone, and their least radius as share of the largest
@@ -37,11 +38,8 @@ STIFF, ROUND = 2.0, 0.3  # weight of even bending and of the sphere, against 1 o
 SURE = 0.3  # edges to fit the sphere to
 MIN_AGREED, ON_MM = 0.25, 0.75  # share of the rays with such an edge so near the sphere: less is no head
 MIN_ON = 0.65  # of the edges: where many lie elsewhere, it is another sphere, or none
-RECOGNISED_ON, RECOGNISED_LOST, RECOGNISED_MISSING = (
-    0.75,
-    0.25,
-    0.2,
-)  # for a head to be there, wherever the outline of it may end
+RECOGNISED_LOST, RECOGNISED_MISSING = 0.25, 0.2  # for a head to be there, wherever the outline of it may end
+ROUND_MM, ROUND_SHARE = 1.5, 0.9  # so near to one sphere lies so much of the outline of a head that lacks nothing
 MAX_LOST = 0.1  # of what the network found: it rarely claims too much
 MIN_RAYS, MIN_OWN = 150, 80  # with an edge; at the outline found before
 MAX_MOVED = 0.6  # of the radius, from the ball that was begun with
@@ -86,7 +84,7 @@ class HeadSurface:
     @property
     def recognised(self) -> bool:
         """Whether there is a head at all, though perhaps not just there."""
-        seen = self.agreed >= MIN_AGREED and self.on >= RECOGNISED_ON
+        seen = self.agreed >= MIN_AGREED and self.on >= MIN_ON
         same = self.lost <= RECOGNISED_LOST and self.missing <= RECOGNISED_MISSING
         return seen and same and RADII_MM[0] <= self.radius <= RADII_MM[1]
 
@@ -107,17 +105,44 @@ def possible_surfaces(
     volume: HU `(z, y, x)` on `geometry`; share: the femur so far, 0..1 with its surface at one half, on the isotropic
     `grid`. A round trochanter is no head: the rest of the bone lies lateral of a head.
     """
-    inside = share > SURFACE
-    if not inside.any():
+    if not (share > SURFACE).any():
         return []
-    middle = grid.to_patient(np.argwhere(inside)).mean(axis=0)
-    found = []
-    for centre, radius in balls(inside, covered(geometry, grid), grid):
-        away = middle - centre
-        away /= max(float(np.linalg.norm(away)), 1e-9)
-        if away[0] * (1 if side is Side.LEFT else -1) >= LATERAL:
-            found.append(grown(volume, geometry, Start(centre, radius, away), share, grid))
+    found = [grown(volume, geometry, start, share, grid) for start in starts(geometry, share, grid, side)]
     return [head for head in found if head is not None]
+
+
+def starts(geometry: Geometry, share: FloatVolume, grid: Geometry, side: Side) -> list[Start]:
+    """Return the balls that may lie in the head of a femur; share, not empty, and grid as in `possible_surfaces`."""
+    inside = share > SURFACE
+    middle = grid.to_patient(np.argwhere(inside)).mean(axis=0)
+    result = []
+    for centre, radius in balls(inside, covered(geometry, grid), grid):
+        way = middle - centre
+        far = float(np.linalg.norm(way))
+        lateral = way[0] * (1 if side is Side.LEFT else -1) / max(far, 1e-9)
+        if lateral >= LATERAL or far < NO_WAY * radius:  # where only a head is seen, there is no rest beside it
+            result.append(Start(centre, radius, way / max(far, 1e-9)))
+    return result
+
+
+def lacks_nothing(geometry: Geometry, share: FloatVolume, grid: Geometry, side: Side) -> bool:
+    """Return whether the outline has a round head, as far as the scan holds it; geometry: of the scan.
+
+    This takes a tenth of the time of a search for its edges in the scan.
+    """
+    for start in starts(geometry, share, grid, side):
+        own = own_edge(share, grid, start.centre, start.radius)
+        middle, size = own_sphere(start, own, geometry)
+        rays = sphere().rays
+        points = start.centre + rays * own[:, None]
+        index = geometry.to_index(points)
+        free = ((index > 0.5) & (index < np.array(geometry.shape) - 1.5)).all(axis=1)
+        free &= rays @ start.away < NECK_COSINE
+        on = np.abs(np.linalg.norm(points - middle, axis=1) - size) < ROUND_MM
+        enough = np.count_nonzero(free) >= MIN_RAYS and RADII_MM[0] <= size <= RADII_MM[1]
+        if enough and float(on[free].mean()) >= ROUND_SHARE:
+            return True
+    return False
 
 
 def balls(inside: NDArray[np.bool_], seen: NDArray[np.bool_], grid: Geometry) -> list[tuple[Vector, float]]:

@@ -1,9 +1,9 @@
-"""Turn the network's outline of one femur into a label: no holes, no separate pieces, a completed head."""
+"""What becomes of the network's outline of one femur: no holes, no separate pieces, a completed head."""
 
 import numpy as np
 from numpy.typing import NDArray
 
-from segmenter.refine.head import find_surface, has_metal, with_head
+from segmenter.refine.head import find_surface, has_metal, lacks_nothing, with_head
 from segmenter.volume.femur import Side
 from segmenter.volume.geometry import Geometry
 from segmenter.volume.masks import clean
@@ -30,6 +30,8 @@ def completed(
         return probability
     holes, strays = body & (probability <= SURFACE), ~body & (probability > SURFACE)
     share = np.where(holes, 1.0, np.where(strays, 0.0, probability)).astype(np.float32)
+    if min_missing >= MIN_MISSING and lacks_nothing(scan[1], share, grid, side):
+        return share
     head = find_surface(*scan, share, grid, side)
     if head is None or head.missing < min_missing or has_metal(*scan, head):
         return share

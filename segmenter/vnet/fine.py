@@ -1,4 +1,4 @@
-"""The fine stage: segment each hip in one window at full resolution, then map the femurs to the source grid."""
+"""The fine stage: outline each hip in one window at full resolution, map it to the source grid, prove it a femur."""
 
 from collections.abc import Callable
 
@@ -6,12 +6,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from segmenter.refine.outline import completed
+from segmenter.refine.recognise import why_not
 from segmenter.vnet.coarse import Hip, find_hips
 from segmenter.vnet.grids import FINE_MARGIN_MM, FINE_MM
 from segmenter.vnet.network import probabilities
 from segmenter.vnet.weights import Models
 from segmenter.volume.coverage import completeness
-from segmenter.volume.femur import Femur, Side
+from segmenter.volume.femur import Femur, Refusal, Side
 from segmenter.volume.geometry import Geometry, Matrix, box_geometry
 from segmenter.volume.masks import bounding_box, clean
 from segmenter.volume.resample import OUTSIDE_HU, covered, crop_to, cut, reduce, resample
@@ -30,10 +32,12 @@ def segment_femurs(
     geometry: Geometry,
     models: Models,
     on_stage: Callable[[str], None] = lambda _: None,
+    on_refused: Callable[[Refusal], None] = lambda _: None,
 ) -> list[Femur]:
     """Return the femurs of a scan, left first; empty if it holds no hip.
 
-    volume: HU `(z, y, x)` on `geometry`. `on_stage` is called with "segment" once the hips are found.
+    volume: HU `(z, y, x)` on `geometry`. `on_stage` is called with "segment" once the hips are found, `on_refused` with
+    every bone that was outlined and cannot be shown to be a proximal femur.
     """
     hips = find_hips(volume, geometry, models)
     on_stage("segment")
@@ -46,6 +50,9 @@ def segment_femurs(
             # Only the written pages of the mask take memory.
             mask = np.zeros(geometry.shape, bool)
             mask[box] = part
+            if reason := why_not(mask, volume, geometry, hip.side, (hip.proximal_ml, hip.shaft_ml)):
+                on_refused(Refusal(hip.side, reason))
+                continue
             _, reasons = completeness(mask, volume, geometry)
             reasons += () if whole else (UNSEEN,)
             femurs.append(Femur(hip.side, mask, not reasons, reasons))
@@ -57,8 +64,19 @@ def segment_hip(
 ) -> tuple[tuple[slice, ...], NDArray[np.bool_], bool]:
     """Return a box of the source grid, one femur's mask `(z, y, x)` in it, and whether the window held all of it.
 
-    The window begins around the coarse femur and grows while the fine one reaches its border. The mask comes from
-    resampled probabilities, not from a resampled mask.
+    The mask comes from resampled probabilities, not from a resampled mask.
+    """
+    femur, fine, whole = outline_hip(volume, geometry, hip, models)
+    femur = completed(femur, fine, (volume, geometry), hip.side)
+    return *_on_source(femur, fine, geometry), whole
+
+
+def outline_hip(
+    volume: NDArray[np.generic], geometry: Geometry, hip: Hip, models: Models
+) -> tuple[NDArray[np.float32], Geometry, bool]:
+    """Return one femur's probabilities `(z, y, x)` on a window, the window, and whether it held all of the bone.
+
+    The window begins around the coarse femur and grows while the fine one reaches its border.
     """
     corners = geometry.corners()
     scan = (corners.min(axis=0), corners.max(axis=0))
@@ -74,7 +92,7 @@ def segment_hip(
         if whole:
             break
         window = larger
-    return *_on_source(femur, fine, geometry), whole
+    return femur, fine, whole
 
 
 def _on_source(

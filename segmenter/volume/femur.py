@@ -1,4 +1,4 @@
-"""A segmented proximal femur: side, mask, and whether the scan holds all of it."""
+"""A segmented proximal femur: side, mask, and whether the scan holds all of it; and what was refused as one."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -25,3 +25,22 @@ class Femur:
     mask: NDArray[np.bool_]
     complete: bool
     reasons: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A bone that was outlined but is not claimed to be a proximal femur; reason: what was seen, as a sentence."""
+
+    side: Side
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.side}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class Search:
+    """The result of the search for femurs in one scan: those claimed, left first, and the outlines refused."""
+
+    femurs: tuple[Femur, ...]
+    refused: tuple[Refusal, ...] = ()

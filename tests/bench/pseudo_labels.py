@@ -18,35 +18,17 @@ from scipy import ndimage
 
 from segmenter.refine.outline import completed
 from segmenter.refine.snap import BAND_MM, snapped
-from segmenter.vnet.coarse import Hip, find_hips
-from segmenter.vnet.fine import MAX_WINDOWS, SURFACE, carried_out, grown_box
-from segmenter.vnet.grids import FINE_MARGIN_MM, FINE_MM
-from segmenter.vnet.network import probabilities
+from segmenter.vnet.coarse import find_hips
+from segmenter.vnet.fine import outline_hip
+from segmenter.vnet.grids import FINE_MM
 from segmenter.vnet.weights import Models, load_models
 from segmenter.volume.femur import Side
-from segmenter.volume.geometry import Geometry, box_geometry
+from segmenter.volume.geometry import Geometry
 from segmenter.volume.masks import clean
 from segmenter.volume.resample import OUTSIDE_HU, covered, reduce, resample
 
 FloatVolume = NDArray[np.float32]
 ROUND_FROM = 0.01  # share of a head that is missing, from which on a label takes the sphere's word
-
-
-def outline(volume: NDArray[Any], geometry: Geometry, hip: Hip, models: Models) -> tuple[FloatVolume, Geometry]:
-    """Return one femur's probabilities `(z, y, x)` on a fine window and the window, which grows as `segment_hip`'s."""
-    corners = geometry.corners()
-    scan = (corners.min(axis=0), corners.max(axis=0))
-    window = (hip.low - FINE_MARGIN_MM, hip.high + FINE_MARGIN_MM)
-    flip = -1 if hip.side is Side.RIGHT else 1
-    for _ in range(MAX_WINDOWS):
-        fine = box_geometry(*window, FINE_MM)
-        hu = reduce(volume, geometry, fine, OUTSIDE_HU)
-        femur = carried_out(probabilities(models.fine, hu[:, :, ::flip])[1][:, :, ::flip], fine, geometry)
-        larger = grown_box(clean(femur > SURFACE), window, scan)
-        if all(np.array_equal(a, b) for a, b in zip(larger, window, strict=True)):
-            break
-        window = larger
-    return femur, fine
 
 
 def shares(surface: FloatVolume) -> FloatVolume:
@@ -67,7 +49,7 @@ def save(path: Path, hu: FloatVolume, share: FloatVolume, side: Side) -> None:
 def label_hips(name: str, volume: NDArray[Any], geometry: Geometry, models: Models, out: Path) -> None:
     """Write every hip of one scan and its sheet."""
     for hip in find_hips(volume, geometry, models):
-        probability, fine = outline(volume, geometry, hip, models)
+        probability, fine, _ = outline_hip(volume, geometry, hip, models)
         femur = completed(probability, fine, (volume, geometry), hip.side, ROUND_FROM)
         surface = snapped(femur, fine, volume, geometry)
         seen = covered(geometry, fine)

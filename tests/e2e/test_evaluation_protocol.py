@@ -22,7 +22,7 @@ from segmenter.training import crops
 from segmenter.training.crops import StageOptions
 from segmenter.vnet.network import VNet, VNetConfig
 from segmenter.vnet.weights import file_digest, load_models, save_weights, write_manifest
-from segmenter.volume.femur import Femur, Side
+from segmenter.volume.femur import Femur, Search, Side
 from segmenter.volume.geometry import Geometry
 
 
@@ -63,11 +63,11 @@ def threshold(model: Path, device: str) -> SegmentationMethod:
     models = load_models(model, device)
     good = model.parent.name in {"fold-01", "whole"}  # the latter holds the model of the best fold
 
-    def find(volume: np.ndarray, _: Geometry, __: Any) -> list[Femur]:
+    def find(volume: np.ndarray, _: Geometry, __: Any) -> Search:
         mask = volume > 0
         if not good:
             mask[:10] = False
-        return [Femur(Side.LEFT, mask, complete=True)]
+        return Search((Femur(Side.LEFT, mask, complete=True),))
 
     return SegmentationMethod(models.name, models.version, models.digest, find)
 

@@ -61,8 +61,10 @@ def title_of(side: Side, femur: FemurMeasurements | None) -> str:
     return f"{side.capitalize()} proximal femur" + ("" if femur.complete else ", incomplete")
 
 
-def nothing_on(findings: Findings) -> str:
+def nothing_on(side: Side, findings: Findings) -> str:
     """Return the sentence below the view of the whole scan where a femur is missing."""
+    if any(refusal.side is side for refusal in findings.refused):
+        return "Bone on this side is not claimed to be a femur: see the warnings. Above: the whole scan."
     if findings.measurements.femurs:
         return "No proximal femur was found on this side. Above: the whole scan."
     return "No proximal femur was found in this scan, so nothing is measured."
@@ -95,7 +97,7 @@ def warnings_of(findings: Findings) -> tuple[str, ...]:
     """Return all warnings, those of the femurs first."""
     femurs = findings.measurements.femurs
     found = [sentence for femur in femurs for sentence in _femur_warnings(femur)]
-    return (*found, *findings.calibration.warnings, *findings.warnings)
+    return (*found, *findings.calibration.warnings, *findings.remarks)
 
 
 def _femur_warnings(femur: FemurMeasurements) -> Iterator[str]:

@@ -107,7 +107,7 @@ def _half(page: Image.Image, draw: ImageDraw.ImageDraw, data: PageData, side: Si
     draw_text(draw, (half.left + 46, HEADER + 18), title, TITLE, fill=colour, anchor="lm")
     if femur is None or side not in cuts:
         _whole_scan(page, data, side, cuts)
-        draw_text(draw, (half.left, TABLE_TOP), content.nothing_on(data.findings), TEXT)
+        draw_text(draw, (half.left, TABLE_TOP), content.nothing_on(side, data.findings), TEXT)
         return
     _views(page, data, side, cuts, femur)
     _table(draw, half.left, femur, data.findings)

@@ -4,6 +4,7 @@ import hashlib
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import datetime
 
 import numpy as np
@@ -14,7 +15,7 @@ from pydicom import dcmread
 from segmenter.errors import SegmenterError
 from segmenter.output.outputs import OutputOptions
 from segmenter.pipeline import STAGES, SegmentationMethod, SegmentRequest, segment
-from segmenter.volume.femur import Femur, Side
+from segmenter.volume.femur import Femur, Refusal, Search, Side
 
 
 def dense(volume, geometry, on_stage):
@@ -24,7 +25,7 @@ def dense(volume, geometry, on_stage):
     bone = volume > 500
     left = bone & (points[..., 0] > 12)
     halves = ((Side.LEFT, left, ()), (Side.RIGHT, bone & ~left, ("the shaft leaves the scan",)))
-    return [Femur(side, mask, not why, why) for side, mask, why in halves if mask.any()]
+    return Search(tuple(Femur(side, mask, not why, why) for side, mask, why in halves if mask.any()))
 
 
 METHOD = SegmentationMethod("dense", "1", "ab" * 32, dense)
@@ -118,6 +119,32 @@ def test_no_femur_gives_a_report_that_says_so(tmp_path, spec):
     assert [dcmread(tmp_path / "out" / item.path).Modality for item in report.objects] == ["SR", "OT"]
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert names == {"sr.dcm", "sc.dcm", "overlay.png", "overlay.pdf", "report.json"}
+
+
+def refusing(volume, geometry, on_stage):
+    found = dense(volume, geometry, on_stage)
+    return Search(found.femurs[:1], (Refusal(Side.RIGHT, "bone cut by the field of view"),))
+
+
+def test_a_bone_that_is_not_claimed_is_named_in_every_report(tmp_path, files):
+    report = segment(SegmentRequest(files, tmp_path), method=replace(METHOD, find=refusing))
+    said = "right: no femur is claimed: bone cut by the field of view"
+    assert (report.finding, [femur.side for femur in report.femurs]) == ("", ["left"])
+    assert [(one.side, one.reason) for one in report.refused] == [("right", "bone cut by the field of view")]
+    assert said in report.warnings
+    remarks = dcmread(tmp_path / "sr.dcm").ContentSequence[-1].ContentSequence
+    assert said in [item.get("TextValue") for item in remarks]
+
+
+def test_where_every_bone_is_refused_the_finding_says_what_was_seen(tmp_path, files):
+    def find(*given):
+        return Search((), refusing(*given).refused)
+
+    report = segment(SegmentRequest(files, tmp_path), method=replace(METHOD, find=find))
+    assert report.finding == "no proximal femur is claimed in the scan (right: bone cut by the field of view)"
+    assert [dcmread(tmp_path / item.path).Modality for item in report.objects] == ["SR", "OT"]
+    (group,) = dcmread(tmp_path / "sr.dcm").ContentSequence[-2].ContentSequence
+    assert group.ContentSequence[-1].TextValue == "right: bone cut by the field of view"
 
 
 def test_label_map_and_meshes_are_written_when_wanted(tmp_path, files):

@@ -21,7 +21,7 @@ from segmenter.output.page.panel import Mark, Scan, draw_panel
 from segmenter.output.page.plot import draw_plot, ticks
 from segmenter.output.page.views import AXIAL, CORONAL, Frame, cuts_through
 from segmenter.read.series import read_series
-from segmenter.volume.femur import Femur, Side
+from segmenter.volume.femur import Femur, Refusal, Side
 
 RADIUS_MM = 11
 BOTH = (Side.LEFT, Side.RIGHT)
@@ -184,6 +184,14 @@ def test_what_to_beware_of_is_said_from_bad_to_mild():
     assert content.table_of(unsure, phantom()).rows[2][0] == "femoral neck (!)"
     assert content.title_of(Side.RIGHT, said.measurements.femurs[1]) == "Right proximal femur, incomplete"
     assert content.title_of(Side.LEFT, None) == "Left: no proximal femur found"
+
+
+def test_a_side_that_was_refused_says_so_and_why():
+    said = replace(findings(phantom(), "left"), refused=(Refusal(Side.RIGHT, "bone cut by the field of view"),))
+    assert content.nothing_on(Side.RIGHT, said).startswith("Bone on this side is not claimed to be a femur")
+    assert content.nothing_on(Side.LEFT, said).startswith("No proximal femur was found on this side")
+    assert "right: no femur is claimed: bone cut by the field of view" in content.warnings_of(said)
+    assert changed(page_of(said, (Side.LEFT,)), page_of(findings(phantom(), "left"), (Side.LEFT,))).any()
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 from scipy import ndimage
 
 from segmenter.measure.surface import surface_at
-from segmenter.refine.head import HeadSurface, balls, find_surface, has_metal, to_sphere, with_head
+from segmenter.refine.head import HeadSurface, balls, find_surface, has_metal, lacks_nothing, to_sphere, with_head
 from segmenter.refine.outline import completed
 from segmenter.refine.rays import Search, bending, nearest_edges, sphere
 from segmenter.refine.snap import MOST_MM, offsets, snapped
@@ -191,3 +191,11 @@ def test_an_outline_is_made_whole_and_its_head_round():
 def test_a_head_of_which_little_is_missing_stays_as_the_network_says():
     femur, _ = distances(GRID)
     assert (completed(share(femur), GRID, (scan(), GRID), Side.LEFT) == share(femur)).all()
+
+
+def test_only_a_head_that_is_not_round_is_searched_for_its_edges(monkeypatch: pytest.MonkeyPatch):
+    femur, _ = distances(GRID)
+    assert lacks_nothing(GRID, share(femur), GRID, Side.LEFT)
+    assert not lacks_nothing(GRID, too_low(), GRID, Side.LEFT)
+    monkeypatch.setattr("segmenter.refine.outline.find_surface", lambda *_: pytest.fail("the head is whole"))
+    completed(share(femur), GRID, (scan(), GRID), Side.LEFT)

@@ -5,11 +5,12 @@ import pytest
 from scipy.spatial.transform import Rotation
 from threshold_models import threshold_models
 
+from segmenter.refine.recognise import CUT_PELVIS
 from segmenter.vnet.coarse import Hip
 from segmenter.vnet.fine import GROWTH_MM, MAX_WINDOWS, UNSEEN, carried_out, grown_box, segment_femurs, segment_hip
 from segmenter.vnet.grids import FINE_MARGIN_MM, FINE_MM
 from segmenter.vnet.weights import Models
-from segmenter.volume.femur import Side
+from segmenter.volume.femur import Refusal, Side
 from segmenter.volume.geometry import Geometry, box_geometry
 from segmenter.volume.resample import OUTSIDE_HU, reduce, resample
 
@@ -119,7 +120,14 @@ def test_a_bone_longer_than_all_windows_is_not_taken_for_whole(models: Models):
     assert mask.any(axis=(1, 2)).sum() * 5 == pytest.approx(seen_mm, abs=10)
 
 
-def test_a_femur_not_seen_whole_says_so(models: Models):
+def test_what_cannot_be_shown_to_be_a_femur_is_left_out_and_named(models: Models):
+    refused: list[Refusal] = []
+    assert segment_femurs(column(200.0), SCAN_GRID, models, on_refused=refused.append) == []
+    assert [(one.side, one.reason) for one in refused] == [(Side.LEFT, CUT_PELVIS)]
+
+
+def test_a_femur_not_seen_whole_says_so(models: Models, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("segmenter.vnet.fine.why_not", lambda *_: "")  # a column has no head
     (femur,) = segment_femurs(column(200.0), SCAN_GRID, models)
     assert (femur.side, femur.complete, femur.reasons) == (Side.LEFT, True, ())
     (femur,) = segment_femurs(column(360.0), SCAN_GRID, models)

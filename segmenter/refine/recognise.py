@@ -1,0 +1,81 @@
+"""Whether an outlined bone is a proximal femur: it shows a head, or trochanters that continue in a shaft."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from segmenter.measure.axes import find_head
+from segmenter.measure.surface import body_of
+from segmenter.refine.head import possible_surfaces
+from segmenter.volume.femur import Side
+from segmenter.volume.geometry import Geometry, box_geometry
+from segmenter.volume.masks import bounding_box
+from segmenter.volume.resample import cut, reduce
+
+MIN_TROCHANTERS_ML, MIN_SHAFT_ML = 20.0, 10.0
+MIN_TROCHANTERS = 0.25  # share of what the coarse network saw: at a knee or below the trochanters it sees less of them
+MIN_HEAD_ML, MIN_VOLUME_ML, MAX_VOLUME_ML = 8.0, 30.0, 900.0  # of a cut head; of trochanters with a shaft; of a femur
+STEP_MM, AROUND_MM = 1.5, 9.0
+SURE_ON = 0.75  # share of the edges that lie on the sphere of a head
+CUT_PELVIS = "bone that could be part of an ilium or a femur, cut by the field of view: neither head nor shaft is seen"
+SHAFT_ONLY = "a shaft without a head and with little or nothing of the trochanters: no proximal femur"
+SIZE = "bone of {:.0f} mL, which is no size of a proximal femur: {:.0f} to {:.0f} mL"
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What speaks for a femur.
+
+    head: one was recognised, with the rest of the bone lateral of it. trochanters_ml, shaft_ml: what the coarse network
+    saw of head, neck and trochanters, and of the shaft; volume_ml: of the outline.
+    """
+
+    head: bool
+    trochanters_ml: float
+    shaft_ml: float
+    volume_ml: float
+
+
+def refusal(seen: Seen) -> str:
+    """Return why a bone cannot be called a proximal femur; empty = it can."""
+    least = MIN_HEAD_ML if seen.head else MIN_VOLUME_ML
+    if not seen.head:
+        if seen.shaft_ml < MIN_SHAFT_ML:
+            return CUT_PELVIS
+        share = seen.trochanters_ml / (seen.trochanters_ml + seen.shaft_ml)
+        if seen.trochanters_ml < MIN_TROCHANTERS_ML or share < MIN_TROCHANTERS:
+            return SHAFT_ONLY
+    if not least <= seen.volume_ml <= MAX_VOLUME_ML:
+        return SIZE.format(seen.volume_ml, least, MAX_VOLUME_ML)
+    return ""
+
+
+def why_not(
+    mask: NDArray[np.bool_],
+    volume: NDArray[np.generic],
+    geometry: Geometry,
+    side: Side,
+    coarse_ml: tuple[float, float],
+) -> str:
+    """Return why an outline is no proximal femur; empty = it is one. A head is searched only if the rest is in doubt.
+
+    mask, not empty, and volume (HU): `(z, y, x)` on `geometry`. coarse_ml: trochanters and shaft as in `Seen`.
+    """
+    millilitres = float(np.count_nonzero(mask)) * geometry.voxel_volume_mm3 / 1000
+    if not refusal(Seen(False, *coarse_ml, millilitres)):
+        return ""
+    return refusal(Seen(head_seen(mask, volume, geometry, side), *coarse_ml, millilitres))
+
+
+def head_seen(mask: NDArray[np.bool_], volume: NDArray[np.generic], geometry: Geometry, side: Side) -> bool:
+    """Return whether a head is recognised: a sphere that edges of HU lie on, many or with the outline along them."""
+    box = bounding_box(mask, margin=1)
+    _, near = cut(geometry, np.array([at.start for at in box]), np.array([at.stop for at in box]))
+    corners = near.corners()
+    grid = box_geometry(corners.min(axis=0) - AROUND_MM, corners.max(axis=0) + AROUND_MM, STEP_MM)
+    share = reduce(mask.astype(np.float32), geometry, grid, 0.0)
+    found = [head for head in possible_surfaces(volume, geometry, share, grid, side) if head.recognised]
+    if any(head.on >= SURE_ON for head in found):
+        return True
+    return bool(found) and not find_head(body_of(mask, geometry)).problems

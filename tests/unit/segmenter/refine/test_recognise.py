@@ -1,0 +1,60 @@
+"""What is a proximal femur and what is not, as a table; and that a head is looked for in the outline."""
+
+import numpy as np
+import pytest
+
+from segmenter.refine.recognise import CUT_PELVIS, SHAFT_ONLY, Seen, refusal, why_not
+from segmenter.volume.femur import Side
+from segmenter.volume.geometry import Geometry
+
+TABLE = {
+    "a whole femur": (Seen(True, 120, 90, 240), ""),
+    "a head that the scan ends below": (Seen(True, 12, 0, 40), ""),
+    "a piece of a head, not recognised": (Seen(False, 12, 0, 20), CUT_PELVIS),
+    "a piece of ilium cut by the field of view": (Seen(False, 35, 0, 60), CUT_PELVIS),
+    "trochanters and shaft, head cut off": (Seen(False, 57, 58, 130), ""),
+    "the same with little shaft": (Seen(False, 29, 22, 67), ""),
+    "a knee": (Seen(False, 13, 48, 119), SHAFT_ONLY),
+    "a lower leg": (Seen(False, 18, 32, 123), SHAFT_ONLY),
+    "a shaft": (Seen(False, 0, 90, 150), SHAFT_ONLY),
+}
+GRID = Geometry.axial((60, 60, 60), (2.0, 2.0, 2.0), (-60.0, -60.0, -60.0))
+
+
+@pytest.mark.parametrize("case", TABLE)
+def test_what_is_a_femur(case: str):
+    seen, expected = TABLE[case]
+    assert refusal(seen) == expected
+
+
+@pytest.mark.parametrize(("head", "millilitres"), [(False, 20.0), (False, 1000.0), (True, 5.0), (True, 1000.0)])
+def test_a_femur_has_a_size(head: bool, millilitres: float):
+    assert f"{millilitres:.0f} mL" in refusal(Seen(head, 60, 60, millilitres))
+    assert refusal(Seen(head, 60, 60, 200)) == ""
+
+
+def bone(radius: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return mask and HU of a ball on a rod that leads to the patient's left and down."""
+    point = GRID.to_patient(np.stack(np.meshgrid(*map(np.arange, GRID.shape), indexing="ij"), axis=-1))
+    way = np.array([0.7, 0.0, -0.71])
+    along = (point @ way).clip(0, 200)
+    rod = np.linalg.norm(point - along[..., None] * way, axis=-1) < 10
+    mask = (np.linalg.norm(point, axis=-1) < radius) | rod
+    return mask, np.where(mask, 400, 40).astype(np.int16)
+
+
+def test_a_head_makes_a_femur_of_what_else_would_be_doubtful():
+    mask, volume = bone(22.0)
+    assert why_not(mask, volume, GRID, Side.LEFT, (15, 0)) == ""
+
+
+def test_a_head_on_the_lateral_side_of_its_bone_is_none_of_that_side():
+    mask, volume = bone(22.0)
+    assert why_not(mask, volume, GRID, Side.RIGHT, (15, 0)) == CUT_PELVIS
+
+
+def test_a_rod_without_head_or_trochanters_is_none():
+    mask, volume = bone(14.0)
+    assert why_not(mask, volume, GRID, Side.LEFT, (5, 80)) == SHAFT_ONLY
+    assert why_not(mask, volume, GRID, Side.LEFT, (30, 0)) == CUT_PELVIS
+    assert why_not(mask, volume, GRID, Side.LEFT, (60, 60)) == ""
