@@ -11,7 +11,6 @@ from pydicom import Dataset, dcmread
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import FileMetaDataset
 from pydicom.filebase import DicomBytesIO
-from pydicom.filereader import read_file_meta_info
 from pydicom.filewriter import write_file_meta_info
 from pydicom.uid import (
     UID,
@@ -22,7 +21,9 @@ from pydicom.uid import (
 )
 
 from node.dicom.attributes import TAGS, WANTED, AttributeReader, Values
+from node.dicom.data_set_start import data_set_start
 from node.dicom.elements import PIXEL_DATA, UNDEFINED_LENGTH, Buffer, UnusualEncodingError, fragments_end, walk
+from node.dicom.file_meta import decode_file_meta
 from node.dicom.uids import CT_CLASSES, require_uid
 from node.errors import ObjectError, StoreStatus
 from node.records.instances import Header
@@ -35,20 +36,20 @@ PYDICOM_BYTES = 1_000_000
 """How much of a data set pydicom parses: it needs seconds and 100 MB of memory for a megabyte of empty items."""
 NATIVE = {str(ExplicitVRLittleEndian): 12, str(ImplicitVRLittleEndian): 8}
 """Transfer syntaxes of plain pixel data, and the bytes from the beginning of that element to its value."""
+FIRST_GROUP = 0x0008
+"""Elements of lower groups do not belong into a data set."""
 KEPT_INFLATED = 16_000_000  # only so much of a deflated data set is parsed
 
 
 def file_header(path: Path) -> Header:
     """Read the header of a DICOM file. Raises ObjectError when it is broken or not a DICOM file."""
-    try:
-        meta = read_file_meta_info(path)
-        classes = str(meta.MediaStorageSOPClassUID), str(meta.MediaStorageSOPInstanceUID)
-        start = 144 + meta.FileMetaInformationGroupLength
-        syntax = str(meta.TransferSyntaxUID)
-    except Exception as error:
-        raise _broken(f"it has no DICOM file meta information ({type(error).__name__})") from error
     with mapped(path) as content:
-        return read_header(content, start, syntax, *classes)
+        try:
+            meta = decode_file_meta(content)
+        except UnusualEncodingError as error:
+            raise _broken(f"it is not a DICOM file: {error}") from error
+        start = begin_of_data_set(content, meta.start, meta.transfer_syntax)
+        return read_header(content, start, meta.transfer_syntax, meta.sop_class_uid, meta.sop_instance_uid)
 
 
 def read_header(content: Buffer, start: int, syntax: str, sop_class_uid: str, sop_uid: str) -> Header:
@@ -75,7 +76,7 @@ def header_ahead(piece: Buffer, syntax: str, sop_class_uid: str, sop_uid: str) -
     Returns the header and the bytes a complete data set has; None when the beginning is not enough to tell, or is not
     in a plain encoding. Raises ObjectError as `read_header` does.
     """
-    if syntax not in NATIVE:
+    if syntax not in NATIVE or int.from_bytes(piece[:2], "little") < FIRST_GROUP:
         return None
     try:
         values, at = walk(piece, 0, syntax == ExplicitVRLittleEndian, WANTED)
@@ -88,6 +89,15 @@ def header_ahead(piece: Buffer, syntax: str, sop_class_uid: str, sop_uid: str) -
     header = _header(values, big_endian=False)
     _require_uids_of_command(header, sop_class_uid, sop_uid)
     return header, start + length
+
+
+def begin_of_data_set(content: Buffer, start: int, syntax: str) -> int:
+    """Return where the data set of a file begins behind what does not belong to it. Raises ObjectError."""
+    big_endian, deflated = syntax == ExplicitVRBigEndian, syntax == DeflatedExplicitVRLittleEndian
+    try:
+        return data_set_start(content, start, big_endian=big_endian, deflated=deflated)
+    except UnusualEncodingError as error:
+        raise _broken(f"its data set begins with {error}") from error
 
 
 @contextmanager

@@ -30,6 +30,14 @@ def make_folder(folder: Path) -> None:
     sync(folder.parent)
 
 
+def move_durably(path: Path, target: Path) -> None:
+    """Rename a file so that a power cut leaves it under one of its two names. Raises OSError."""
+    make_folder(target.parent)
+    path.rename(target)
+    sync(target.parent)
+    sync_folder(path.parent)
+
+
 def remove_empty(folder: Path, top: Path) -> None:
     """Remove a folder and those above it, as far as they are empty and below `top`."""
     while folder != top and folder.is_relative_to(top):

@@ -117,7 +117,7 @@ class IncomingFile:
         with self._inbox.folders.open(folder) as descriptor:
             # The file is synced under its new name: the entry of its folder is written with it, and the folder's own
             # sync finds nothing left to do. A crash in between leaves a file whose digest differs from the one in its
-            # name, without a row and without a success response; the next start removes it.
+            # name, without a row and without a success response; the next start sets it aside.
             os.rename(self._path, name, dst_dir_fd=descriptor)
             self._path = f"{folder}/{name}"
             os.fsync(self._descriptor)

@@ -8,6 +8,8 @@ import re
 INBOX = "inbox"
 TEMPORARY = "tmp"
 """The folder of unfinished files in the inbox; no UID can be named so."""
+SET_ASIDE = "set-aside"
+"""The folder beside the inbox to which files are moved that are neither adopted nor removed."""
 DIGEST_DIGITS = 16
 TOKEN_DIGITS = 8
 NAME = re.compile(r"[0-9.]{1,64}-(?:([0-9a-f]{16})-[0-9A-Za-z_]{8}|([0-9a-f]{12}))\.dcm")

@@ -1,8 +1,8 @@
 """Reconciles the files of the inbox with the rows of the ledger, before the receivers start.
 
-A crash leaves two kinds of difference: an incomplete file, or a complete file without a row. Neither was acknowledged,
-so the sender still has the object; a complete file is adopted all the same. A row without its file is a loss, and is
-reported.
+A crash leaves files without a row. Complete ones are adopted. One that is not what its name says, or cannot be read,
+was most probably never acknowledged; but a damaged disk leaves the same, so it is set aside, not removed, and reported.
+A row without its file is a loss, and is reported.
 """
 
 import hashlib
@@ -16,18 +16,18 @@ from enum import Enum
 from pathlib import Path
 from uuid import uuid4
 
-from pydicom.filereader import read_file_meta_info
-
+from node.dicom.elements import UnusualEncodingError
+from node.dicom.file_meta import GROUP_LENGTH_END, MAX_META, decode_file_meta
 from node.dicom.headers import file_header
-from node.errors import InboxError, ObjectError, StoreStatus
-from node.files.durable import sync_folder
-from node.files.inbox_names import INBOX, TEMPORARY, digest_start
+from node.errors import InboxError, ObjectError
+from node.files.durable import move_durably, sync_folder
+from node.files.inbox_names import INBOX, SET_ASIDE, TEMPORARY, digest_start
 from node.files.store import FileStore
 from node.ledger import Ledger
 from node.records.instances import Arrival, Association, Ending, Outcome
+from node.records.jobs import Refusal
 from node.records.states import Reason
 
-META_START = 144  # bytes of preamble, "DICM" and the group length, which counts what follows (PS3.10 7.1)
 READ_BYTES = 1 << 20
 BATCH = 100  # objects in one transaction
 FINDER = "FOUND-ON-DISK"
@@ -41,15 +41,17 @@ log = logging.getLogger(__name__)
 class Fault(Enum):
     """Why a file without a row is not adopted."""
 
-    INCOMPLETE = "incomplete"  # it was never acknowledged: it is removed
+    EMPTY = "empty"  # it holds no byte of a data set: it is removed
+    DAMAGED = "damaged"  # it is not what its name says, or cannot be read as DICOM: it is set aside
     UNKNOWN = "unknown"  # it is not one of our files, or cannot be read: it is left alone
 
 
 @dataclass(frozen=True)
 class Reconciled:
-    """How many files were adopted, removed as incomplete, removed as duplicates; how many rows have no file.
+    """How many files were adopted, removed as empty or temporary, removed as duplicates; how many rows have no file.
 
-    left: files that are not ours, or cannot be read, and were left alone.
+    aside: damaged files that were moved to `set-aside`. left: files that are not ours, or cannot be read, and were left
+    alone.
     """
 
     adopted: int = 0
@@ -57,14 +59,16 @@ class Reconciled:
     duplicates: int = 0
     missing: int = 0
     left: int = 0
+    aside: int = 0
 
     def __str__(self) -> str:
         if self == Reconciled():
             return "the inbox and the ledger agree"
         return (
             f"the inbox and the ledger did not agree: {self.adopted} complete files were added to the ledger, "
-            f"{self.removed} incomplete and {self.duplicates} duplicate files removed, {self.left} unknown files left "
-            f"alone; {self.missing} received files are missing"
+            f"{self.removed} empty or temporary and {self.duplicates} duplicate files removed, "
+            f"{self.aside} damaged files moved to {SET_ASIDE}, {self.left} unknown files left alone; {self.missing} "
+            "received files are missing"
         )
 
 
@@ -90,14 +94,17 @@ def reconcile(ledger: Ledger, data: Path) -> Reconciled:
         raise InboxError(f"the inbox cannot be reconciled: {error.strerror} ({error.filename})") from error
     found = Reconciled(
         adopted=counts[Outcome.NEW] + counts[Outcome.VARIANT],
-        removed=removed + counts[Fault.INCOMPLETE],
+        removed=removed + counts[Fault.EMPTY],
         duplicates=counts[Outcome.DUPLICATE],
         missing=_report_missing(ledger, missing),
         left=counts[Fault.UNKNOWN],
+        aside=counts[Fault.DAMAGED],
     )
+    if found.aside:
+        _report_aside(ledger, found.aside)
     for job_id in ledger.missing_files.resume_jobs():
         log.info("job %s continues: its missing files are there again", job_id)
-    log.log(logging.ERROR if found.missing else logging.INFO, "%s", found)
+    log.log(logging.ERROR if found.missing or found.aside else logging.INFO, "%s", found)
     return found
 
 
@@ -144,7 +151,7 @@ def _tick_off(listing: Listing, key: str, store: FileStore) -> bool:
 
 
 def _adopt(ledger: Ledger, store: FileStore, listing: Listing) -> Counter[Outcome | Fault]:
-    """Record complete files in the ledger and remove incomplete ones."""
+    """Record complete files in the ledger, set damaged ones aside and remove empty ones."""
     counts: Counter[Outcome | Fault] = Counter()
     association = Association(uuid4().hex, "reconcile", FINDER, "", "", ledger.now())
     arrivals: list[Arrival] = []
@@ -157,8 +164,11 @@ def _adopt(ledger: Ledger, store: FileStore, listing: Listing) -> Counter[Outcom
                 arrivals.append(arrival)
             elif arrival is not None:
                 counts[arrival] += 1
-            if arrival is Fault.INCOMPLETE:
+            if arrival is Fault.EMPTY:
                 store.remove(key)
+            elif arrival is Fault.DAMAGED:
+                move_durably(store.path(key), store.path(f"{SET_ASIDE}{key.removeprefix(INBOX)}"))
+                log.error("%s is damaged and was moved to %s", key, SET_ASIDE)
             if len(arrivals) == BATCH:
                 counts.update(_record(ledger, store, arrivals))
                 arrivals = []
@@ -187,37 +197,45 @@ def _arrival(store: FileStore, key: str, association: Association) -> Arrival | 
         log.warning("%s is not the name of a received file; the file is left alone", path)
         return Fault.UNKNOWN
     try:
-        syntax, digest, size = _digest(path)
-        if not digest.startswith(start):
-            return Fault.INCOMPLETE
-        return Arrival(file_header(path), syntax, key, digest, size, association)
+        found = _digest(path)
+        if found is not None and found[1].startswith(start):
+            syntax, digest, size = found
+            return Arrival(file_header(path), syntax, key, digest, size, association)
+        return Fault.EMPTY if found is None else Fault.DAMAGED
     except FileNotFoundError:
         return None
-    except ObjectError:
-        return Fault.INCOMPLETE
+    except (UnusualEncodingError, ObjectError):
+        return Fault.DAMAGED
     except OSError as error:
         log.error("%s cannot be read (%s) and is left alone", path, error.strerror)
         return Fault.UNKNOWN
 
 
-def _digest(path: Path) -> tuple[str, str, int]:
-    """Return transfer syntax, SHA-256 of transfer syntax and data set, and the size of a file; make it durable."""
+def _digest(path: Path) -> tuple[str, str, int] | None:
+    """Return transfer syntax, SHA-256 of transfer syntax and data set, and the size of a file; make it durable.
+
+    None when it ends before its data set begins. Raises UnusualEncodingError when it is not a DICOM file.
+    """
     with path.open("rb") as file:
         os.fsync(file.fileno())
-        try:
-            meta = read_file_meta_info(path)
-            syntax = str(meta.TransferSyntaxUID)
-            file.seek(META_START + int(meta.FileMetaInformationGroupLength))
-        except OSError:
-            raise
-        except Exception as error:
-            # pydicom raises nearly any exception on an incomplete file.
-            sentence = "it has no DICOM file meta information"
-            raise ObjectError(Reason.BROKEN_OBJECT, sentence, StoreStatus.CANNOT_UNDERSTAND) from error
-        sent = hashlib.sha256(syntax.encode())
+        begin = file.read(GROUP_LENGTH_END + MAX_META)
+        if len(begin) <= GROUP_LENGTH_END:
+            return None
+        meta = decode_file_meta(begin)
+        file.seek(meta.start)
+        sent = hashlib.sha256(meta.transfer_syntax.encode())
         while piece := file.read(READ_BYTES):
             sent.update(piece)
-        return syntax, sent.hexdigest(), file.tell()
+        return None if file.tell() == meta.start else (meta.transfer_syntax, sent.hexdigest(), file.tell())
+
+
+def _report_aside(ledger: Ledger, count: int) -> None:
+    """Record that damaged files were set aside: a person must find out whether the sender still has the objects."""
+    sentence = (
+        f"{count} file{' was' if count == 1 else 's were'} found damaged in the inbox, without a row in the ledger, "
+        f"and moved to {SET_ASIDE} in the data folder: compare the series with the sender, send it again if it differs"
+    )
+    ledger.decisions.record_refusal(Refusal(FINDER, "", Reason.DAMAGED_FILE, sentence))
 
 
 def _report_missing(ledger: Ledger, missing: Sequence[int]) -> int:

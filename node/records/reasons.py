@@ -122,6 +122,12 @@ REASON_HELP: dict[Reason, ReasonHelp] = {
         "Read the sentence, test with `qct-node echo PEER`, repair it (often: our AE title is not registered there, or "
         "it does not accept the class: set `results` of the peer), then `retry ID`, which sends what is missing.",
     ),
+    Reason.DAMAGED_FILE: ReasonHelp(
+        "At its start the node found files in its inbox that are not what their names say, and of which the ledger "
+        "knows nothing. They lie in `set-aside` in the data folder.",
+        "Usually a power cut interrupted their transfer, and the sender sends them again. Compare the series with the "
+        "sender; send it again if images are missing. Check the disk if there was no power cut. Then remove the files.",
+    ),
     Reason.BROKEN_OBJECT: ReasonHelp(
         "An object that arrived cannot be read or is cut off. It was refused and not kept.",
         "Send it again. If it stays broken, check it at its source.",

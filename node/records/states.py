@@ -56,6 +56,7 @@ class Reason(StrEnum):
     WORKER_DIED = "worker-died"
     UNEXPECTED = "unexpected"
     DELIVERY_REFUSED = "delivery-refused"
+    DAMAGED_FILE = "damaged-file"
     BROKEN_OBJECT = "broken-object"
     TOO_LARGE = "too-large"
     INVALID_UID = "invalid-uid"

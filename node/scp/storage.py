@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from node.dicom import dimse
 from node.dicom.file_meta import encode_file_meta
-from node.dicom.headers import header_ahead, read_header
+from node.dicom.headers import begin_of_data_set, header_ahead, read_header
 from node.dicom.uids import require_uid
 from node.errors import LedgerError, NodeError, ObjectError, StoreStatus
 from node.files.disk_space import DiskSpaceGuard
@@ -27,6 +27,7 @@ from node.settings.settings import Settings
 log = logging.getLogger(__name__)
 
 MB = 1_000_000
+COPIED_BYTES = 1 << 20
 
 
 class Storage:
@@ -127,6 +128,8 @@ class StoreOperation:
         file = self._file
         if file is not None:
             with self._recording_failure():
+                if self._header_ahead is None:
+                    file = self._without_foreign_elements(file)
                 header = self._header(file)
                 stored = file.store(header.study_uid, header.series_uid, header.sop_uid)
                 self._file = None
@@ -142,6 +145,26 @@ class StoreOperation:
         if self._file is not None:
             self._file.discard()
             self._file = None
+
+    def _without_foreign_elements(self, file: IncomingFile) -> IncomingFile:
+        """Return the file, written anew if its data set begins with elements that do not belong to it."""
+        with file.content() as content:
+            start = begin_of_data_set(content, file.start, self._transfer_syntax)
+            if start == file.start:
+                return file
+            kept = self._storage.create_file(self._request, self._transfer_syntax, self._association.calling_ae)
+            self._file = kept
+            try:
+                for at in range(start, len(content), COPIED_BYTES):
+                    kept.write(memoryview(bytes(content[at : at + COPIED_BYTES])))
+            finally:
+                file.discard()
+        log.info(
+            "%d bytes of groups 0000 and 0002 before a data set from %s are not kept",
+            start - file.start,
+            self._association.calling_ae,
+        )
+        return kept
 
     def _header(self, file: IncomingFile) -> Header:
         if self._header_ahead is not None and file.size - file.start >= self._header_ahead[1]:

@@ -4,6 +4,7 @@ import hashlib
 import logging
 import os
 import shutil
+import struct
 from dataclasses import replace
 
 import pytest
@@ -129,18 +130,62 @@ def test_an_adopted_file_joins_the_series_that_is_being_received(ledger, data, f
     [
         lambda content: content[: len(content) // 2],
         lambda content: content[:-1],
-        lambda content: b"",
-        lambda content: content[:132],
         lambda content: bytes(len(content)),  # its length reached the disk, its bytes did not
         lambda content: content[:-1] + bytes([content[-1] ^ 1]),
+        lambda content: content[:200],
     ],
-    ids=["half", "a byte too few", "empty", "preamble only", "zeros", "a bit"],
+    ids=["half", "a byte too few", "zeros", "a bit", "within the file meta information"],
 )
-def test_an_incomplete_file_is_removed(ledger, data, files, spoil):
+def test_a_damaged_file_is_set_aside_and_reported(ledger, data, files, caplog, spoil):
+    """It could be an acknowledged object that a disk has damaged."""
     arrival = kept(data, files[0], spoil=spoil)
-    assert reconcile(ledger, data) == Reconciled(removed=1)
+    content = (data / arrival.key).read_bytes()
+    assert reconcile(ledger, data) == Reconciled(aside=1)
     assert not (data / arrival.key).exists()
+    assert (data / "set-aside" / arrival.key.removeprefix("inbox/")).read_bytes() == content
+    row = only_job(ledger)
+    assert (row.state, row.code, row.calling_ae) == (S.DECLINED, Reason.DAMAGED_FILE, FINDER)
+    assert row.reason.startswith("1 file was found damaged") and "1 damaged files moved to set-aside" in caplog.text
+    assert reconcile(ledger, data) == Reconciled()
+
+
+@pytest.mark.parametrize("size", [0, 132, 144])
+def test_a_file_without_any_data_set_is_removed(ledger, data, files, size):
+    arrival = kept(data, files[0], spoil=lambda content: content[:size])
+    assert reconcile(ledger, data) == Reconciled(removed=1)
+    assert not (data / arrival.key).exists() and not (data / "set-aside").exists()
     assert ledger.queries.jobs() == []
+
+
+def test_a_whole_file_that_cannot_be_read_as_dicom_is_set_aside(ledger, data, files):
+    """Its digest is that of its name: exactly these bytes were acknowledged."""
+    content = files[0].read_bytes()
+    _, start = split_dataset(files[0])
+    nonsense = content[:start] + b"\xff" * 500
+    digest = hashlib.sha256(b"1.2.840.10008.1.2.1" + nonsense[start:]).hexdigest()
+    path = data / "inbox" / "1.2" / "1.2.3" / f"1.2.3.4-{digest[:16]}-0a1b2c3d.dcm"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(nonsense)
+    assert reconcile(ledger, data) == Reconciled(aside=1)
+    assert (data / "set-aside" / "1.2" / "1.2.3" / path.name).read_bytes() == nonsense
+
+
+@pytest.mark.parametrize("named", ["1.2.840.10008.1.2", "1.2.840.10008.1.2.4.70"])
+def test_a_file_whose_data_set_names_another_transfer_syntax_is_adopted(ledger, data, files, tmp_path, named):
+    """A former version stored such data sets as they came."""
+    content = files[0].read_bytes()
+    _, start = split_dataset(files[0])
+    passed_along = struct.pack("<HH2sH", 2, 0x10, b"UI", len(named) + len(named) % 2) + named.encode()
+    passed_along += b"\0" * (len(named) % 2)
+    stored = tmp_path / "stored.dcm"
+    stored.write_bytes(content[:start] + passed_along + content[start:])
+    header = file_header(stored)
+    digest = hashlib.sha256(b"1.2.840.10008.1.2.1" + stored.read_bytes()[start:]).hexdigest()
+    key = f"inbox/{header.study_uid}/{header.series_uid}/{header.sop_uid}-{digest[:16]}-0a1b2c3d.dcm"
+    (data / key).parent.mkdir(parents=True)
+    shutil.copy(stored, data / key)
+    assert reconcile(ledger, data) == Reconciled(adopted=1)
+    assert ledger.instances.keys_of(only_job(ledger).id) == [key] and (data / key).exists()
 
 
 def test_a_duplicate_is_removed_and_the_known_file_stays(ledger, data, files):
