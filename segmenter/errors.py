@@ -22,6 +22,9 @@ class Reason(StrEnum):
     LOCALISER = "localiser"
     UNREADABLE = "unreadable"
     MIXED_SERIES = "mixed-series"
+    MIXED_PATIENT = "mixed-patient"
+    MIXED_STUDY = "mixed-study"
+    SHARED_UID = "shared-uid"
     MIXED_ORIENTATION = "mixed-orientation"
     MIXED_GRID = "mixed-grid"
     MIXED_FRAME_OF_REFERENCE = "mixed-frame-of-reference"
@@ -67,6 +70,20 @@ REASON_HELP: dict[Reason, ReasonHelp] = {
     Reason.MIXED_SERIES: ReasonHelp(
         "The files belong to several series.",
         "Give `segment` a folder with one CT series.",
+    ),
+    Reason.MIXED_PATIENT: ReasonHelp(
+        "The images of the series name different patients. The sentence says which attributes differ.",
+        "Find out whose images they are. Send those of each patient under a Series Instance UID of their own, then "
+        "`cancel ID`. `release` does not help.",
+    ),
+    Reason.MIXED_STUDY: ReasonHelp(
+        "The images of the series name different studies. The sentence says which attributes differ.",
+        "Find out to which study they belong. Send those of each study under a Series Instance UID of their own, then "
+        "`cancel ID`. `release` does not help.",
+    ),
+    Reason.SHARED_UID: ReasonHelp(
+        "Different images have one SOP Instance UID, so a result cannot say to which of them it refers.",
+        "Export the series again with a SOP Instance UID for each image.",
     ),
     Reason.MIXED_ORIENTATION: ReasonHelp(
         "The slices of the series have different orientations.",

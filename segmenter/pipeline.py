@@ -118,7 +118,7 @@ def segment(
     clock("measure")
     femurs, cut_warnings = _shortened(search.femurs, series, request.distal_mm)
     calibration = calibrate(volume, series, [femur.mask for femur in femurs], density)
-    agent = bool(series.header.get("ContrastBolusAgent"))
+    agent = any(plane.contrast for plane in series.slices)
     measured = measure_femurs(femurs, volume, series.geometry, calibration, request.measure, agent)
     segmented = SegmentedSeries(series, volume, tuple(femurs), _identity(request, method, series, density))
     clock("write")

@@ -11,17 +11,20 @@ from types import MappingProxyType
 from highdicom import ContributingEquipment
 from highdicom.base import SOPClass
 from pydicom import config
+from pydicom.charset import python_encoding
 from pydicom.datadict import keyword_for_tag
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException
 from pydicom.sr.codedict import codes
+from pydicom.tag import BaseTag
 from pydicom.uid import UID, ExplicitVRLittleEndian
 from pydicom.valuerep import DA, TM, validate_value
 
 from segmenter.objects.labels import NOTICE
 from segmenter.objects.plain_text import plain
 from segmenter.objects.uids import derive_uid
+from segmenter.read.header_values import as_texts
 from segmenter.read.series import Series
 from segmenter.read.slices import Slice, number_of
 
@@ -32,8 +35,18 @@ VERSION = version(PRODUCT)
 IMPLEMENTATION_UID = UID(derive_uid("implementation"))
 # Added to the source's number: stable, above the numbers of a scanner, and different for each kind of result.
 SERIES_NUMBER_BASES = MappingProxyType({"SEG": 5000, "SR": 6000, "OT": 7000})
+LARGEST_IS = 2**31 - 1
+SERIES_NUMBER_REST = 1_000_000  # of a number that leaves no room above it, its last digits are kept
 MAX_LENGTH = MappingProxyType({"SH": 16, "LO": 64, "PN": 64, "ST": 1024, "LT": 10240, "AE": 16})  # PS3.5 6.2
 # UI is not included: a changed UID would put the result into another study.
+# Type 1C attributes of the patient module (PS3.3 C.7.1.1): absent or not empty.
+METHODS = ("DeidentificationMethod", "DeidentificationMethodCodeSequence")
+METHOD_NOT_STATED = "not stated by the source"
+NEVER_EMPTY = frozenset({
+    *METHODS, "PatientSpeciesDescription", "PatientSpeciesCodeSequence", "ResponsiblePersonRole",
+})  # fmt: skip
+UTF_8 = "ISO_IR 192"
+CHARACTERS = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})  # whose text the character set is for (PS3.5 6.1)
 TEXT_VRS = frozenset({"AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UT"})
 
 
@@ -70,7 +83,7 @@ def new_object(series: Series, identity: ResultIdentity, sop_class: str, modalit
     result = SOPClass(
         study_instance_uid=series.study_uid,
         series_instance_uid=identity.uid(series, f"{kind} series"),
-        series_number=SERIES_NUMBER_BASES[modality] + max(0, int(number_of(series.header, "SeriesNumber") or 0)),
+        series_number=_series_number(series.header, modality),
         sop_instance_uid=identity.uid(series, f"{kind} instance"),
         sop_class_uid=sop_class,
         instance_number=1,
@@ -93,6 +106,12 @@ def new_object(series: Series, identity: ResultIdentity, sop_class: str, modalit
     copy_patient_and_study(series.header, result)
     result.ContributingEquipmentSequence = [_algorithm_item(identity)]
     return result
+
+
+def _series_number(header: Dataset, modality: str) -> int:
+    """Return the number of a result's series: a fixed distance above the source's, within what IS holds (PS3.5 6.2)."""
+    number = SERIES_NUMBER_BASES[modality] + max(0, int(number_of(header, "SeriesNumber") or 0))
+    return number if number <= LARGEST_IS else SERIES_NUMBER_BASES[modality] + number % SERIES_NUMBER_REST
 
 
 def _algorithm_item(identity: ResultIdentity) -> ContributingEquipment:
@@ -118,24 +137,17 @@ def copy_patient_and_study(header: Dataset, target: SOPClass) -> None:
     """Copy the patient, study and frame of reference modules; values that the source lacks stay empty.
 
     A value that violates its VR (PS3.5 6.2) is repaired: text is cut to the length allowed, anything else is
-    emptied. The log names the repaired attributes, never their values.
+    emptied. Attributes that must not be empty are left out where the source has them empty. Text is written in UTF-8
+    where the source names no character set that could hold it. The log names the repaired attributes, never their
+    values.
     """
-    clean, repaired, unreadable = Dataset(), [], []
     # pydicom's warning about an invalid value quotes it: this could put a birth date into the log.
     with config.disable_value_validation():
-        for tag in header.keys():  # noqa: SIM118 - a data set iterates its values
-            try:
-                element = deepcopy(header[tag])
-            except (ValueError, TypeError, OverflowError, NotImplementedError, BytesLengthException):
-                unreadable.append(tag)
-                continue
-            if _repair(element):
-                repaired.append(tag)
-            clean.add(element)
+        clean, repaired, unreadable = _repaired(header)
         target.copy_patient_and_study_information(clean)
-        for keyword in ("SpecificCharacterSet", "TimezoneOffsetFromUTC"):
-            if clean.get(keyword):
-                target.add(clean[keyword])
+        if clean.get("TimezoneOffsetFromUTC"):
+            target.add(clean["TimezoneOffsetFromUTC"])
+        _set_character_set(clean, target)
         target.FrameOfReferenceUID = clean.FrameOfReferenceUID
         target.PositionReferenceIndicator = clean.get("PositionReferenceIndicator")
     for tag in repaired:
@@ -145,12 +157,43 @@ def copy_patient_and_study(header: Dataset, target: SOPClass) -> None:
         log.warning("left out %s, whose value cannot be read", keyword_for_tag(tag) or tag)
 
 
+def _repaired(header: Dataset) -> tuple[Dataset, list[BaseTag], list[BaseTag]]:
+    """Return a header with valid values, the tags of those that were repaired, and of those that cannot be read."""
+    clean, repaired, unreadable = Dataset(), [], []
+    for tag in header.keys():  # noqa: SIM118 - a data set iterates its values
+        try:
+            element = deepcopy(header[tag])
+        except (ValueError, TypeError, OverflowError, NotImplementedError, BytesLengthException):
+            unreadable.append(tag)
+            continue
+        if element.keyword in NEVER_EMPTY and not element.value:
+            continue
+        if _repair(element):
+            repaired.append(tag)
+        clean.add(element)
+    if clean.get("PatientIdentityRemoved") == "YES" and not any(keyword in clean for keyword in METHODS):
+        clean.DeidentificationMethod = METHOD_NOT_STATED
+    return clean, repaired, unreadable
+
+
+def _set_character_set(source: Dataset, target: Dataset) -> None:
+    """Copy the character set; take UTF-8 where the source's is invalid, or missing although it is needed."""
+    terms = as_texts(source.get("SpecificCharacterSet"))
+    texts = (str(element.value) for element in target.iterall() if element.VR in CHARACTERS)
+    if not all(term in python_encoding for term in terms) or (not terms and not all(map(str.isascii, texts))):
+        target.SpecificCharacterSet = UTF_8
+    elif terms:
+        target.add(source["SpecificCharacterSet"])
+
+
 def _repair(element: DataElement) -> bool:
     """Make an element valid in place; return whether it changed. The items of sequences are repaired, too."""
     if element.VR == "SQ":
         return sum(_repair(inner) for item in element.value for inner in item) > 0
     values = list(element.value) if element.VM > 1 else [element.value]
     valid = [_valid(element.VR, value) for value in values]
+    if len(valid) > 1:  # a backslash in a text makes it several values, and a value that is left out must not be None
+        valid = [value for value in valid if value is not None] or [None]
     if element.keyword == "PatientSex" and element.value not in (None, "", "M", "F", "O"):  # PS3.3 C.7.1.1
         valid = [None]
     if valid == values:

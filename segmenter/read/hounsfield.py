@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from segmenter.errors import Reason, SegmenterError
+from segmenter.read.ct_values import require_ct_values
 from segmenter.read.pixel_format import PixelFormat, Stored, pixel_format
 from segmenter.read.pixels import DECODER_ERRORS, open_pixels
 from segmenter.read.series import Series
@@ -24,7 +25,8 @@ def read_volume(series: Series) -> Volume:
     int16 when every slice's slope and intercept are whole numbers, else float32. Pixel padding
     (PS3.3 C.7.5.1.1.2) and anything below -1024 HU become -1024. Besides the volume, only one frame of a multi-frame
     object or one single-frame file is in memory at a time. Raises SegmenterError(UNREADABLE) for missing, damaged or
-    truncated pixels, PIXEL_FORMAT for pixels that use more bits than declared.
+    truncated pixels, PIXEL_FORMAT for pixels that use more bits than declared, NOT_HU where Rescale Type leaves the
+    unit open and the histogram is not that of a CT.
     """
     whole = all(float(v).is_integer() for plane in series.slices for v in (plane.slope, plane.intercept))
     shape = series.geometry.shape
@@ -34,6 +36,8 @@ def read_volume(series: Series) -> Volume:
         files[plane.path].append((index, plane))
     for path in sorted(files):
         _fill(volume, files[path])
+    if any(plane.unspecified for plane in series.slices):
+        require_ct_values(volume)
     return volume
 
 

@@ -7,8 +7,9 @@ from pathlib import Path
 from pydicom.dataset import Dataset
 
 from segmenter.errors import Reason, SegmenterError, Verdict
-from segmenter.read.acquisitions import choose_stack
-from segmenter.read.slices import Slice, read_header, read_slices
+from segmenter.read.identity import require_one_patient
+from segmenter.read.set_aside import choose_scan, read_objects
+from segmenter.read.slices import Slice, read_header
 from segmenter.read.stacking import require_one
 from segmenter.volume.geometry import Geometry
 
@@ -45,12 +46,13 @@ def read_series(files: Sequence[Path]) -> Series:
     """Read the headers of one series' files, in any order.
 
     Accepts original CT images and enhanced CT. Slices are sorted by position along the normal, never by Instance
-    Number; duplicate slices, localisers and small acquisitions beside the scan are left out with a warning. A tilted
-    gantry gives a sheared grid and a warning. Raises SegmenterError with the reason when the files are not one regular
-    stack in HU.
+    Number; duplicate slices, localisers, small acquisitions and a few odd objects beside the scan are left out with a
+    warning. A tilted gantry gives a sheared grid and a warning. Raises SegmenterError with the reason when the files
+    are not one regular stack in HU of one patient and study.
     """
-    planes = [plane for path in sorted(files) for plane in read_slices(path)]
+    planes, odd = read_objects(files)
     require_one(planes, lambda s: s.series_uid, Reason.MIXED_SERIES, "series")
+    require_one_patient([plane.identity for plane in planes])
     images = [plane for plane in planes if not plane.localiser]
     if not images:
         raise SegmenterError(
@@ -58,12 +60,12 @@ def read_series(files: Sequence[Path]) -> Series:
             f"all {len(planes)} images are localisers: send the scan itself",
             Verdict.DECLINED,
         )
-    found, warnings = choose_stack(images)
+    found, warnings = choose_scan(images, odd)
     if len(images) < len(planes):
         warnings.insert(0, f"{len(planes) - len(images)} localiser images were left out")
     if found.copies:
         warnings.append(f"{found.copies} duplicate slices were left out")
-    warnings += _of_tilt(found.slices, found.geometry) + _of_loss(found.slices)
+    warnings += _of_tilt(found.slices, found.geometry) + _of_loss(found.slices) + _of_unit(found.slices)
     return Series(read_header(found.slices[0].path), found.slices, found.geometry, tuple(warnings))
 
 
@@ -90,3 +92,9 @@ def _of_loss(slices: Sequence[Slice]) -> list[str]:
     if not lossy:
         return []
     return [f"{lossy} of {len(slices)} slices were compressed with loss: densities may be wrong"]
+
+
+def _of_unit(slices: Sequence[Slice]) -> list[str]:
+    if not any(plane.unspecified for plane in slices):
+        return []
+    return ["RescaleType is US (unspecified): the values were taken for HU because their histogram is that of a CT"]

@@ -1,21 +1,26 @@
 """The header of one image plane: an original CT image, or one frame of an enhanced multi-frame CT."""
 
 import math
+import re
 import struct
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import dcmread
+from pydicom.datadict import dictionary_has_tag, dictionary_VR, keyword_for_tag
 from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.uid import CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage
 
 from segmenter.errors import Reason, SegmenterError, Verdict
+from segmenter.read.contrast import contrast_given
+from segmenter.read.header_values import as_texts
+from segmenter.read.identity import Identity, read_identity
 from segmenter.read.pixel_format import LOSE, pixel_format
 
 MULTI_FRAME = frozenset({EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage})
@@ -26,10 +31,15 @@ UNREADABLE = (
     InvalidDicomError, BytesLengthException, OSError, EOFError, ValueError, KeyError, struct.error, zlib.error,
     RuntimeError, MemoryError,
 )  # fmt: skip
+SMALLEST_FRAME = 64  # bytes that a compressed frame has at least
 LARGEST = 1e6
 """The largest plausible number in a CT header, mm or HU; larger ones would overflow later."""
 IDENTITY = ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")
 REQUIRED = (*IDENTITY, "FrameOfReferenceUID", "Rows", "Columns")
+# Values of Image Type by which scanners mark what lies in the series of a scan, but is no part of it.
+PLANNING = frozenset({"LOCALIZER", "SCOUT", "TOPOGRAM", "SURVIEW", "SCREEN SAVE", "SCREENSAVE", "DOSE", "DOSE_INFO"})
+HU_NAMES = frozenset({"HU", "HOUNSFIELD", "HOUNSFIELDUNIT", "HOUNSFIELDUNITS"})
+UNSPECIFIED = "US"  # the Defined Term of Rescale Type for unspecified units (PS3.3 C.11.1.1.2)
 # What distinguishes the stacks of one series: the name for messages, and the keywords (enhanced, single-frame).
 STACK_MARKS = (
     ("acquisition", ("FrameAcquisitionNumber", "AcquisitionNumber")),
@@ -47,7 +57,8 @@ class Slice:
     results can repeat them exactly; empty for a localiser, which is not used. slope, intercept: stored value -> HU.
     marks: what the plane belongs to according to the header, such as "acquisition 2": one for each of STACK_MARKS and
     one for the object, empty where the header has no value. gantry: the tilt in the header, degrees. lossy: the pixels
-    were once compressed with loss.
+    were once compressed with loss. identity: whose image it is. contrast: the header says that contrast medium was
+    given. unspecified: Rescale Type does not say that the values are HU.
     """
 
     path: Path
@@ -67,6 +78,9 @@ class Slice:
     marks: tuple[str, ...] = ()
     gantry: float | None = None
     lossy: bool = False
+    identity: Identity = field(default=Identity(), repr=False)
+    contrast: bool = False
+    unspecified: bool = False
 
     @property
     def point(self) -> NDArray[np.float64]:
@@ -120,6 +134,8 @@ def read_slices(path: Path) -> list[Slice]:
             f"only CT images can be segmented, not modality {modality} of SOP class {sop_class or '?'}",
             Verdict.DECLINED,
         )
+    if sop_class not in MULTI_FRAME:
+        _require_one_frame(header, path)
     try:
         if sop_class in MULTI_FRAME:
             return [_slice(path, header, groups, number) for number, groups in _frames(header)]
@@ -127,8 +143,53 @@ def read_slices(path: Path) -> list[Slice]:
     except (*UNREADABLE, TypeError, IndexError, AttributeError) as error:
         raise SegmenterError(
             Reason.UNREADABLE,
-            f"{_name(header)} has a value that does not fit its VR ({type(error).__name__}): send the series again",
+            f"{_name(header)} has {_invalid_value(header) or 'a value that does not fit its VR'}: "
+            "correct it at its source and send the series again",
         ) from error
+
+
+def _require_one_frame(header: Dataset, path: Path) -> None:
+    """Refuse an image of the plain CT class that holds many frames: it has one position for all of them.
+
+    A number of frames that the file is too small for is wrong; decoding the pixels tells.
+    """
+    frames = number_of(header, "NumberOfFrames") or 1
+    if 1 < frames < path.stat().st_size / SMALLEST_FRAME:
+        raise SegmenterError(
+            Reason.MISSING_GEOMETRY,
+            f"{_name(header)} is one object of CT Image Storage with {frames:.0f} frames, but that class holds one "
+            "frame (PS3.3 A.3), so the positions of the others are unknown: send Enhanced CT, or one object per slice",
+        )
+
+
+def _invalid_value(header: Dataset) -> str:
+    """Describe the first value of a header, or of its items, that breaks its VR; empty if none does.
+
+    Only a value that looks like a number is quoted: any other text could be a patient's.
+    """
+    for tag in header.keys():  # noqa: SIM118 - a data set iterates its values, and would decode them
+        raw = getattr(header.get_item(tag), "value", None)
+        try:
+            element = header[tag]
+            found = next(filter(None, map(_invalid_value, element.value or ())), "") if element.VR == "SQ" else ""
+            if element.VR in ("DS", "IS"):
+                list(map(float, as_texts(element.value)))
+        except (*UNREADABLE, TypeError, NotImplementedError) as error:
+            found = _describe_invalid(int(tag), raw, error)
+        if found:
+            return found
+    return ""
+
+
+def _describe_invalid(tag: int, raw: Any, error: BaseException) -> str:
+    keyword = keyword_for_tag(tag) or "a private element"
+    text = raw.decode("ascii", "replace").strip("\0 ") if isinstance(raw, bytes) else "\\".join(as_texts(raw))
+    shown = f" {text}" if re.fullmatch(r"[0-9.,+\-\\ ]{1,40}", text) else ""
+    rule = {
+        "DS": "a number with a decimal point, not a comma",
+        "IS": "a whole number from -2147483648 to 2147483647",
+    }.get(dictionary_VR(tag) if dictionary_has_tag(tag) else "", f"what its VR allows ({type(error).__name__})")
+    return f"an invalid value{shown} in {keyword} ({tag >> 16:04X},{tag & 0xFFFF:04X}): PS3.5 6.2 asks for {rule}"
 
 
 def _frames(header: Dataset) -> Iterator[tuple[int, list[Dataset]]]:
@@ -160,11 +221,11 @@ def _slice(path: Path, header: Dataset, groups: list[Dataset], frame: int | None
             )
         return values
 
-    localiser = "LOCALIZER" in f"{header.get('ImageType')} {find('FrameType')}"
+    localiser = _is_planning(header.get("ImageType"), find("FrameType"))
     missing = [keyword for keyword in (IDENTITY if localiser else REQUIRED) if not header.get(keyword)]
     if missing:
         raise SegmenterError(Reason.MISSING_GEOMETRY, f"{_name(header)} lacks {', '.join(missing)}")
-    slope, intercept = (1.0, 0.0) if localiser else _rescale(header, find)
+    slope, intercept, unit = (1.0, 0.0, "HU") if localiser else _rescale(header, find)
     if not localiser:
         pixel_format(header, _name(header))
     return Slice(
@@ -185,7 +246,16 @@ def _slice(path: Path, header: Dataset, groups: list[Dataset], frame: int | None
         marks=_marks(header, find),
         gantry=_finite(find("GantryDetectorTilt")),
         lossy=str(header.get("LossyImageCompression")) == "01" or header.file_meta.get("TransferSyntaxUID") in LOSE,
+        identity=read_identity(header),
+        contrast=contrast_given(header, groups),
+        unspecified=unit == UNSPECIFIED,
     )
+
+
+def _is_planning(*types: Any) -> bool:
+    """Tell whether Image Type or Frame Type marks a localiser or a page, which is no part of the scan."""
+    words = [word.upper() for kind in types for word in as_texts(kind)]
+    return any(word in PLANNING or "LOCALIZER" in word for word in words)
 
 
 def _marks(header: Dataset, find: Callable[[str], Any]) -> tuple[str, ...]:
@@ -199,8 +269,11 @@ def _marks(header: Dataset, find: Callable[[str], Any]) -> tuple[str, ...]:
     return (*marks, f"object {header.get('ConcatenationUID') or header.SOPInstanceUID}" if many else "")
 
 
-def _rescale(header: Dataset, find: Callable[[str], Any]) -> tuple[float, float]:
-    """Return slope and intercept of the Modality LUT (PS3.3 C.11.1.1.2), which must give HU."""
+def _rescale(header: Dataset, find: Callable[[str], Any]) -> tuple[float, float, str]:
+    """Return slope, intercept and unit, HU or US, of the Modality LUT (PS3.3 C.11.1.1.2), which must give HU.
+
+    HU may be spelled out. Whether unspecified units (US) are HU, the pixels must show.
+    """
     slope, intercept, kind = (find(k) for k in ("RescaleSlope", "RescaleIntercept", "RescaleType"))
     sound = slope is not None and intercept is not None and float(slope) != 0
     if not sound or not abs(float(slope)) + abs(float(intercept)) <= LARGEST:
@@ -208,9 +281,12 @@ def _rescale(header: Dataset, find: Callable[[str], Any]) -> tuple[float, float]
             Reason.MISSING_RESCALE,
             f"{_name(header)} has no valid rescale slope and intercept: its pixel values cannot be converted to HU",
         )
-    if kind is not None and str(kind) != "HU":
+    unit = re.sub(r"[^A-Z]", "", str("HU" if kind is None else kind).upper())
+    if unit in HU_NAMES:
+        unit = "HU"
+    elif unit != UNSPECIFIED:
         raise SegmenterError(Reason.NOT_HU, f"{_name(header)} has RescaleType {kind}: expected HU")
-    return float(slope), float(intercept)
+    return float(slope), float(intercept), unit
 
 
 def _name(header: Dataset) -> str:

@@ -17,6 +17,8 @@ from segmenter.volume.geometry import Geometry
 # Scanners write positions with as few as one decimal: steps of 0.625 mm then vary by 8 %. A slice may lie this
 # share of a step off the regular grid; a step 1.5 times the usual one means a missing slice.
 STEP_TOLERANCE = 0.1
+# The distance of the slices changes, and no slice is missing, where a few parts of so many steps have one each.
+STEP_CHANGE, ROUNDING_MM, MIN_PART, MAX_PARTS = 0.15, 0.15, 3, 4
 SAME_POSITION_MM = 0.01
 AXES_TOLERANCE = 1e-3  # of direction cosines; OHIF and cornerstone3D use the same
 MIN_SLICES = 5
@@ -74,12 +76,14 @@ def place(plane: Slice, normal: Vector) -> str:
     return f"{'xyz'[axis]}={plane.point[axis]:.1f}"
 
 
+def grid_of(plane: Slice) -> str:
+    """Return the pixel grid of a slice, such as `512x512 at 0.78x0.78 mm`."""
+    return f"{plane.rows}x{plane.columns} at {'x'.join(f'{float(v):.6g}' for v in plane.spacing)} mm"
+
+
 def _require_one_grid(images: Sequence[Slice]) -> None:
     require_one(images, lambda s: s.frame_of_reference_uid, Reason.MIXED_FRAME_OF_REFERENCE, "frames of reference")
-    require_one(
-        images, lambda s: f"{s.rows}x{s.columns} at {'x'.join(f'{float(v):.6g}' for v in s.spacing)} mm",
-        Reason.MIXED_GRID, "pixel grids",
-    )  # fmt: skip
+    require_one(images, grid_of, Reason.MIXED_GRID, "pixel grids")
     first = images[0].axes
     if any(np.abs(plane.axes - first).max() > AXES_TOLERANCE for plane in images):
         raise SegmenterError(
@@ -108,7 +112,7 @@ def _without_copies(ordered: Sequence[Slice], normal: Vector) -> list[Slice]:
     for plane in ordered:
         if not kept or abs(float((plane.point - kept[-1].point) @ normal)) > SAME_POSITION_MM:
             kept.append(plane)
-        elif not _same_image(plane, kept[-1], digests):
+        elif not same_image(plane, kept[-1], digests):
             raise SegmenterError(
                 Reason.DUPLICATE_POSITION,
                 f"several different images lie at {place(plane, normal)} mm: "
@@ -117,11 +121,12 @@ def _without_copies(ordered: Sequence[Slice], normal: Vector) -> list[Slice]:
     return kept
 
 
-def _same_image(one: Slice, other: Slice, digests: dict[Path, bytes]) -> bool:
+def same_image(one: Slice, other: Slice, digests: dict[Path, bytes] | None = None) -> bool:
     """Return whether two slices at one position have equal pixels; two frames of one object are two phases.
 
     digests: of the pixels of files already read, because an enhanced object holds many slices.
     """
+    digests = {} if digests is None else digests
     if (one.frame, one.slope, one.intercept) != (other.frame, other.slope, other.intercept):
         return False
     for path in {one.path, other.path} - digests.keys():
@@ -176,6 +181,7 @@ def _even_steps(slices: Sequence[Slice], depths: Vector, normal: Vector) -> tupl
     """Return the regular step and the first depth, mm; fitted, because every position is rounded."""
     steps = np.diff(depths)
     usual = float(np.median(steps))
+    _require_one_step(slices, steps, normal)
     for (before, after), step in zip(pairwise(slices), steps, strict=True):
         if step > 1.5 * usual:
             raise SegmenterError(
@@ -192,6 +198,27 @@ def _even_steps(slices: Sequence[Slice], depths: Vector, normal: Vector) -> tupl
             "reconstruct with a constant distance",
         )
     return step, start
+
+
+def _require_one_step(slices: Sequence[Slice], steps: Vector, normal: Vector) -> None:
+    """Raise SegmenterError where the step changes from one part of the scan to the next: no slice is missing then."""
+    begins = [0]
+    for index in range(1, len(steps)):
+        usual = float(np.median(steps[begins[-1] : index]))
+        if abs(steps[index] - usual) > max(STEP_CHANGE * usual, ROUNDING_MM):
+            begins.append(index)
+    parts = [steps[low:high] for low, high in pairwise([*begins, len(steps)])]
+    if not 1 < len(parts) <= MAX_PARTS or min(map(len, parts)) < MIN_PART:
+        return
+    changes = [
+        f"from {np.median(before):.2f} to {np.median(after):.2f} mm at {place(slices[index], normal)} mm"
+        for (before, after), index in zip(pairwise(parts), begins[1:], strict=True)
+    ]
+    raise SegmenterError(
+        Reason.UNEVEN_STEPS,
+        f"the distance of the slices changes {' and '.join(changes)}: reconstruct the series with one distance "
+        "throughout",
+    )
 
 
 def _steady_drift(first: Slice, across: Vector, step: float) -> tuple[Vector, Vector]:
