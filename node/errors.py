@@ -7,6 +7,7 @@ class StoreStatus(IntEnum):
     """The C-STORE statuses this node answers with (PS3.4 B.2.3, table B.2-1)."""
 
     SUCCESS = 0x0000
+    CLASS_NOT_NEGOTIATED = 0x0122  # the SOP class is not that of the presentation context (PS3.7 9.1.1.1.9)
     OUT_OF_RESOURCES = 0xA700
     MISMATCH = 0xA900  # the data set does not match the SOP class or instance named in the command
     CANNOT_UNDERSTAND = 0xC000

@@ -45,9 +45,11 @@ def decode(command: bytes) -> Request:
             raise ProtocolError("bytes that are not a command set")
         found[element] = command[at : at + length]
         at += length
+    field = _number(found.get(FIELD))
     return Request(
-        field=_number(found.get(FIELD)),
-        message_id=_number(found.get(MESSAGE_ID)),
+        field=field,
+        # A C-CANCEL has none of its own, only that of the request it cancels (PS3.7 9.3.2.3).
+        message_id=_number(found.get(RESPONDED_TO if field == C_CANCEL_RQ else MESSAGE_ID)),
         sop_class_uid=_uid(found.get(AFFECTED_CLASS, b"")),
         sop_instance_uid=_uid(found.get(AFFECTED_INSTANCE, b"")),
         has_data_set=_number(found.get(DATA_SET_TYPE)) != NO_DATA_SET,

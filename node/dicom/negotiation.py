@@ -1,108 +1,99 @@
-"""Association requests and the answers to them (PS3.8 7.1); pynetdicom encodes and decodes the PDUs."""
+"""Answers to association requests (PS3.8 9.3.3): which contexts are accepted, and in which transfer syntax."""
 
-from collections.abc import Collection, Mapping
+import struct
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pydicom.uid import ImplicitVRLittleEndian
-from pynetdicom import (
-    PYNETDICOM_IMPLEMENTATION_UID,
-    PYNETDICOM_IMPLEMENTATION_VERSION,
-)
-from pynetdicom.pdu import A_ASSOCIATE_AC, A_ASSOCIATE_RQ
-from pynetdicom.pdu_primitives import (
-    A_ASSOCIATE,
-    ImplementationClassUIDNotification,
-    ImplementationVersionNameNotification,
-    MaximumLengthNotification,
-)
-from pynetdicom.presentation import PresentationContext
+from pynetdicom import PYNETDICOM_IMPLEMENTATION_UID, PYNETDICOM_IMPLEMENTATION_VERSION
 
-from node.dicom.pdu import ASSOCIATE_RQ, HEADER, ProtocolError
+from node.dicom.association_request import (
+    APPLICATION_CONTEXT,
+    ITEM,
+    MAXIMUM_LENGTH,
+    TRANSFER_SYNTAX,
+    USER_INFORMATION,
+    AssociationRequest,
+    ProposedContext,
+)
+from node.dicom.pdu import ASSOCIATE_AC, HEADER
 
-APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"
+DICOM_APPLICATION = "1.2.840.10008.3.1.1.1"
+"""The only application context (PS3.7 A.2.1)."""
 ACCEPTED, ABSTRACT_SYNTAX_UNKNOWN, TRANSFER_SYNTAX_UNKNOWN = 0, 3, 4  # PS3.8 table 9-18
+ANSWERED_CONTEXT, IMPLEMENTATION_CLASS, IMPLEMENTATION_VERSION = 0x21, 0x52, 0x55
 
 
 @dataclass(frozen=True)
-class AssociationRequest:
-    """An association request. contexts: those proposed; max_pdu_length: of the PDUs we may send, 0 = no limit."""
+class AnsweredContext:
+    """The answer to a proposed presentation context; the transfer syntax of a rejected one has no meaning."""
 
-    protocol_version: int
-    application_context: str
-    called_ae: str
-    calling_ae: str
-    contexts: tuple[PresentationContext, ...]
-    max_pdu_length: int
+    proposed: ProposedContext
+    result: int
+    transfer_syntax: str
 
+    @property
+    def is_accepted(self) -> bool:
+        """Whether objects may be sent in it."""
+        return self.result == ACCEPTED
 
-def decode_association_request(body: bytes) -> AssociationRequest:
-    """Decode the body of an A-ASSOCIATE-RQ PDU. Raises ProtocolError."""
-    try:
-        pdu = A_ASSOCIATE_RQ()
-        pdu.decode(HEADER.pack(ASSOCIATE_RQ, len(body)) + body)
-        asked = pdu.to_primitive()
-        contexts = tuple(asked.presentation_context_definition_list)
-        if any(context.abstract_syntax is None for context in contexts):
-            raise ValueError("a presentation context without an abstract syntax")
-        return AssociationRequest(
-            protocol_version=pdu.protocol_version,
-            application_context=str(asked.application_context_name),
-            called_ae=_printable(str(asked.called_ae_title)),
-            calling_ae=_printable(str(asked.calling_ae_title)),
-            contexts=contexts,
-            max_pdu_length=int(asked.maximum_length_received or 0),
-        )
-    except Exception as error:
-        # pynetdicom raises nearly any exception on malformed bytes.
-        raise ProtocolError(f"an association request that cannot be decoded ({type(error).__name__})", 6) from error
-
-
-def _printable(title: str) -> str:
-    """Return an AE title that is safe in a log: without padding and control characters."""
-    return "".join(c for c in title if c.isprintable()).strip()
+    @property
+    def abstract_syntax(self) -> str:
+        """The SOP class it is for; empty if the proposed one was no valid UID."""
+        return self.proposed.abstract_syntax
 
 
 def negotiate(
-    request: AssociationRequest, accepted_syntaxes: Mapping[str, Collection[str]]
-) -> dict[int, PresentationContext]:
-    """Answer each proposed context by its id (PS3.8 9.3.3.2): accept the first of its transfer syntaxes that we accept.
+    request: AssociationRequest, accepted_syntaxes: Mapping[str, Sequence[str]], *, callers_order: bool = False
+) -> dict[int, AnsweredContext]:
+    """Answer each proposed context by its id (PS3.8 9.3.3.2).
 
-    accepted_syntaxes: the transfer syntaxes of each abstract syntax we accept.
+    accepted_syntaxes: the transfer syntaxes of each abstract syntax that is accepted, the preferred one first.
+    callers_order: choose the first of the caller's syntaxes instead.
     """
     answers = {}
     for proposed in request.contexts:
-        answer = PresentationContext()
-        answer.context_id, answer.abstract_syntax = proposed.context_id, proposed.abstract_syntax
-        # A rejected context names a transfer syntax, too, which is not significant (PS3.8 9.3.3.2).
-        answer.transfer_syntax = [*(proposed.transfer_syntax[:1] or [ImplicitVRLittleEndian])]
-        supported = accepted_syntaxes.get(str(proposed.abstract_syntax))
-        common = [syntax for syntax in proposed.transfer_syntax if str(syntax) in (supported or ())]
-        if supported is None:
-            answer.result = ABSTRACT_SYNTAX_UNKNOWN
-        elif not common:
-            answer.result = TRANSFER_SYNTAX_UNKNOWN
-        else:
-            answer.result, answer.transfer_syntax = ACCEPTED, [common[0]]
-        answers[int(proposed.context_id or 0)] = answer
+        ours, theirs = accepted_syntaxes.get(proposed.abstract_syntax), proposed.transfer_syntaxes
+        common = [syntax for syntax in ours or () if syntax in theirs]
+        if callers_order:
+            common.sort(key=theirs.index)
+        result = ABSTRACT_SYNTAX_UNKNOWN if ours is None else ACCEPTED if common else TRANSFER_SYNTAX_UNKNOWN
+        chosen = (*common, *theirs, str(ImplicitVRLittleEndian))[0]
+        answers[proposed.id] = AnsweredContext(proposed, result, chosen)
     return answers
 
 
 def encode_acceptance(
-    request: AssociationRequest, answers: Mapping[int, PresentationContext], max_pdu_length: int
+    request: AssociationRequest, answers: Mapping[int, AnsweredContext], max_pdu_length: int
 ) -> bytes:
     """Return the A-ASSOCIATE-AC PDU; max_pdu_length: of the PDUs the peer may send."""
-    length, class_uid = MaximumLengthNotification(), ImplementationClassUIDNotification()
-    length.maximum_length_received = max_pdu_length
-    class_uid.implementation_class_uid = PYNETDICOM_IMPLEMENTATION_UID
-    version = ImplementationVersionNameNotification()
-    version.implementation_version_name = PYNETDICOM_IMPLEMENTATION_VERSION
-    acceptance = A_ASSOCIATE()
-    acceptance.application_context_name = APPLICATION_CONTEXT
-    acceptance.called_ae_title, acceptance.calling_ae_title = request.called_ae, request.calling_ae
-    acceptance.result = 0
-    acceptance.presentation_context_definition_results_list = list(answers.values())
-    acceptance.user_information = [length, class_uid, version]
-    pdu = A_ASSOCIATE_AC()
-    pdu.from_primitive(acceptance)
-    encoded: bytes = pdu.encode()
-    return encoded
+    contexts = [
+        _item(
+            ANSWERED_CONTEXT,
+            bytes((number, 0, answer.result, 0)) + _item(TRANSFER_SYNTAX, _text(answer.transfer_syntax)),
+        )
+        for number, answer in answers.items()
+    ]
+    user = (
+        _item(MAXIMUM_LENGTH, struct.pack(">I", max_pdu_length))
+        + _item(IMPLEMENTATION_CLASS, _text(PYNETDICOM_IMPLEMENTATION_UID))
+        + _item(IMPLEMENTATION_VERSION, _text(PYNETDICOM_IMPLEMENTATION_VERSION))
+    )
+    body = b"".join(
+        (
+            struct.pack(">H2x", 1),
+            request.echoed,
+            _item(APPLICATION_CONTEXT, _text(DICOM_APPLICATION)),
+            *contexts,
+            _item(USER_INFORMATION, user),
+        )
+    )
+    return HEADER.pack(ASSOCIATE_AC, len(body)) + body
+
+
+def _item(kind: int, content: bytes) -> bytes:
+    return ITEM.pack(kind, len(content)) + content
+
+
+def _text(value: str) -> bytes:
+    return value.encode("ascii")

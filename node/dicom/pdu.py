@@ -18,6 +18,8 @@ PDV_HEADER = struct.Struct(">IBB")
 RELEASE_RESPONSE = HEADER.pack(RELEASE_RP, 4) + bytes(4)
 READ_AHEAD = 4096
 """Space for the beginning of the next PDU: two of DCMTK's, with their headers, are just longer than our maximum."""
+OTHER_PROTOCOLS = {0x16: " (it looks like TLS)"} | dict.fromkeys(b"GHOP", " (it looks like HTTP)")
+"""What a caller that speaks no DICOM begins with: a TLS record; GET, HEAD, OPTIONS or POST."""
 COMMAND, LAST = 1, 2  # bits of the message control header, PS3.8 E.2
 
 
@@ -66,7 +68,7 @@ class PduStream:
         self._fill(HEADER.size, wait_all=False)
         kind, length = HEADER.unpack_from(self._buffer, self._begin)
         if not ASSOCIATE_RQ <= kind <= ABORT:
-            raise ProtocolError(f"a PDU of unknown type {kind}", 1)
+            raise ProtocolError(f"a PDU of unknown type {kind}{OTHER_PROTOCOLS.get(kind, '')}", 1)
         if length > self._max_length:
             raise ProtocolError(f"a PDU of {length} bytes; the maximum is {self._max_length}", 6)
         self._fill(HEADER.size + length, wait_all=True)

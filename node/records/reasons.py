@@ -149,6 +149,17 @@ REASON_HELP: dict[Reason, ReasonHelp] = {
         "They are kept beside the first ones, which are used.",
         "Find out which content is right. If it is the later one, have the source send it under new UIDs.",
     ),
+    Reason.PROTOCOL_FAULT: ReasonHelp(
+        "A caller broke the rules of the DICOM protocol, or speaks another protocol, and its connection was aborted. "
+        "The sentence names the fault.",
+        "Objects that were answered with success are kept; the sender still has the rest. If it is a scanner or an "
+        "archive: check its DICOM settings (no TLS), or give the sentence to its maker.",
+    ),
+    Reason.CONTEXT_REJECTED: ReasonHelp(
+        "A sender offered CT only in transfer syntaxes, or images only in classes, that the node does not take. "
+        "It sent other objects, but no CT.",
+        "Set the sender to send CT Image Storage in Explicit VR Little Endian, and send the series again.",
+    ),
     Reason.EMPTY_ASSOCIATION: ReasonHelp(
         "An association ended without a C-STORE or C-ECHO, or offered nothing that the node accepts.",
         "If images should have come: see at the sender what it offers and why it stopped. Otherwise nothing.",

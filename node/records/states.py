@@ -62,6 +62,8 @@ class Reason(StrEnum):
     INVALID_UID = "invalid-uid"
     UID_MISMATCH = "uid-mismatch"
     DIFFERENT_CONTENT = "different-content"
+    PROTOCOL_FAULT = "protocol-fault"
+    CONTEXT_REJECTED = "context-rejected"
     EMPTY_ASSOCIATION = "empty-association"
     REJECTED_PEER = "rejected-peer"
 

@@ -6,21 +6,13 @@ Each runs in a thread of its own, strictly in turn: asynchronous operations are 
 import logging
 import socket
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from uuid import uuid4
 
-from pydicom.uid import UID
-from pynetdicom.presentation import PresentationContext
-
 from node.dicom import pdu
-from node.dicom.negotiation import (
-    ACCEPTED,
-    AssociationRequest,
-    decode_association_request,
-    encode_acceptance,
-    negotiate,
-)
+from node.dicom.association_request import AssociationRequest, calling_title, decode_association_request
+from node.dicom.negotiation import AnsweredContext, encode_acceptance, negotiate
 from node.dicom.pdu import PduStream, ProtocolError, fragments
 from node.dicom.stream import ConnectionEndedError, SocketStream
 from node.errors import NodeError
@@ -28,6 +20,7 @@ from node.ledger import Ledger
 from node.records.instances import Association, Ending
 from node.records.states import Reason
 from node.scp.admission import AdmissionPolicy, Rejection
+from node.scp.association_end import AssociationEnd, finding
 from node.scp.message_exchange import MessageExchange
 from node.scp.refusals import RefusalLog
 from node.scp.services import Service
@@ -51,7 +44,7 @@ class AcceptorContext:
     ledger: Ledger
     admission: AdmissionPolicy
     services: Mapping[str, Service]
-    accepted_syntaxes: Mapping[str, Collection[str]]
+    accepted_syntaxes: Mapping[str, Sequence[str]]
     refusals: RefusalLog
     receiver: str
     release_slot: Callable[[int], None]
@@ -66,6 +59,7 @@ class Acceptor:
         self._stream = SocketStream(connection, REQUEST_SECONDS)
         self._local_host = self._stream.local_host
         self._pdus = PduStream(self._stream, REQUEST_BYTES)
+        self._calling_ae = ""
         self.established = False
 
     def run(self) -> None:
@@ -74,10 +68,10 @@ class Acceptor:
             request = self._read_request()
             if request is not None:
                 self._admit(request)
-        except (ConnectionEndedError, ProtocolError) as error:
+        except ConnectionEndedError as error:
             log.info("the connection from %s ended before an association was established: %s", self._host, error)
-            if isinstance(error, ProtocolError):
-                self._stream.send_last(pdu.abort(2, error.reason), CLOSE_SECONDS)
+        except ProtocolError as error:
+            self._refuse(error)
         except Exception:  # the edge of the thread
             log.exception("the connection from %s failed", self._host)
         finally:
@@ -93,41 +87,50 @@ class Acceptor:
             return None
         if kind != pdu.ASSOCIATE_RQ:
             raise ProtocolError("a PDU other than an association request", 2)
+        self._calling_ae = calling_title(bytes(body))
         return decode_association_request(bytes(body))
+
+    def _refuse(self, fault: ProtocolError) -> None:
+        """Abort a connection that asked for no association that can be read, and record why."""
+        log.warning("the connection from %s was aborted because of %s", self._host, fault)
+        sentence = f"the connection was aborted because of {fault}"
+        self._context.refusals.record(self._association(self._calling_ae, ""), Reason.PROTOCOL_FAULT, sentence)
+        self._stream.send_last(pdu.abort(2, fault.reason), CLOSE_SECONDS)
+
+    def _association(self, calling_ae: str, called_ae: str) -> Association:
+        context = self._context
+        return Association(
+            uuid4().hex, context.receiver, calling_ae[:16], called_ae[:16], self._host, context.ledger.now()
+        )
 
     def _admit(self, request: AssociationRequest) -> None:
         """Reject the request, or serve the association and record its end."""
         context = self._context
-        association = Association(
-            uuid4().hex,
-            context.receiver,
-            request.calling_ae[:16],
-            request.called_ae[:16],
-            self._host,
-            context.ledger.now(),
-        )
+        association = self._association(request.calling_ae, request.called_ae)
         slot = context.admission.admit(request, self._host, self._local_host)
         if isinstance(slot, Rejection):
             context.refusals.record(association, slot.code, slot.sentence)
             self._stream.send_last(pdu.reject(slot.result, slot.source, slot.diagnostic), CLOSE_SECONDS)
             return
-        answers = negotiate(request, context.accepted_syntaxes)
-        accepted = {number: answer for number, answer in answers.items() if answer.result == ACCEPTED}
+        in_callers_order = context.intake.transfer_syntax == "sender"
+        answers = negotiate(request, context.accepted_syntaxes, callers_order=in_callers_order)
+        accepted = {number: answer for number, answer in answers.items() if answer.is_accepted}
         exchange = MessageExchange(context.services, association, accepted, request.max_pdu_length)
-        ending = Ending.LOST
+        end = AssociationEnd(Ending.LOST, "an internal error, see the log of the node")
         try:
-            ending = self._serve(request, answers, exchange)
+            end = self._serve(request, answers, exchange)
         finally:
             self.established = False
             context.release_slot(slot)
             exchange.discard()
-            self._record_end(association, ending)
-            if exchange.responses == 0:
-                context.refusals.record(association, Reason.EMPTY_ASSOCIATION, _why_empty(answers))
+            self._record_end(association, end.ending)
+            found = finding(end, answers.values(), exchange.responses, exchange.stored_classes)
+            if found is not None:
+                context.refusals.record(association, *found)
 
     def _serve(
-        self, request: AssociationRequest, answers: Mapping[int, PresentationContext], exchange: MessageExchange
-    ) -> Ending:
+        self, request: AssociationRequest, answers: Mapping[int, AnsweredContext], exchange: MessageExchange
+    ) -> AssociationEnd:
         """Accept the association and serve its messages; return how it ended."""
         intake = self._context.intake
         self._pdus.set_max_length(intake.maximum_pdu_size)
@@ -135,16 +138,16 @@ class Acceptor:
         self._pdus.write(encode_acceptance(request, answers, intake.maximum_pdu_size))
         self.established = True
         try:
-            return self._exchange_messages(exchange)
+            return AssociationEnd(self._exchange_messages(exchange))
         except ConnectionEndedError as error:
             log.info("the association with %s at %s was lost: %s", request.calling_ae, self._host, error)
+            return AssociationEnd(Ending.LOST, str(error))
         except ProtocolError as error:
             log.warning(
                 "the association with %s at %s was aborted because of %s", request.calling_ae, self._host, error
             )
             self._stream.send_last(pdu.abort(2, error.reason), CLOSE_SECONDS)
-            return Ending.ABORTED
-        return Ending.LOST
+            return AssociationEnd(Ending.ABORTED, str(error), is_fault=True)
 
     def _exchange_messages(self, exchange: MessageExchange) -> Ending:
         """Answer requests until the association is released or aborted."""
@@ -170,12 +173,3 @@ class Acceptor:
             self._context.ledger.associations.end(association.id, ending)
         except NodeError as error:
             log.error("the end of an association could not be recorded: %s", error)
-
-
-def _why_empty(answers: Mapping[int, PresentationContext]) -> str:
-    """Return why an association carried nothing, by the answers to its presentation contexts."""
-    if any(answer.result == ACCEPTED for answer in answers.values()):
-        return "the association ended without a C-STORE or C-ECHO request"
-    kinds = sorted({UID(str(answer.abstract_syntax)).name for answer in answers.values()})
-    offered = ", ".join(kinds[:5]) or "nothing"
-    return f"the association offered no SOP class that this node accepts, only: {offered}"

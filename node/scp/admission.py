@@ -5,7 +5,8 @@ import socket
 import time
 from dataclasses import dataclass, field
 
-from node.dicom.negotiation import APPLICATION_CONTEXT, AssociationRequest
+from node.dicom.association_request import AssociationRequest
+from node.dicom.negotiation import DICOM_APPLICATION
 from node.records.states import Reason
 from node.scp.association_slots import AssociationSlots
 from node.settings.routing import Peer
@@ -79,7 +80,7 @@ class AdmissionPolicy:
         ours = self._settings.node.ae_title
         if not request.protocol_version & 1:
             return Rejection(PERMANENT, PROVIDER_ACSE, 2, "association rejected: unsupported protocol version")
-        if request.application_context != APPLICATION_CONTEXT:
+        if request.application_context != DICOM_APPLICATION:
             return Rejection(PERMANENT, USER, 2, "association rejected: unsupported application context")
         if request.called_ae != ours:
             return Rejection(
@@ -88,6 +89,8 @@ class AdmissionPolicy:
                 7,
                 f"association rejected: the called AE title is {request.called_ae}, but ours is {ours}",
             )
+        if not request.calling_ae:
+            return Rejection(PERMANENT, USER, 3, "association rejected: the calling AE title is blank")
         return None
 
     def _is_ourselves(self, request: AssociationRequest, host: str, own_host: str) -> bool:

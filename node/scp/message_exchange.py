@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 
-from pynetdicom.presentation import PresentationContext
-
 from node.dicom import dimse, pdu
+from node.dicom.negotiation import AnsweredContext
 from node.dicom.pdu import Fragment, ProtocolError
+from node.errors import StoreStatus
 from node.records.instances import Association
 from node.scp.services import VERIFICATION, Operation, Service
 
@@ -14,14 +14,14 @@ class MessageExchange:
     """Assembles requests from fragments and has the context's service answer them.
 
     accepted: the accepted presentation contexts by id; max_pdu_length: of the PDUs we send, 0 = no limit. responses:
-    how many requests have been answered.
+    how many requests have been answered; stored_classes: the SOP classes of the objects among them that were stored.
     """
 
     def __init__(
         self,
         services: Mapping[str, Service],
         association: Association,
-        accepted: Mapping[int, PresentationContext],
+        accepted: Mapping[int, AnsweredContext],
         max_pdu_length: int,
     ) -> None:
         self._services = services
@@ -29,10 +29,12 @@ class MessageExchange:
         self._accepted = accepted
         self._max_pdu_length = max_pdu_length
         self._command = bytearray()
-        self._context_id: int | None = None
+        self._command_context: int | None = None
+        self._context_id: int | None = None  # of the request that is being served
         self._request: dimse.Request | None = None
         self._operation: Operation | None = None
         self.responses = 0
+        self.stored_classes: set[str] = set()
 
     def receive(self, fragment: Fragment) -> bytes | None:
         """Take the next fragment; return the response's PDUs when it completes a request. Raises ProtocolError."""
@@ -48,12 +50,10 @@ class MessageExchange:
         if self._operation is not None:
             self._operation.discard()
 
-    def _receive_command(self, fragment: Fragment, context: PresentationContext) -> bytes | None:
-        if self._operation is not None:
-            raise ProtocolError("a command where a data set was expected", 2)
-        if self._command and self._context_id != fragment.context:
+    def _receive_command(self, fragment: Fragment, context: AnsweredContext) -> bytes | None:
+        if self._command and self._command_context != fragment.context:
             raise ProtocolError("one command in two presentation contexts", 2)
-        self._context_id = fragment.context
+        self._command_context = fragment.context
         self._command += fragment.data
         if len(self._command) > dimse.MAX_COMMAND:
             raise ProtocolError(f"a command set of more than {dimse.MAX_COMMAND} bytes")
@@ -63,18 +63,21 @@ class MessageExchange:
         self._command.clear()
         if request.field == dimse.C_CANCEL_RQ:  # no operation of ours can be cancelled
             return None
+        if self._operation is not None:
+            raise ProtocolError("a command where a data set was expected", 2)
+        self._context_id = fragment.context
         return self._begin(request, context)
 
-    def _begin(self, request: dimse.Request, context: PresentationContext) -> bytes | None:
+    def _begin(self, request: dimse.Request, context: AnsweredContext) -> bytes | None:
         # C-ECHO is answered in any context, as pynetdicom and DCMTK do.
         is_echo = request.field == dimse.C_ECHO_RQ
-        service = self._services[VERIFICATION if is_echo else str(context.abstract_syntax)]
+        service = self._services[VERIFICATION if is_echo else context.abstract_syntax]
         if request.field != service.command:
             raise ProtocolError(f"a request 0x{request.field:04X} for a service that was not negotiated")
         if request.has_data_set is not dimse.HAS_DATA_SET[request.field]:
             raise ProtocolError("a C-STORE without or a C-ECHO with a data set")
         self._request = request
-        self._operation = service.begin(self._association, request, str(context.transfer_syntax[0]))
+        self._operation = service.begin(self._association, request, context)
         return None if request.has_data_set else self._respond(request, self._operation)
 
     def _receive_data(self, fragment: Fragment) -> bytes | None:
@@ -89,4 +92,6 @@ class MessageExchange:
         assert self._context_id is not None
         self._request = self._operation = None
         self.responses += 1
+        if request.has_data_set and status is StoreStatus.SUCCESS:
+            self.stored_classes.add(request.sop_class_uid)
         return pdu.command_pdus(self._context_id, dimse.response(request, status, comment), self._max_pdu_length)

@@ -11,7 +11,9 @@ from node.scp.rate_limit import RateLimit
 
 log = logging.getLogger(__name__)
 
-ABOUT_CALLERS = frozenset({Reason.REJECTED_PEER, Reason.EMPTY_ASSOCIATION})
+ABOUT_CALLERS = frozenset(
+    {Reason.REJECTED_PEER, Reason.EMPTY_ASSOCIATION, Reason.PROTOCOL_FAULT, Reason.CONTEXT_REJECTED}
+)
 
 
 class RefusalLog:

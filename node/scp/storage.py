@@ -4,13 +4,14 @@ Success is answered only when the file is durable under its final name and the l
 """
 
 import logging
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import ClassVar
 
 from node.dicom import dimse
 from node.dicom.file_meta import encode_file_meta
 from node.dicom.headers import begin_of_data_set, header_ahead, read_header
+from node.dicom.negotiation import AnsweredContext
 from node.dicom.uids import require_uid
 from node.errors import LedgerError, NodeError, ObjectError, StoreStatus
 from node.files.disk_space import DiskSpaceGuard
@@ -21,7 +22,7 @@ from node.records.instances import Arrival, Association, Header, Outcome
 from node.records.states import Reason
 from node.scp.group_commit import GroupCommit
 from node.scp.refusals import RefusalLog
-from node.scp.services import TRANSFER_SYNTAXES
+from node.scp.services import LOSSLESS_FIRST, TRANSFER_SYNTAXES
 from node.settings.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -34,7 +35,6 @@ class Storage:
     """Stores received objects in inbox and ledger; one instance serves all associations of a process."""
 
     command: ClassVar[int] = dimse.C_STORE_RQ
-    transfer_syntaxes: ClassVar[Collection[str]] = TRANSFER_SYNTAXES
 
     def __init__(self, settings: Settings, ledger: Ledger, refusals: RefusalLog) -> None:
         self._ledger = ledger
@@ -43,23 +43,26 @@ class Storage:
         self._store = FileStore(settings.data)
         self._disk_space = DiskSpaceGuard(settings)
         self._group_commit = GroupCommit(ledger)
+        lossless_first = settings.intake.transfer_syntax == "lossless"
+        self.transfer_syntaxes = LOSSLESS_FIRST if lossless_first else TRANSFER_SYNTAXES
         self.refusals = refusals
 
     def close(self) -> None:
         """Release what is kept open between objects."""
         self._inbox.close()
 
-    def begin(self, association: Association, request: dimse.Request, transfer_syntax: str) -> "StoreOperation":
+    def begin(self, association: Association, request: dimse.Request, context: AnsweredContext) -> "StoreOperation":
         """Begin to receive an object."""
-        return StoreOperation(self, association, request, transfer_syntax)
+        return StoreOperation(self, association, request, context)
 
-    def create_file(self, request: dimse.Request, transfer_syntax: str, calling_ae: str) -> IncomingFile:
+    def create_file(self, request: dimse.Request, context: AnsweredContext, calling_ae: str) -> IncomingFile:
         """Create the object's file. Raises NodeError when it must not or cannot be written."""
         self._disk_space.require()
         require_uid(request.sop_class_uid, "Affected SOP Class UID")
         require_uid(request.sop_instance_uid, "Affected SOP Instance UID")
-        meta = encode_file_meta(request.sop_class_uid, request.sop_instance_uid, transfer_syntax, calling_ae)
-        return self._inbox.create(meta, transfer_syntax)
+        _require_class_of_context(request, context)
+        meta = encode_file_meta(request.sop_class_uid, request.sop_instance_uid, context.transfer_syntax, calling_ae)
+        return self._inbox.create(meta, context.transfer_syntax)
 
     def require_size(self, size: int) -> None:
         """Raise ObjectError when an object is larger than allowed."""
@@ -97,17 +100,18 @@ class StoreOperation:
     """One object that is being received. The first failure is remembered; it is the status of the response."""
 
     def __init__(
-        self, storage: Storage, association: Association, request: dimse.Request, transfer_syntax: str
+        self, storage: Storage, association: Association, request: dimse.Request, context: AnsweredContext
     ) -> None:
         self._storage = storage
         self._association = association
         self._request = request
-        self._transfer_syntax = transfer_syntax
+        self._context = context
+        self._transfer_syntax = context.transfer_syntax
         self._error: NodeError | None = None
         self._file: IncomingFile | None = None
         self._header_ahead: tuple[Header, int] | None = None  # the header, if the first fragment contained it
         with self._recording_failure():
-            self._file = storage.create_file(request, transfer_syntax, association.calling_ae)
+            self._file = storage.create_file(request, context, association.calling_ae)
 
     def write(self, piece: memoryview) -> None:
         """Take a fragment of the data set."""
@@ -152,7 +156,7 @@ class StoreOperation:
             start = begin_of_data_set(content, file.start, self._transfer_syntax)
             if start == file.start:
                 return file
-            kept = self._storage.create_file(self._request, self._transfer_syntax, self._association.calling_ae)
+            kept = self._storage.create_file(self._request, self._context, self._association.calling_ae)
             self._file = kept
             try:
                 for at in range(start, len(content), COPIED_BYTES):
@@ -192,3 +196,10 @@ class StoreOperation:
         log.warning("an object from %s was refused: %s", self._association.calling_ae, error)
         if isinstance(error, ObjectError):
             self._storage.refusals.record(self._association, error.code, str(error))
+
+
+def _require_class_of_context(request: dimse.Request, context: AnsweredContext) -> None:
+    """Refuse an object of another SOP class than its presentation context was accepted for (PS3.7 9.1.1.1.9)."""
+    if request.sop_class_uid != context.abstract_syntax:
+        sentence = "the SOP class of the C-STORE command is not that of its presentation context"
+        raise ObjectError(Reason.UID_MISMATCH, sentence, StoreStatus.CLASS_NOT_NEGOTIATED)

@@ -90,6 +90,9 @@ class Intake(Section):
     """Longest PDU the node accepts, in bytes; senders are told."""
     maximum_object_mb: PositiveInt = 4000
     """Largest object the node accepts, in 10^6 bytes."""
+    transfer_syntax: Literal["uncompressed", "lossless", "sender"] = "uncompressed"
+    """Which of a sender's transfer syntaxes is chosen. `uncompressed`: an uncompressed one, else a lossless, else a
+    lossy one; `lossless`: lossless compression first, for a slow network; `sender`: the one the sender names first."""
     network_timeout_seconds: PositiveFloat = 60
     """An association is aborted after this long without a byte from the sender."""
     association_seconds: PositiveFloat = 14_400

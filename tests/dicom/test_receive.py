@@ -93,6 +93,16 @@ def test_storescu_with_compression(node, ct_series, dcmtk):
     assert {split_dataset(path)[0].TransferSyntaxUID for path in kept} == {"1.2.840.10008.1.2.4.70"}
 
 
+@pytest.mark.parametrize("chooses", ["uncompressed", "sender"])
+def test_storescu_that_names_lossy_compression_first_for_uncompressed_images(start_node, ct_series, dcmtk, chooses):
+    """In one context with the uncompressed syntaxes (+C): if JPEG is chosen, storescu has no way to send them."""
+    node = start_node(intake={"transfer_syntax": chooses})
+    sent = dcmtk("storescu", "-xx", "+C", "-aec", "QCTNODE", "127.0.0.1", node.receiver.port, *ct_series(2))
+    assert (sent.returncode == 0) is (chooses == "uncompressed")
+    kept = {split_dataset(path)[0].TransferSyntaxUID for path in node.stored()}
+    assert kept == ({"1.2.840.10008.1.2.1"} if chooses == "uncompressed" else set())
+
+
 def test_the_ledger_agrees_with_the_files(node, ct_series):
     node.send(*ct_series(3))
     rows = ask(node.settings.data, "SELECT path, transfer_syntax, sha256, size FROM instances")

@@ -49,9 +49,9 @@ def test_pynetdicom_logs_nothing_about_malformed_requests():
     program = """
 from node.logs import configure_logging
 configure_logging()
-from node.dicom.negotiation import decode_association_request
+from node.dicom.association_request import decode_association_request
 from node.dicom.pdu import ProtocolError
-for body in (b"\\0\\1\\0\\0" + b"\\xd1VIL".ljust(16), b"\\0\\1\\0\\0" + b"E\\nVIL".ljust(16) * 2 + bytes(32)):
+for body in (b"\\0\\1\\0\\0" + b"\\xd1VIL".ljust(16), b"\\0\\1\\0\\0" + b"E\\nVIL".ljust(16) * 2 + bytes(35)):
     try:
         decode_association_request(body)
     except ProtocolError:

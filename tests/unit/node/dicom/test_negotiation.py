@@ -3,25 +3,20 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydicom.uid import UID
 from pynetdicom import AllStoragePresentationContexts, build_context
-from pynetdicom.pdu import A_ASSOCIATE_AC
+from pynetdicom.pdu import A_ASSOCIATE_AC, A_ASSOCIATE_RQ
 from pynetdicom.presentation import negotiate_as_acceptor
 from raw_caller import CT, EXPLICIT, IMPLICIT, VERIFICATION, context, item, request
 
-from node.dicom.negotiation import (
-    ACCEPTED,
-    decode_association_request,
-    encode_acceptance,
-    negotiate,
-)
+from node.dicom.association_request import calling_title, decode_association_request
+from node.dicom.negotiation import encode_acceptance, negotiate
 from node.dicom.pdu import ProtocolError
-from node.scp.services import STORAGE_CLASSES, TRANSFER_SYNTAXES, UNCOMPRESSED
+from node.scp.services import LOSSLESS_FIRST, STORAGE_CLASSES, TRANSFER_SYNTAXES, UNCOMPRESSED
 
 SYNTAXES = {VERIFICATION: UNCOMPRESSED, **dict.fromkeys(STORAGE_CLASSES, TRANSFER_SYNTAXES)}
 
 SUPPORTED = [build_context(c.abstract_syntax, list(TRANSFER_SYNTAXES)) for c in AllStoragePresentationContexts]
-SUPPORTED.append(build_context(VERIFICATION, sorted(UNCOMPRESSED)))
+SUPPORTED.append(build_context(VERIFICATION, list(UNCOMPRESSED)))
 ABSTRACT = st.sampled_from([CT, VERIFICATION, "1.2.840.10008.5.1.4.31", "1.2.840.113619.4.2", *sorted(STORAGE_CLASSES)])
 SYNTAX = st.sampled_from([*TRANSFER_SYNTAXES, "1.2.840.10008.1.2.4.100", "1.2.3", "1.2.840.113619.5.2"])
 OFFERS = st.lists(
@@ -36,20 +31,27 @@ def call(offers, **options):
     )
 
 
+def proposed_to_pynetdicom(offers):
+    pdu = A_ASSOCIATE_RQ()
+    pdu.decode(request([context(n, uid, *syntaxes) for n, uid, syntaxes in offers]))
+    return pdu.to_primitive().presentation_context_definition_list
+
+
 @settings(deadline=None)
 @given(OFFERS)
 def test_results_are_those_of_pynetdicom(offers):
     asked = call(offers)
     ours = negotiate(asked, SYNTAXES)
-    theirs, _ = negotiate_as_acceptor(list(asked.contexts), SUPPORTED)
+    theirs, _ = negotiate_as_acceptor(proposed_to_pynetdicom(offers), SUPPORTED)
     assert {n: answer.result for n, answer in ours.items()} == {c.context_id: c.result for c in theirs}
+    for context_of_theirs in theirs:
+        if context_of_theirs.result == 0:
+            assert ours[context_of_theirs.context_id].transfer_syntax == context_of_theirs.transfer_syntax[0]
+    followed = negotiate(asked, SYNTAXES, callers_order=True)
     for number, abstract, syntaxes in offers:
-        answer = ours[number]
-        [chosen] = answer.transfer_syntax
-        assert chosen in syntaxes
-        if answer.result == ACCEPTED:  # we follow the caller's order, pynetdicom its own
+        if followed[number].is_accepted:
             taken = UNCOMPRESSED if abstract == VERIFICATION else TRANSFER_SYNTAXES
-            assert chosen == next(syntax for syntax in syntaxes if syntax in taken)
+            assert followed[number].transfer_syntax == next(syntax for syntax in syntaxes if syntax in taken)
 
 
 @settings(deadline=None)
@@ -74,14 +76,22 @@ def test_a_request_is_read():
         3,
     )
     [offered] = asked.contexts
-    assert (offered.context_id, offered.abstract_syntax) == (1, CT)
-    assert offered.transfer_syntax == [EXPLICIT, IMPLICIT]
+    assert (offered.id, offered.abstract_syntax) == (1, CT)
+    assert offered.transfer_syntaxes == (EXPLICIT, IMPLICIT)
 
 
 @pytest.mark.parametrize(
     ("abstract", "syntaxes", "result", "chosen"),
     [
-        (CT, [IMPLICIT, EXPLICIT], 0, IMPLICIT),
+        (CT, [IMPLICIT, EXPLICIT], 0, EXPLICIT),
+        (CT, ["1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.70", IMPLICIT], 0, IMPLICIT),
+        (
+            CT,
+            ["1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.91", "1.2.840.10008.1.2.4.70"],
+            0,
+            "1.2.840.10008.1.2.4.70",
+        ),
+        (CT, ["1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.91"], 0, "1.2.840.10008.1.2.4.91"),
         (CT, ["1.2.3", "1.2.840.10008.1.2.4.90"], 0, "1.2.840.10008.1.2.4.90"),
         (CT, ["1.2.3"], 4, "1.2.3"),
         (CT, [], 4, IMPLICIT),
@@ -94,42 +104,43 @@ def test_a_request_is_read():
 )
 def test_each_context_is_negotiated_by_itself(abstract, syntaxes, result, chosen):
     answer = negotiate(call([(1, abstract, syntaxes)]), SYNTAXES)[1]
-    assert (answer.result, answer.transfer_syntax) == (result, [UID(chosen)])
+    assert (answer.result, answer.transfer_syntax) == (result, chosen)
+
+
+def test_lossless_compression_may_be_preferred():
+    offered = ["1.2.840.10008.1.2.4.50", EXPLICIT, "1.2.840.10008.1.2.4.90"]
+    answer = negotiate(call([(1, CT, offered)]), {CT: LOSSLESS_FIRST})[1]
+    assert answer.transfer_syntax == "1.2.840.10008.1.2.4.90"
 
 
 def test_the_largest_request_fits():
     syntaxes = [f"1.2.840.10008.1.2.4.{n}" for n in range(100, 130)]
     asked = call([(2 * n + 1, CT, [*syntaxes, EXPLICIT]) for n in range(128)])
     answers = negotiate(asked, SYNTAXES)
-    assert len(answers) == 128 and {a.transfer_syntax[0] for a in answers.values()} == {EXPLICIT}
+    assert len(answers) == 128 and {a.transfer_syntax for a in answers.values()} == {EXPLICIT}
 
 
 BODY = request()[6:]
 BROKEN = {
-    "nothing": b"",
-    "a header alone": BODY[:68],
-    "cut in a context": BODY[:120],
-    "an even context id": request([context(2, CT, EXPLICIT)])[6:],
-    "no abstract syntax": BODY[:74] + b"\xff" * 40,
-    "an item longer than the request": BODY + item(0x50, b"")[:2] + b"\xff\xff",
-    "no calling title": request(calling="")[6:],
-    "a title in Cyrillic": request()[6:].replace(b"SCANNER", b"\xd1\x81\xd1\x82NER"),
-    "garbage": bytes(range(256)) * 4,
-    "a context of nothing": request([item(0x20, b"\1")])[6:],
-    "a context without a class": request([item(0x20, b"\1\0\0\0" + item(0x40, EXPLICIT.encode()))])[6:],
+    "nothing": (b"", "of 0 bytes"),
+    "a header cut off": (BODY[:67], "of 67 bytes"),
+    "cut in a context": (BODY[:120], "item 0x20 has"),
+    "an item longer than the request": (BODY + item(0x50, b"")[:2] + b"\xff\xff", "item 0x50 has 0 of 65535 bytes"),
+    "cut in the header of an item": (BODY + b"\x50\0", "ends within the header"),
+    "garbage": (bytes(range(256)) * 4, "item 0x44 has"),
 }
 
 
-@pytest.mark.parametrize("body", BROKEN.values(), ids=BROKEN)
-def test_a_request_that_cannot_be_decoded_is_an_error_without_its_bytes(body):
-    try:
-        asked = decode_association_request(body)
-    except ProtocolError as fault:
-        assert fault.reason == 6 and str(fault).isascii() and str(fault).isprintable()
-    else:
-        assert encode_acceptance(asked, negotiate(asked, SYNTAXES), 16384)[0] == 2, (
-            "what pynetdicom forgives can be answered"
-        )
+@pytest.mark.parametrize(("body", "words"), BROKEN.values(), ids=BROKEN)
+def test_a_request_that_cannot_be_decoded_names_the_rule(body, words):
+    with pytest.raises(ProtocolError, match=words) as fault:
+        decode_association_request(body)
+    assert fault.value.reason == 6
+
+
+def test_the_calling_title_is_known_even_if_the_request_is_broken():
+    assert calling_title(BODY[:120]) == "SCANNER"
+    assert calling_title(BODY[:67]) == ""
 
 
 @settings(deadline=None)
@@ -139,7 +150,8 @@ def test_a_request_that_cannot_be_decoded_is_an_error_without_its_bytes(body):
 def test_any_bytes_are_answered_or_a_protocol_error(body):
     try:
         asked = decode_association_request(body)
-    except ProtocolError:
+    except ProtocolError as fault:
+        assert str(fault).isascii() and str(fault).isprintable()
         return
     assert asked.called_ae.isprintable() and asked.calling_ae.isprintable()
     assert encode_acceptance(asked, negotiate(asked, SYNTAXES), 16384)[0] == 2

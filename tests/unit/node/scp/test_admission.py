@@ -3,7 +3,7 @@
 import pytest
 from raw_caller import request
 
-from node.dicom.negotiation import decode_association_request
+from node.dicom.association_request import decode_association_request
 from node.records.states import Reason
 from node.scp.admission import AdmissionPolicy, Rejection
 from node.scp.association_slots import AssociationSlots
@@ -101,6 +101,7 @@ def test_a_peer_may_have_several_addresses(make_policy):
         ({"version": 2, "application": "1.2", "called": "X"}, VERSION),
         ({"application": "1.2", "called": "X"}, APPLICATION),
         ({"called": "X", "calling": "NOBODY"}, CALLED),
+        ({"calling": ""}, STRANGER),
     ],
 )
 def test_the_protocol_is_checked_first(make_policy, options, expected):

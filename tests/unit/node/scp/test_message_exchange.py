@@ -1,9 +1,8 @@
 """Requests assembled from fragments and answered by the service of their presentation context."""
 
 import pytest
-from pynetdicom import build_context
-from raw_caller import CT, EXPLICIT, IMPLICIT, VERIFICATION, echo_command, store_command
-from senders import association
+from raw_caller import CT, EXPLICIT, IMPLICIT, VERIFICATION, echo_command, elements, store_command
+from senders import accepted, association
 
 from node.dicom.dimse import C_ECHO_RQ, C_STORE_RQ, Request
 from node.dicom.pdu import Fragment, ProtocolError
@@ -23,8 +22,8 @@ class Recorder:
         self.pieces: list[bytes] = []
         self.discarded = 0
 
-    def begin(self, _association, request, transfer_syntax):
-        self.requests.append((request, transfer_syntax))
+    def begin(self, _association, request, context):
+        self.requests.append((request, context.transfer_syntax))
         return self
 
     def write(self, piece):
@@ -44,8 +43,8 @@ def storage():
 
 @pytest.fixture
 def exchange(storage):
-    accepted = {1: build_context(CT, EXPLICIT), 3: build_context(VERIFICATION, IMPLICIT)}
-    return MessageExchange(service_table(storage), association(), accepted, 0)
+    contexts = {1: accepted(CT, EXPLICIT), 3: accepted(VERIFICATION, IMPLICIT)}
+    return MessageExchange(service_table(storage), association(), contexts, 0)
 
 
 def command(number, data, *, last=True):
@@ -70,7 +69,7 @@ def test_a_data_set_goes_to_the_service_of_its_context(exchange, storage):
     assert response is not None and b"full" in response
     [(request, syntax)] = storage.requests
     assert (request.field, request.sop_instance_uid, syntax) == (C_STORE_RQ, "1.2.3", EXPLICIT)
-    assert (storage.pieces, exchange.responses) == ([b"one", b"two"], 1)
+    assert (storage.pieces, exchange.responses, exchange.stored_classes) == ([b"one", b"two"], 1, set())
     exchange.discard()
     assert storage.discarded == 0, "the operation is complete"
 
@@ -80,6 +79,18 @@ def test_an_echo_is_answered_in_every_context(exchange, storage, number):
     response = exchange.receive(command(number, echo_command()))
     assert response is not None and (C_ECHO_RQ | 0x8000).to_bytes(2, "little") in response
     assert (storage.requests, exchange.responses) == ([], 1)
+
+
+CANCEL = elements({0x0100: 0x0FFF, 0x0120: 7, 0x0800: 0x0101})
+
+
+def test_a_cancellation_is_ignored_also_within_an_object(exchange, storage):
+    assert exchange.receive(command(1, CANCEL)) is None
+    exchange.receive(command(1, store_command("1.2.3")))
+    exchange.receive(data(1, b"one", last=False))
+    assert exchange.receive(command(3, CANCEL)) is None
+    assert exchange.receive(data(1, b"two")) is not None
+    assert (storage.pieces, exchange.responses) == ([b"one", b"two"], 1)
 
 
 def test_an_object_that_is_not_complete_is_discarded(exchange, storage):

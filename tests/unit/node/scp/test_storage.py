@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import pytest
 from ct_factory import CtSpec, write_own_series
 from raw_caller import CT, EXPLICIT, data_set
-from senders import association
+from senders import accepted, association
 
 from node.dicom.dimse import Request
 from node.errors import LedgerError, StoreStatus
@@ -137,10 +137,20 @@ def slice_of(tmp_path):
 
 def take(storage, sop_uid, content, sender=None, syntax=EXPLICIT):
     request = Request(1, 1, CT, sop_uid, True)
-    operation = storage.begin(sender or association(), request, syntax)
+    operation = storage.begin(sender or association(), request, accepted(CT, syntax))
     for at in range(0, len(content), 1000):
         operation.write(memoryview(content)[at : at + 1000])
     return operation.finish()
+
+
+def test_the_sop_class_of_an_object_must_be_that_of_its_context(storage, ledger, settings, slice_of):
+    sop_uid, content = slice_of
+    operation = storage.begin(association(), Request(1, 1, CT, sop_uid, True), accepted("1.2.840.10008.5.1.4.1.1.7"))
+    operation.write(memoryview(content))
+    status, comment = operation.finish()
+    assert (status, files(settings)) == (0x0122, [])
+    [row] = ledger.queries.jobs(JobState.DECLINED)
+    assert (row.code, row.reason) == (Reason.UID_MISMATCH, comment)
 
 
 def files(settings):
@@ -191,7 +201,7 @@ def test_a_refused_object_is_recorded_once_and_leaves_no_file(storage, ledger, s
 
 def test_an_object_whose_association_is_lost_leaves_no_file(storage, ledger, settings, slice_of):
     sop_uid, content = slice_of
-    operation = storage.begin(association(), Request(1, 1, CT, sop_uid, True), EXPLICIT)
+    operation = storage.begin(association(), Request(1, 1, CT, sop_uid, True), accepted(CT, EXPLICIT))
     operation.write(memoryview(content)[:500])
     assert len(files(settings)) == 1
     operation.discard()
