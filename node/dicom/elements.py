@@ -27,7 +27,14 @@ LENGTH = Struct("<I").unpack_from
 
 
 class UnusualEncodingError(Exception):
-    """The bytes are not a plain little endian data set, which is all that `walk` understands."""
+    """The bytes are not a plain little endian data set, which is all that `walk` understands.
+
+    tag: the element at the top level where that was found, None before the first.
+    """
+
+    def __init__(self, what: str, tag: int | None = None) -> None:
+        super().__init__(what)
+        self.tag = tag
 
 
 def walk(data: Buffer, at: int, explicit: bool, wanted: Collection[int]) -> tuple[dict[int, bytes], int]:
@@ -37,33 +44,42 @@ def walk(data: Buffer, at: int, explicit: bool, wanted: Collection[int]) -> tupl
     Of a sequence of undefined length the value is its first eight bytes. Raises UnusualEncodingError.
     """
     values: dict[int, bytes] = {}
-    end = len(data)
+    end, tag = len(data), None
     try:
         while at < end:
-            tag, vr, length, start = _element(data, at, explicit)
+            # If the first element has no valid VR, the transfer syntax is not the announced one.
+            tag, vr, length, start = _element(data, at, explicit, any_vr=tag is not None)
             if tag in PIXEL_DATA:
                 return values, at
             after = start + length if length != UNDEFINED_LENGTH else _sequence_end(data, start, vr, explicit, 0)
             if after > end:
-                raise UnusualEncodingError("a value reaches beyond the end")
+                raise UnusualEncodingError("a value reaches beyond the end", tag)
             if tag in wanted:
                 values[tag] = bytes(data[start : min(after, start + (8 if length == UNDEFINED_LENGTH else MAX_VALUE))])
             at = after
     except error as fault:
-        raise UnusualEncodingError("the bytes end within an element") from fault
+        raise UnusualEncodingError("the bytes end within an element", tag) from fault
+    except UnusualEncodingError as fault:
+        raise UnusualEncodingError(str(fault), tag) from fault
     return values, at
 
 
-def _element(data: Buffer, at: int, explicit: bool) -> tuple[int, bytes, int, int]:
-    """Return tag, VR (empty when implicit), length and start of the value of the element at `at`."""
+def _element(data: Buffer, at: int, explicit: bool, any_vr: bool = False) -> tuple[int, bytes, int, int]:
+    """Return tag, VR (empty when implicit), length and start of the value of the element at `at`.
+
+    any_vr: read an element whose VR is not valid as DCMTK does: two capital letters are a future VR with four bytes of
+    length (PS3.5 7.1.2); anything else (NULs, `??`) was written by a program without one, and has two.
+    """
     if not explicit:
         group, element, length = IMPLICIT(data, at)
         return group << 16 | element, b"", length, at + 8
     group, element, vr, length = EXPLICIT(data, at)
     if vr in SHORT_FORM:
         return group << 16 | element, vr, length, at + 8
-    if vr not in LONG_FORM:
+    if vr not in LONG_FORM and not any_vr:
         raise UnusualEncodingError("an unknown VR")
+    if vr not in LONG_FORM and not (vr.isalpha() and vr.isupper()):
+        return group << 16 | element, vr, length, at + 8
     return group << 16 | element, vr, LENGTH(data, at + 8)[0], at + 12
 
 

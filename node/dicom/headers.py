@@ -32,6 +32,8 @@ from node.records.states import Reason
 NO_CONTRAST = {"", "N", "NO", "NONE", "0"}
 BOMB_BYTES, BOMB_RATIO = 64_000_000, 200
 """A deflated data set that grows beyond so many bytes and by more than this factor is refused as an attack."""
+MOST_INFLATED = 512 * 2**20
+"""Bytes that any deflated data set may have, as in the segmenter: a thousand slices of 512 x 512."""
 PYDICOM_BYTES = 1_000_000
 """How much of a data set pydicom parses: it needs seconds and 100 MB of memory for a megabyte of empty items."""
 NATIVE = {str(ExplicitVRLittleEndian): 12, str(ImplicitVRLittleEndian): 8}
@@ -117,13 +119,14 @@ def _values(data: Buffer, start: int, syntax: str) -> tuple[Values, int]:
     if syntax != ExplicitVRBigEndian:
         try:
             return walk(data, start, syntax != ImplicitVRLittleEndian, WANTED)
-        except UnusualEncodingError:
-            pass  # pydicom reads many invalid encodings, so it decides
+        except UnusualEncodingError as unusual:
+            # pydicom reads many invalid encodings, so it decides.
+            return values_by_pydicom(data, start, syntax, unusual.tag)
     return values_by_pydicom(data, start, syntax)
 
 
-def values_by_pydicom(data: Buffer, start: int, syntax: str) -> tuple[Values, int]:
-    """Read the values with pydicom: slower, but it accepts unusual encodings."""
+def values_by_pydicom(data: Buffer, start: int, syntax: str, unusual: int | None = None) -> tuple[Values, int]:
+    """Read the values with pydicom: slower, but it accepts unusual encodings. unusual: a tag, for messages."""
     ahead = b"" if start else _meta(syntax)  # an inflated data set has no file meta information
     file = BytesIO(ahead + data[: start + PYDICOM_BYTES])
     try:
@@ -131,7 +134,8 @@ def values_by_pydicom(data: Buffer, start: int, syntax: str) -> tuple[Values, in
         return _raw(dataset), file.tell() - len(ahead)
     except Exception as error:
         # pydicom raises nearly any exception on malformed bytes; what it cannot read is broken.
-        raise _broken(f"its data set cannot be read ({type(error).__name__})") from error
+        place = "" if unusual is None else f" at the element ({unusual >> 16:04X},{unusual & 0xFFFF:04X})"
+        raise _broken(f"its data set cannot be read{place} ({type(error).__name__})") from error
 
 
 def _meta(syntax: str) -> bytes:
@@ -170,6 +174,8 @@ def _inflated(content: Buffer, start: int) -> tuple[bytes, int]:
             given = inflater.unconsumed_tail
             size += len(piece)
             kept += piece[: max(KEPT_INFLATED - len(kept), 0)]
+            if size > MOST_INFLATED:
+                raise _broken(f"its deflated data set grows beyond {MOST_INFLATED // 2**20} MB; send it uncompressed")
             if size > max(BOMB_BYTES, BOMB_RATIO * (len(content) - start)):
                 raise _broken(f"its deflated data set grows by a factor of more than {BOMB_RATIO}")
     except zlib.error as error:

@@ -324,6 +324,49 @@ def test_an_unknown_value_of_undefined_length_is_walked_over():
     assert read(content).rows == 4
 
 
+INVALID_VRS = {"NULs": b"\0\0", "question marks": b"??", "spaces": b"  ", "lower case": b"lo", "bytes": b"\xff\xff"}
+
+
+@pytest.mark.parametrize("vr", INVALID_VRS.values(), ids=INVALID_VRS)
+@pytest.mark.parametrize("value", [b"", b"ABCD"])
+def test_an_element_with_an_invalid_vr_has_two_bytes_of_length_as_in_dcmtk(vr, value):
+    odd = struct.pack("<HH2sH", 0x0009, 0x1001, vr, len(value)) + value
+    header = read(with_elements(odd, odd))
+    assert (header.rows, header.body_part, header.modality) == (4, "HIP", "CT")
+
+
+def test_an_element_with_a_vr_of_the_future_has_four_bytes_of_length():
+    assert read(with_elements(explicit(0x0009, 0x1001, b"XX", b"ABCD"))).body_part == "HIP"
+
+
+@pytest.mark.parametrize("tag", ["Rows", "BodyPartExamined"])
+def test_a_wanted_element_with_an_invalid_vr_is_read(tag):
+    content = encoded(dataset(BodyPartExamined="HIP"))
+    at = content.index(struct.pack("<HH", TAGS[tag] >> 16, TAGS[tag] & 0xFFFF) + {"Rows": b"US"}.get(tag, b"CS"))
+    header = read(content[: at + 4] + b"\0\0" + content[at + 6 :])
+    assert (header.rows, header.body_part) == (4, "HIP")
+
+
+def test_an_implicit_data_set_that_is_called_explicit_is_read():
+    content, plain = (
+        encoded(dataset(BodyPartExamined="HIP"), s) for s in (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
+    )
+    header = read(content[: data_set_start(content)] + plain[data_set_start(plain) :])
+    assert (header.rows, header.body_part) == (4, "HIP")
+
+
+def test_an_element_that_cannot_be_read_is_named():
+    with pytest.raises(ObjectError, match=r"cannot be read at the element \(0009,1001\)"):
+        read_plain(with_elements(explicit(0x0009, 0x1001, b"SQ", b"NOT A SEQUENCE AT ALL ", 0xFFFFFFFF)))
+
+
+def test_a_deflated_data_set_has_an_absolute_limit(monkeypatch):
+    data_set = encoded(dataset())[data_set_start(encoded(dataset())) :]
+    monkeypatch.setattr("node.dicom.headers.MOST_INFLATED", len(data_set) - 1)
+    with pytest.raises(ObjectError, match="grows beyond 0 MB; send it uncompressed"):
+        read_header(deflated(data_set), 0, DeflatedExplicitVRLittleEndian, CT, "1.2.3.4")
+
+
 def test_a_data_set_of_many_empty_items_needs_little_memory():
     content = with_elements(explicit(0x0009, 0x1001, b"SQ", EMPTY_ITEM * 1_000_000, 0xFFFFFFFF))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
