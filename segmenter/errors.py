@@ -38,6 +38,7 @@ class Reason(StrEnum):
     MISSING_RESCALE = "missing-rescale"
     NOT_HU = "not-hu"
     PIXEL_FORMAT = "pixel-format"
+    TRANSFER_SYNTAX = "transfer-syntax"
     TOO_SHORT = "too-short"
     READBACK = "readback"
     MODEL = "model"
@@ -136,6 +137,11 @@ REASON_HELP: dict[Reason, ReasonHelp] = {
     Reason.PIXEL_FORMAT: ReasonHelp(
         "The pixels are stored in a format that CT images do not have, or use bits the header does not announce.",
         "Send the original series, or export this one again under new UIDs.",
+    ),
+    Reason.TRANSFER_SYNTAX: ReasonHelp(
+        "The pixels are compressed in a way that is not supported. The sentence names the transfer syntax.",
+        "Set the sender to propose Explicit VR Little Endian, or a lossless syntax of JPEG, JPEG-LS, JPEG 2000 or RLE; "
+        "then send the series again under new UIDs.",
     ),
     Reason.TOO_SHORT: ReasonHelp(
         "The series has too few slices or covers too little for a hip.",

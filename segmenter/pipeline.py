@@ -68,7 +68,8 @@ class SegmentRequest:
     created: the time in the results; None takes the time of the source, so that the same files always give the same
     bytes. model: folder of weights, None for the product's own. distal_mm: length kept of each femur, from the
     top of the head along the shaft; 0 follows the scan. calibration: file of settings that turn HU into density, None
-    for HU only. settings: further values that go into the digest of the settings.
+    for HU only. settings: further values that go into the digest of the settings. notes: warnings about the files, such
+    as what was left out of the folder.
     """
 
     files: Sequence[Path]
@@ -81,6 +82,7 @@ class SegmentRequest:
     measure: MeasureOptions = field(default_factory=MeasureOptions)
     outputs: OutputOptions = field(default_factory=OutputOptions)
     settings: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 def vnet_method(model: Path | None = None, device: str = "auto") -> SegmentationMethod:
@@ -125,7 +127,13 @@ def segment(
     request.out.mkdir(parents=True, exist_ok=True)
     segs = write_segmentations(segmented, request.outputs, request.out)
     clock("check")
-    warnings = (*series.warnings, *cut_warnings, *measured.warnings, *check_segmentations(segmented, segs))
+    warnings = (
+        *request.notes,
+        *series.warnings,
+        *cut_warnings,
+        *measured.warnings,
+        *check_segmentations(segmented, segs),
+    )
     clock("report")
     findings = Findings(measured, calibration, warnings, search.refused)
     written = write_reports(segmented, findings, segs, request.outputs, request.out)

@@ -35,10 +35,13 @@ from segmenter.pipeline import segment as run
 @click.option("--json", "as_json", is_flag=True, help="Print the report as one JSON document.")
 def segment(dicom_dir: Path, *, as_json: bool, labelmap: bool, mesh: bool, **given: Any) -> None:
     """Segment and measure the one CT series in DICOM_DIR: SEG, SR, picture, report. For investigational use."""
-    from segmenter.read.folder import find_series
+    from segmenter.read.folder import search_folder
 
     try:
-        request = SegmentRequest(find_series(dicom_dir), outputs=OutputOptions(labelmap, mesh), **given)
+        found = search_folder(dicom_dir)
+        for path, why in found.unused.items():
+            click.echo(f"not used: {str(path.relative_to(dicom_dir))!r} ({why})", err=True)
+        request = SegmentRequest(found.files, outputs=OutputOptions(labelmap, mesh), notes=found.warnings, **given)
         with stages() as on_stage:
             report = run(request, on_stage)
     except (SegmenterError, OSError) as error:

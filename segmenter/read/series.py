@@ -7,6 +7,7 @@ from pathlib import Path
 from pydicom.dataset import Dataset
 
 from segmenter.errors import Reason, SegmenterError, Verdict
+from segmenter.read.files import drop_unreadable
 from segmenter.read.identity import require_one_patient
 from segmenter.read.set_aside import choose_scan, read_objects
 from segmenter.read.slices import Slice, read_header
@@ -66,7 +67,9 @@ def read_series(files: Sequence[Path]) -> Series:
     if found.copies:
         warnings.append(f"{found.copies} duplicate slices were left out")
     warnings += _of_tilt(found.slices, found.geometry) + _of_loss(found.slices) + _of_unit(found.slices)
-    return Series(read_header(found.slices[0].path), found.slices, found.geometry, tuple(warnings))
+    header = read_header(found.slices[0].path)
+    drop_unreadable(header)
+    return Series(header, found.slices, found.geometry, tuple(warnings))
 
 
 def _of_tilt(slices: Sequence[Slice], geometry: Geometry) -> list[str]:

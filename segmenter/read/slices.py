@@ -2,8 +2,6 @@
 
 import math
 import re
-import struct
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,26 +9,20 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom import dcmread
 from pydicom.datadict import dictionary_has_tag, dictionary_VR, keyword_for_tag
 from pydicom.dataset import Dataset
-from pydicom.errors import BytesLengthException, InvalidDicomError
+from pydicom.errors import BytesLengthException
 from pydicom.uid import CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage
 
 from segmenter.errors import Reason, SegmenterError, Verdict
 from segmenter.read.contrast import contrast_given
+from segmenter.read.files import MOST_INFLATED, UNREADABLE, InflatedTooLargeError, parse_file
 from segmenter.read.header_values import as_texts
 from segmenter.read.identity import Identity, read_identity
 from segmenter.read.pixel_format import LOSE, pixel_format
 
 MULTI_FRAME = frozenset({EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage})
 CT_CLASSES = MULTI_FRAME | {CTImageStorage}
-# What pydicom raises for files that are not DICOM, are truncated (deflated ones included), or nest too deeply. A header
-# is small: memory runs out only when a declared length is wrong.
-UNREADABLE = (
-    InvalidDicomError, BytesLengthException, OSError, EOFError, ValueError, KeyError, struct.error, zlib.error,
-    RuntimeError, MemoryError,
-)  # fmt: skip
 SMALLEST_FRAME = 64  # bytes that a compressed frame has at least
 LARGEST = 1e6
 """The largest plausible number in a CT header, mm or HU; larger ones would overflow later."""
@@ -96,7 +88,12 @@ class Slice:
 def read_header(path: Path) -> Dataset:
     """Read a file's data set up to the pixels; raises SegmenterError when it is not DICOM or is truncated."""
     try:
-        return dcmread(path, stop_before_pixels=True)
+        return parse_file(path, before_pixels=True)
+    except InflatedTooLargeError as error:
+        raise SegmenterError(
+            Reason.UNREADABLE,
+            f"a deflated file grows beyond {MOST_INFLATED // 2**20} MB when it is inflated: send it uncompressed",
+        ) from error
     except UNREADABLE as error:
         raise SegmenterError(
             Reason.UNREADABLE,

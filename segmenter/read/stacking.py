@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom import dcmread
 
 from segmenter.errors import Reason, SegmenterError, Verdict
-from segmenter.read.slices import UNREADABLE, Slice
+from segmenter.read.files import UNREADABLE, parse_file
+from segmenter.read.slices import Slice
 from segmenter.volume.geometry import Geometry
 
 # Scanners write positions with as few as one decimal: steps of 0.625 mm then vary by 8 %. A slice may lie this
@@ -131,7 +131,7 @@ def same_image(one: Slice, other: Slice, digests: dict[Path, bytes] | None = Non
         return False
     for path in {one.path, other.path} - digests.keys():
         try:
-            pixels = dcmread(path).get("PixelData")
+            pixels = parse_file(path).get("PixelData")
         except UNREADABLE as error:
             raise SegmenterError(
                 Reason.UNREADABLE,

@@ -8,7 +8,9 @@ from segmenter.errors import Reason
 
 PAGE = (Path(__file__).parents[4] / "docs" / "reference" / "reading.md").read_text()
 READ = Path(__file__).parents[4] / "segmenter" / "read"
-SOURCES = ("folder", "series", "slices", "stacking", "acquisitions", "pixel_format", "hounsfield")
+SOURCES = (
+    "folder", "series", "slices", "stacking", "acquisitions", "pixel_format", "hounsfield", "plane_pixels", "decoding",
+)  # fmt: skip
 
 
 def reasons_of(module):
