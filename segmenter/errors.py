@@ -45,6 +45,9 @@ class Reason(StrEnum):
     SETTINGS = "settings"
     CASES = "cases"
     MESH = "mesh"
+    OUT_OF_MEMORY = "out-of-memory"
+    TOO_NESTED = "nested-too-deeply"
+    DISK = "disk-error"
 
 
 @dataclass(frozen=True)
@@ -169,7 +172,22 @@ REASON_HELP: dict[Reason, ReasonHelp] = {
         "`segment --mesh` found no closed surface with the volume of the mask.",
         "Run it without `--mesh`: all other results come.",
     ),
+    Reason.OUT_OF_MEMORY: ReasonHelp(
+        "The series needs more memory than the machine, its GPU or the limit of the service has left.",
+        "Give the machine more memory, run fewer workers on it, or set `segmenter.device` to `cpu`; then `retry ID`.",
+    ),
+    Reason.TOO_NESTED: ReasonHelp(
+        "Sequences of an object lie in each other so deeply that it cannot be read; no scanner writes such objects.",
+        "Find out where the object comes from. Export the series again without private attributes, under new UIDs.",
+    ),
+    Reason.DISK: ReasonHelp(
+        "A file could not be read or written while the series was segmented. The sentence has the system's own words.",
+        "Free space, or repair the disk or the rights of the folder; then `retry ID`.",
+    ),
 }
+
+ALLOCATION_FAILED = ("out of memory", "allocate memory", "bad_alloc", "bad allocation")
+"""How libraries in C++ word it that memory ran out (torch, SimpleITK); they raise RuntimeError."""
 
 
 class SegmenterError(Exception):
@@ -180,3 +198,21 @@ class SegmenterError(Exception):
         self.reason = reason
         self.verdict = verdict
         self.retry = retry
+
+
+def refusal_for(error: Exception) -> SegmenterError | None:
+    """Return the named refusal for an error that any step can raise: memory, recursion, disk; None for others."""
+    if isinstance(error, SegmenterError):
+        return error
+    words = str(error).lower()
+    if isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and any(part in words for part in ALLOCATION_FAILED)
+    ):
+        return SegmenterError(
+            Reason.OUT_OF_MEMORY, "the series needs more memory than this process can have", Verdict.FAILED
+        )
+    if isinstance(error, RecursionError):
+        return SegmenterError(Reason.TOO_NESTED, "the sequences of an object are nested too deeply to be read")
+    if isinstance(error, OSError) and error.strerror:
+        return SegmenterError(Reason.DISK, f"a file could not be read or written: {error.strerror}", Verdict.FAILED)
+    return None

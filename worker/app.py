@@ -27,10 +27,14 @@ from segmenter.errors import SegmenterError
 from worker.heartbeat import INTERRUPT
 from worker.segmentation import Segmenter, VNetSegmenter
 from worker.tasks import DeliverTask, SegmentTask
+from worker.watchdog import Pulse, Watchdog
 
 log = logging.getLogger(__name__)
 
 INTERRUPT_SECONDS = 0.5
+LEAST_FROZEN_SECONDS = 10.0
+FROZEN_LEASES = 2
+"""A child without a pulse for so many leases is killed. Its job's lease has run out before, and is given away then."""
 KINDS = {SEGMENT_QUEUE: ProcessKind.SEGMENT_WORKER, DELIVER_QUEUE: ProcessKind.DELIVERY_WORKER}
 
 
@@ -74,16 +78,23 @@ def run_worker(app: WorkerApp, queue: str) -> int:
         without_heartbeat=True,
         quiet=True,
     )
-    ledger = Ledger.of(app.settings)
-    heartbeat = ProcessHeartbeat(ledger, KINDS[queue], app.settings.jobs.heartbeat_seconds)
+    jobs = app.settings.jobs
+    watchdog = Watchdog(
+        Pulse.create(), partial(_children, worker), max(LEAST_FROZEN_SECONDS, FROZEN_LEASES * jobs.lease_seconds)
+    )
+    heartbeat = ProcessHeartbeat(
+        Ledger.of(app.settings), KINDS[queue], jobs.heartbeat_seconds, lambda: watchdog.healthy
+    )
+    done = threading.Event()
 
     def ready(**_: Any) -> None:
         heartbeat.start()
+        if segmenting:
+            threading.Thread(target=watchdog.run, args=(done,), name="watchdog", daemon=True).start()
 
     def stopping(**_: Any) -> None:
-        # A worker that is stopped while it starts has no pool yet.
-        if segmenting and worker.pool is not None and worker.pool._pool is not None:
-            pids = worker.pool.info["processes"]
+        done.set()
+        if segmenting and (pids := _children(worker)):
             threading.Thread(target=_interrupt_until_ended, args=(pids,), daemon=True).start()
 
     signals.worker_ready.connect(ready)
@@ -91,6 +102,12 @@ def run_worker(app: WorkerApp, queue: str) -> int:
     worker.start()
     heartbeat.stop()
     return int(worker.exitcode or 0)
+
+
+def _children(worker: Any) -> list[int]:
+    """Return the process ids of the pool's children; a worker that is still starting has none yet."""
+    pool = worker.pool._pool if worker.pool is not None else None
+    return [process.pid for process in pool._pool] if pool is not None else []
 
 
 def _interrupt_until_ended(pids: Collection[int]) -> None:
@@ -114,6 +131,8 @@ def _interrupt(pid: int) -> bool:
 def _app_in_child(settings: dict[str, Any], segmenter: Segmenter) -> WorkerApp:
     """Prepare the child process and return its app."""
     signal.signal(INTERRUPT, signal.SIG_IGN)  # until a job runs; the default would end the process
+    if (pulse := Pulse.of_parent()) is not None:
+        pulse.beat_for_ever()
     signals.setup_logging.connect(_set_up_logging, weak=False)
     signals.worker_process_init.connect(partial(_child_starts, segmenter), weak=False)
     return make_worker_app(Settings(**settings), segmenter)

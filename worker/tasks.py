@@ -14,15 +14,16 @@ from celery import Task
 
 from node.decide.recipients import recipients
 from node.dispatch.celery_app import DELIVER_TASK, SEGMENT_TASK
-from node.errors import LedgerError
+from node.errors import InboxError, LedgerError
+from node.files.received_files import check_series
 from node.files.results import ResultFolder
-from node.files.store import FileStore
 from node.ledger import Ledger
+from node.ledger.job_queue import attempt_of
 from node.records.jobs import Decision, Job
 from node.records.states import JobState, Reason
 from node.scu.delivery import deliver
 from node.settings.settings import Settings
-from segmenter.errors import SegmenterError
+from segmenter.errors import refusal_for
 from worker.heartbeat import ClaimLostError, Heartbeat, StoppingError
 from worker.segmentation import Segmenter
 
@@ -69,8 +70,9 @@ class SegmentTask(LedgerTask):
             return
         job_id = job.id
         log.info("job %s: attempt %d of %d", job_id, job.attempts, jobs.max_attempts)
-        folder = ResultFolder(self.settings.data, job_id, worker.rpartition("-")[2])
+        folder = ResultFolder(self.settings.data, job_id, attempt_of(worker))
         try:
+            folder.create()
             with Heartbeat(
                 lambda stage: self.ledger.queue.extend_lease(job_id, worker, jobs.lease_seconds, stage),
                 jobs.heartbeat_seconds,
@@ -95,7 +97,7 @@ class SegmentTask(LedgerTask):
                 exc_info=unexpected,
             )
         finally:
-            folder.discard()
+            folder.discard_unless_kept()
 
     def _claim(self, job_id: str, worker: str) -> Job | None:
         """Claim the most urgent job in the queue, whichever it is: each job has a message, so all of them are run."""
@@ -106,31 +108,37 @@ class SegmentTask(LedgerTask):
         return self.ledger.queue.claim(job_id, worker, self.settings.jobs.lease_seconds)
 
     def _segment(self, job: Job, worker: str, folder: ResultFolder, heartbeat: Heartbeat) -> None:
-        store = FileStore(self.settings.data)
-        files = [store.path(key) for key in self.ledger.instances.keys_of(job.id)]
+        received = check_series(self.ledger, job.id)
+        if received.changed:  # the job is held, or another one has taken its place
+            self.ledger.missing_files.mark_missing(
+                received.changed, "gone, or not as received (then moved to `set-aside`)"
+            )
+            raise ClaimLostError
         wanted, peers = self.settings.wanted_kinds, job.destinations or ()
         labelmap = any("labelmap" in wanted.get(peer, ()) for peer in peers)
         produced = self.segmenter.segment(
-            files, folder.unfinished, job.created, heartbeat.stage, job.model, labelmap=labelmap
+            received.files, folder.path, job.created, heartbeat.stage, job.model, labelmap=labelmap
         )
         heartbeat.stage("keep")
         results = folder.keep(produced.files)
         sent_to = {result: recipients(result, results, peers, wanted) for result in results}
         if not self.ledger.queue.finish(job.id, worker, sent_to, produced.report):
+            folder.discard()
             raise ClaimLostError
         log.info("job %s: %d files made", job.id, len(produced.files))
 
     def _decide(self, error: Exception, job: Job) -> Decision:
         """Return what an error means for the job."""
         jobs = self.settings.jobs
-        if isinstance(error, SegmenterError):
-            again = error.retry and job.attempts < jobs.max_attempts
-            state = JobState.QUEUED if again else JobState(error.verdict)
-            return Decision(state, str(error.reason), str(error))
+        refusal = refusal_for(error)
+        if refusal is not None:
+            again = refusal.retry and job.attempts < jobs.max_attempts
+            state = JobState.QUEUED if again else JobState(refusal.verdict)
+            return Decision(state, str(refusal.reason), str(refusal))
+        if isinstance(error, InboxError):
+            return Decision(JobState.FAILED, Reason.MISSING_FILE, str(error))
         if isinstance(error, SoftTimeLimitExceeded):
             sentence = f"the segmentation took longer than soft_time_limit = {jobs.soft_time_limit:g} s"
-        elif isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-            sentence = "the series needs more memory than the worker has"
         else:
             sentence = f"an unexpected error ({type(error).__name__}) stopped the segmentation; the log has the details"
         return Decision(JobState.FAILED, Reason.UNEXPECTED, sentence)

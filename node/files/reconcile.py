@@ -5,7 +5,6 @@ was most probably never acknowledged; but a damaged disk leaves the same, so it 
 A row without its file is a loss, and is reported.
 """
 
-import hashlib
 import logging
 import os
 from collections import Counter
@@ -17,18 +16,17 @@ from pathlib import Path
 from uuid import uuid4
 
 from node.dicom.elements import UnusualEncodingError
-from node.dicom.file_meta import GROUP_LENGTH_END, MAX_META, decode_file_meta
 from node.dicom.headers import file_header
 from node.errors import InboxError, ObjectError
 from node.files.durable import move_durably, sync_folder
 from node.files.inbox_names import INBOX, SET_ASIDE, TEMPORARY, digest_start
+from node.files.received_files import content_digest
 from node.files.store import FileStore
 from node.ledger import Ledger
 from node.records.instances import Arrival, Association, Ending, Outcome
 from node.records.jobs import Refusal
 from node.records.states import Reason
 
-READ_BYTES = 1 << 20
 BATCH = 100  # objects in one transaction
 FINDER = "FOUND-ON-DISK"
 """The calling AE title of adopted files: their sender is not known any more."""
@@ -197,7 +195,7 @@ def _arrival(store: FileStore, key: str, association: Association) -> Arrival | 
         log.warning("%s is not the name of a received file; the file is left alone", path)
         return Fault.UNKNOWN
     try:
-        found = _digest(path)
+        found = content_digest(path, durable=True)
         if found is not None and found[1].startswith(start):
             syntax, digest, size = found
             return Arrival(file_header(path), syntax, key, digest, size, association)
@@ -209,24 +207,6 @@ def _arrival(store: FileStore, key: str, association: Association) -> Arrival | 
     except OSError as error:
         log.error("%s cannot be read (%s) and is left alone", path, error.strerror)
         return Fault.UNKNOWN
-
-
-def _digest(path: Path) -> tuple[str, str, int] | None:
-    """Return transfer syntax, SHA-256 of transfer syntax and data set, and the size of a file; make it durable.
-
-    None when it ends before its data set begins. Raises UnusualEncodingError when it is not a DICOM file.
-    """
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-        begin = file.read(GROUP_LENGTH_END + MAX_META)
-        if len(begin) <= GROUP_LENGTH_END:
-            return None
-        meta = decode_file_meta(begin)
-        file.seek(meta.start)
-        sent = hashlib.sha256(meta.transfer_syntax.encode())
-        while piece := file.read(READ_BYTES):
-            sent.update(piece)
-        return None if file.tell() == meta.start else (meta.transfer_syntax, sent.hexdigest(), file.tell())
 
 
 def _report_aside(ledger: Ledger, count: int) -> None:

@@ -1,4 +1,4 @@
-"""The node's files, named by keys: relative POSIX paths such as `inbox/STUDY/SERIES/name.dcm` or `results/JOB/seg.dcm`.
+"""The node's files, named by keys: relative POSIX paths such as `inbox/STUDY/SERIES/name.dcm`.
 
 Records and rows of the ledger hold keys; absolute paths are made here, where a file is opened or shown.
 """

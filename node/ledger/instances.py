@@ -138,10 +138,16 @@ class Instances:
         """Return the keys of the files of all instances of the job's series up to its revision."""
         return [row.path for row in self._used(job_id)]
 
+    def files_of(self, job_id: str) -> list[tuple[int, str, str]]:
+        """Return id, key and digest of the same instances."""
+        return [(row.id, row.path, row.sha256) for row in self._used(job_id)]
+
     def _used(self, job_id: str) -> Sequence[Row[Any, Any]]:
         own = (jobs.c.series_id == instances.c.series_id) & (instances.c.revision <= jobs.c.revision)
         used = (jobs.c.id == job_id) & (instances.c.variant == 0)
-        wanted = select(instances.c.header, instances.c.path).join(jobs, own).where(used).order_by(instances.c.id)
+        wanted = (
+            select(*instances.c["id", "header", "path", "sha256"]).join(jobs, own).where(used).order_by(instances.c.id)
+        )
         with self._db.read() as connection:
             return connection.execute(wanted).all()
 

@@ -1,7 +1,8 @@
 """The queue of jobs: dispatch, claim with a lease, finish, stop, give back, recover from dead workers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
+from pathlib import PurePosixPath
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, delete, insert, or_, select, update
@@ -17,6 +18,11 @@ from node.records.states import DeliveryState, JobState, Reason
 def released(reason: str = "", code: str = "") -> dict[str, Any]:
     """Return the columns of a job that no worker has claimed."""
     return {"worker": "", "stage": "", "lease_until": None, "reason": reason, "code": code}
+
+
+def attempt_of(worker: str) -> str:
+    """Return the name of an attempt, which is the random end of the name of the worker's claim."""
+    return worker.rpartition("-")[2]
 
 
 def end_reason(report: Mapping[str, Any] | None) -> dict[str, str]:
@@ -111,6 +117,18 @@ class JobQueue:
             if report.get("finding"):
                 self._reconsider_passed_over(connection, job)
             return True
+
+    def recorded_attempts(self, job_ids: Collection[str]) -> dict[str, set[str]]:
+        """Return, for those of these jobs that exist, the attempts whose folders must stay: claimed or recorded."""
+        kept: dict[str, set[str]] = {}
+        with self._db.read() as connection:  # one transaction: an attempt ends its claim and is recorded in one, too
+            for row in connection.execute(select(jobs.c.id, jobs.c.worker)):
+                if row.id in job_ids:
+                    kept[row.id] = {attempt_of(row.worker)}
+            for row in connection.execute(select(results.c.job_id, results.c.path)):
+                if row.job_id in kept:
+                    kept[row.job_id].add(PurePosixPath(row.path).parent.name)
+        return kept
 
     def _add_result(self, connection: Connection, job_id: str, result: Result, peers: Sequence[str]) -> None:
         values = vars(result) | {"path": result.key, "job_id": job_id}

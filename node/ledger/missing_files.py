@@ -33,10 +33,10 @@ class MissingFiles:
             for row in connection.execute(wanted):
                 yield row.id, row.path
 
-    def mark_missing(self, instance_ids: Sequence[int]) -> dict[str, int]:
+    def mark_missing(self, instance_ids: Sequence[int], what: str = "gone from the disk") -> dict[str, int]:
         """Find which of these instances' files are gone; the newest job of their series is held if it still needs them.
 
-        Returns how many are gone by job id.
+        what: happened to the files, for the reason. Returns how many are gone by job id.
         """
         counts: Counter[int] = Counter()
         with self._db.read() as connection:
@@ -44,12 +44,12 @@ class MissingFiles:
                 these = instances.c.id.in_(instance_ids[start : start + CHUNK])
                 rows = connection.execute(select(*instances.c["series_id", "path"]).where(these))
                 counts.update(row.series_id for row in rows if not (self._db.data / row.path).exists())
-        return {self._miss(series_id, count): count for series_id, count in sorted(counts.items())}
+        return {self._miss(series_id, count, what): count for series_id, count in sorted(counts.items())}
 
-    def _miss(self, series_id: int, count: int) -> str:
+    def _miss(self, series_id: int, count: int, what: str) -> str:
         with self._db.write() as connection:
             job = _newest(connection, series_id)
-            sentence = f"{count} of its files {'is' if count == 1 else 'are'} gone from the disk: send the series again"
+            sentence = f"{count} of its files {'is' if count == 1 else 'are'} {what}: send the series again"
             values = released(sentence, Reason.MISSING_FILE)
             if job.state in STOPPABLE:
                 resume = JobState.QUEUED if job.state == JobState.RUNNING else JobState(job.state)

@@ -63,7 +63,7 @@ REASON_HELP: dict[Reason, ReasonHelp] = {
         "`retry ID` segments a series of at least 5 slices and 40 mm all the same.",
     ),
     Reason.MISSING_FILE: ReasonHelp(
-        "Received files of the series are no longer on the disk.",
+        "Received files of the series are no longer on the disk, or were changed there and moved to `set-aside`.",
         "Send the series again, or put the files back and restart the node: the job then goes on. "
         "Find out who deleted them, and check the disk.",
     ),
@@ -98,7 +98,7 @@ REASON_HELP: dict[Reason, ReasonHelp] = {
     ),
     Reason.NO_DESTINATION: ReasonHelp(
         "The job is done, but its route has no destinations, or they do not take these kinds of results.",
-        "If the results are wanted elsewhere: `qct-node send DATA/results/ID --to HOST:PORT --aet AE`. "
+        "If the results are wanted elsewhere: `qct-node send DATA/results/ID/ATTEMPT --to HOST:PORT --aet AE`. "
         "For later studies set `destinations` of the route, or `results` of the peer.",
     ),
     Reason.NO_FEMUR: ReasonHelp(
@@ -113,7 +113,7 @@ REASON_HELP: dict[Reason, ReasonHelp] = {
         "Look for the cause in the log of the node and of the kernel (often too little memory), then `retry ID`.",
     ),
     Reason.UNEXPECTED: ReasonHelp(
-        "The time limit was exceeded, memory ran out, or an error occurred that nobody foresaw.",
+        "The time limit was exceeded, or an error occurred that nobody foresaw.",
         "Look up the job's id in the log. After the repair `retry ID` a failed job, `release ID` a held one. "
         "Please report errors of the program.",
     ),

@@ -14,14 +14,20 @@ log = logging.getLogger(__name__)
 
 
 class ProcessHeartbeat:
-    """Reports this process, of one kind, while the `with` block runs."""
+    """Reports this process, of one kind, while the `with` block runs.
 
-    def __init__(self, ledger: Ledger, kind: ProcessKind, every: float) -> None:
+    healthy: while it returns False the process does not report, as if it were dead: it cannot do its work.
+    """
+
+    def __init__(
+        self, ledger: Ledger, kind: ProcessKind, every: float, healthy: Callable[[], bool] = lambda: True
+    ) -> None:
         self._ledger = ledger
         self._kind = kind
         self._host = socket.gethostname()
         self._name = process_name(kind)
         self._every = every
+        self._healthy = healthy
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
@@ -48,7 +54,8 @@ class ProcessHeartbeat:
 
     def _run(self) -> None:
         while True:
-            self._report(self._ledger.processes.report, self._name, self._kind, self._host, os.getpid())
+            if self._healthy():
+                self._report(self._ledger.processes.report, self._name, self._kind, self._host, os.getpid())
             if self._done.wait(self._every):
                 return
 

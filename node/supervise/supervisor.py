@@ -5,6 +5,7 @@ Every change is conditional on the state in the ledger, so two supervisors do no
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Protocol, TypeVar
@@ -12,6 +13,7 @@ from typing import Protocol, TypeVar
 from node.dispatch.celery_app import DELIVERY_THREADS
 from node.dispatch.dispatcher import BrokerDownError
 from node.errors import NodeError, NotAllowedError
+from node.files.results import remove_unrecorded
 from node.files.retention import RetentionStage
 from node.ledger import Ledger
 from node.records.jobs import Decision, Job, Receiving
@@ -24,6 +26,7 @@ from node.supervise.selection_stage import SelectionStage
 TICK_SECONDS = 0.5
 NEVER_AGAIN = timedelta(days=36500).total_seconds()
 FORGOTTEN_AFTER = timedelta(days=1)
+REMOVE_UNRECORDED_SECONDS = 600.0
 
 Judged = TypeVar("Judged", Job, Receiving)
 
@@ -48,6 +51,7 @@ class Supervisor:
         self._settings = settings
         self._dispatcher = dispatcher
         self._broker_down = False
+        self._next_removal = 0.0
         self._retention = RetentionStage(ledger, settings.retention)
         self._completeness = CompletenessStage(ledger, settings)
         self._selection = SelectionStage(ledger, settings)
@@ -80,12 +84,18 @@ class Supervisor:
         else:
             self._broker_down = False
         self._retention.tick()
+        self._remove_unrecorded()
+
+    def _remove_unrecorded(self) -> None:
+        if time.monotonic() >= self._next_removal:
+            self._next_removal = time.monotonic() + REMOVE_UNRECORDED_SECONDS
+            remove_unrecorded(self._ledger)
 
     def _decide(self, job: Judged, decision_about: Callable[[Judged], Decision]) -> None:
         try:
             decision = decision_about(job)
-        except NodeError:
-            raise  # the ledger does not answer: that says nothing about the series, and the next tick tries again
+        except (NodeError, MemoryError):
+            raise  # this says nothing about the series, and the next tick tries again
         except Exception as error:
             # One series that cannot be judged must not stop all others.
             log.exception("job %s cannot be judged", job.id)

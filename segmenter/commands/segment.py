@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from segmenter.commands.progress import stages
-from segmenter.errors import SegmenterError
+from segmenter.errors import refusal_for
 from segmenter.output.outputs import OutputOptions
 from segmenter.output.report_json import Report
 from segmenter.pipeline import SegmentRequest
@@ -44,8 +44,11 @@ def segment(dicom_dir: Path, *, as_json: bool, labelmap: bool, mesh: bool, **giv
         request = SegmentRequest(found.files, outputs=OutputOptions(labelmap, mesh), notes=found.warnings, **given)
         with stages() as on_stage:
             report = run(request, on_stage)
-    except (SegmenterError, OSError) as error:
-        raise click.ClickException(str(error)) from error
+    except Exception as error:
+        refusal = refusal_for(error)
+        if refusal is None:
+            raise
+        raise click.ClickException(str(error if isinstance(error, OSError) else refusal)) from error
     click.echo(report.to_json() if as_json else _summary(report, request.out), nl=not as_json)
 
 

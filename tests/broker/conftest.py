@@ -1,22 +1,17 @@
 """A ledger with one series, a broker, workers as processes and a peer."""
 
-import hashlib
 import os
 import signal
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
-from senders import association
+from senders import arrival_of_a_slice
 
 from node.dispatch.celery_app import make_app
 from node.dispatch.dispatcher import Dispatcher
 from node.ledger import Ledger
-from node.records.instances import Arrival, Header
 from node.records.jobs import Decision
 from node.records.states import JobState
 from node.settings.settings import load_settings
@@ -61,33 +56,12 @@ class Site:
 
     def queued_job(self, destinations: tuple[str, ...] = (), priority: int = 0) -> str:
         """Record one slice of a new series and queue its job."""
-        header, path = self._slice()
-        data = path.read_bytes()
-        arrival = Arrival(
-            header,
-            ExplicitVRLittleEndian,
-            f"inbox/{path.name}",
-            hashlib.sha256(data).hexdigest(),
-            len(data),
-            association(),
-        )
+        arrival = arrival_of_a_slice(self.settings.data)
         self.ledger.instances.record(arrival)
-        (job,) = [job for job in self.ledger.queries.jobs() if job.series_uid == header.series_uid]
+        (job,) = [job for job in self.ledger.queries.jobs() if job.series_uid == arrival.header.series_uid]
         self.ledger.decisions.apply(job.id, Decision(JobState.COMPLETE))
         self.ledger.decisions.apply(job.id, Decision(JobState.QUEUED, destinations=destinations, priority=priority))
         return job.id
-
-    def _slice(self) -> tuple[Header, Path]:
-        header = Header(generate_uid(), generate_uid(), generate_uid(), CTImageStorage, modality="CT")
-        ct = Dataset()
-        ct.SOPClassUID, ct.SOPInstanceUID = CTImageStorage, header.sop_uid
-        ct.StudyInstanceUID, ct.SeriesInstanceUID = header.study_uid, header.series_uid
-        ct.file_meta = FileMetaDataset()
-        ct.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-        path = self.settings.data / "inbox" / f"{header.sop_uid}.dcm"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        ct.save_as(path, enforce_file_format=True)
-        return replace(header), path
 
     def worker(self, queue: str = "segment", **settings: str) -> subprocess.Popen:
         command = [sys.executable, str(HERE / "stub_worker.py"), str(self.file), str(self.folder), queue]

@@ -17,6 +17,7 @@ from worker.segmentation import SegmentationOutput
 
 ERRORS = {
     "memory": MemoryError(),
+    "nested": RecursionError(),
     "broken": ValueError("DOE^JANE"),
     "declined": SegmenterError(Reason.TOO_SHORT, "the scan is too short", Verdict.DECLINED),
     "held": SegmenterError(Reason.GANTRY_TILT, "the gantry is tilted by 5 degrees", Verdict.HELD),
@@ -25,7 +26,7 @@ ERRORS = {
 
 @dataclass(frozen=True)
 class StubSegmenter:
-    """Reads `order` in its folder: quick, wait (for `go`), stuck (once), die, memory, broken, declined, held."""
+    """Reads `order` in its folder: quick, wait (for `go`), stuck (once), die, or the name of one of ERRORS."""
 
     folder: Path
 

@@ -7,10 +7,9 @@ import pytest
 from pydicom import dcmread
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import Comprehensive3DSRStorage, ExplicitVRLittleEndian, SegmentationStorage
-from senders import association
+from senders import arrival_of_a_slice
 
 from node.ledger import Ledger
-from node.records.instances import Arrival, Header
 from node.records.jobs import Decision
 from node.records.states import JobState
 from node.scu.delivery import deliver
@@ -72,8 +71,7 @@ def test_each_peer_gets_the_kind_of_its_settings(tmp_path, peer, second_peer, de
     segmenter = WritesBoth()
     task = SegmentTask(settings, segmenter)
     with closing(Ledger.of(settings)) as ledger, closing(task.ledger):
-        header = Header("1.2", "1.2.3", "1.2.3.4", "1.9", modality="CT")
-        ledger.instances.record(Arrival(header, "1.2.840.10008.1.2.1", "x", "0", 1, association()))
+        ledger.instances.record(arrival_of_a_slice(tmp_path))
         [job] = ledger.queries.jobs()
         ledger.decisions.apply(job.id, Decision(JobState.COMPLETE))
         ledger.decisions.apply(job.id, Decision(JobState.QUEUED, destinations=destinations))

@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from senders import association
+from senders import arrival_of_a_slice
 
 from node.ledger import Ledger
-from node.records.instances import Arrival, Header
 from node.records.jobs import Decision
 from node.records.states import JobState
 from node.settings.settings import load_settings
@@ -42,8 +41,7 @@ def test_the_model_of_a_job_reaches_the_segmenter(tmp_path, model):
     segmenter = TellsItsModel()
     task = SegmentTask(settings, segmenter)
     with closing(Ledger.of(settings)) as ledger:
-        header = Header("1.2", "1.2.3", "1.2.3.4", "1.9", modality="CT")
-        ledger.instances.record(Arrival(header, "1.2.840.10008.1.2.1", "x", "0", 1, association()))
+        ledger.instances.record(arrival_of_a_slice(tmp_path))
         [job] = ledger.queries.jobs()
         ledger.decisions.apply(job.id, Decision(JobState.COMPLETE))
         ledger.decisions.apply(job.id, Decision(JobState.QUEUED, destinations=(), route="thin", model=model))

@@ -90,18 +90,29 @@ def test_a_short_failure_of_the_ledger_does_not_stop_the_work():
     assert len(calls) >= 4
 
 
-def test_results_replace_those_of_an_earlier_attempt_atomically(tmp_path):
-    left = tmp_path / "results" / "job"
-    left.mkdir(parents=True)
-    (left / "stale.txt").write_text("half")
-    folder = ResultFolder(tmp_path, "job", "a1")
-    made = folder.unfinished / "report.json"
+def kept_folder(data, attempt):
+    folder = ResultFolder(data, "job", attempt)
+    folder.create()
+    made = folder.path / "report.json"
     made.write_text("{}")
-    (result,) = folder.keep([made])
-    assert (result.kind, result.key, result.size, result.sop_uid) == ("report", "results/job/report.json", 2, "")
-    assert [path.name for path in left.iterdir()] == ["report.json"]
-    folder.discard()
-    assert [path.name for path in (tmp_path / "results").iterdir()] == ["job"]
+    return folder, folder.keep([made])
+
+
+def test_each_attempt_has_a_folder_of_its_own_which_no_other_attempt_touches(tmp_path):
+    first, (early,) = kept_folder(tmp_path, "a1")
+    second, (late,) = kept_folder(tmp_path, "a2")
+    assert (late.kind, late.key, late.size, late.sop_uid) == ("report", "results/job/a2/report.json", 2, "")
+    first.discard()
+    assert not (tmp_path / early.key).exists()
+    second.discard_unless_kept()
+    assert (tmp_path / late.key).read_text() == "{}"
+
+
+def test_an_attempt_without_results_leaves_nothing(tmp_path):
+    folder = ResultFolder(tmp_path, "job", "a1")
+    folder.create()
+    folder.discard_unless_kept()
+    assert not any((tmp_path / "results").iterdir())
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import signal
 import threading
 
@@ -40,7 +41,7 @@ def test_a_job_runs_and_its_files_are_recorded_with_their_digests(site, poll):
     assert job.stage_seconds == {"segment": 0.1}
     assert [result.kind for result in job.results] == ["seg", "report"]
     for result in job.results:
-        assert result.key == f"results/{job_id}/{result.name}"
+        assert re.fullmatch(rf"results/{job_id}/[0-9a-f]{{8}}/{result.name}", result.key)
         assert hashlib.sha256((site.settings.data / result.key).read_bytes()).hexdigest() == result.sha256
     seg, report = job.results
     assert seg.sop_uid
@@ -77,7 +78,8 @@ def test_an_urgent_job_runs_before_jobs_dispatched_earlier(site, poll):
     [
         ("declined", JobState.DECLINED, "too-short", "the scan is too short"),
         ("held", JobState.HELD, "gantry-tilt", "the gantry is tilted by 5 degrees"),
-        ("memory", JobState.FAILED, "unexpected", "more memory than the worker has"),
+        ("memory", JobState.FAILED, "out-of-memory", "more memory than this process can have"),
+        ("nested", JobState.HELD, "nested-too-deeply", "nested too deeply"),
         ("broken", JobState.FAILED, "unexpected", "an unexpected error (ValueError)"),
     ],
 )
@@ -128,6 +130,20 @@ def test_a_child_killed_while_idle_is_replaced(site, poll):
     poll(lambda: site.count("loads") == 2)
     site.dispatcher.segment(second)
     poll(lambda: site.state(second) is JobState.DELIVERED)
+
+
+@pytest.mark.parametrize("busy", [False, True])
+def test_a_child_that_stands_still_is_replaced_and_its_job_runs_elsewhere(site, supervised, poll, busy):
+    site.worker()
+    site.order("wait" if busy else "quick")
+    first = site.queued_job()
+    poll(lambda: site.ledger.queries.job(first).stage == "segment" if busy else site.state(first) is JobState.DELIVERED)
+    os.kill(int((site.folder / "loads").read_text()), signal.SIGSTOP)
+    (site.folder / "go").touch()
+    second = site.queued_job()
+    poll(lambda: {site.state(first), site.state(second)} == {JobState.DELIVERED})
+    assert site.count("loads") == 2
+    assert site.ledger.queries.job(first).attempts == 1 + busy
 
 
 def test_a_job_that_kills_its_worker_three_times_fails_with_that_reason(site, supervised, poll):
