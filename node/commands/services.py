@@ -1,5 +1,6 @@
 """The commands that run until they are stopped: `up` (the whole node) and its parts `serve`, `supervise` and `web`."""
 
+import logging
 import signal
 import socket
 import threading
@@ -19,6 +20,7 @@ from node.settings.settings import Settings, load_settings
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 WEB_STOP_SECONDS = 3
+BACKLOG = 128  # asyncio accepts as many at once, before the limits of connections apply
 
 
 @click.command()
@@ -80,8 +82,12 @@ def web(ctx: click.Context) -> None:
     with _part(ctx, ProcessKind.WEB) as (settings, ledger, stop):
         import uvicorn
 
+        from node.scp.listener import allow_files
         from node.web.app import make_app
+        from node.web.limited_protocol import FILES, LimitedProtocol, NoClientFaults
 
+        allow_files(FILES)
+        logging.getLogger("uvicorn.error").addFilter(NoClientFaults())
         host = settings.node.http_host
         with reserve_port(host, settings.node.http_port, "web page") as held:
             config = uvicorn.Config(
@@ -89,6 +95,9 @@ def web(ctx: click.Context) -> None:
                 host=host,
                 port=held.getsockname()[1],
                 log_config=None,
+                http=LimitedProtocol,
+                ws="none",
+                backlog=BACKLOG,
                 server_header=False,
                 timeout_graceful_shutdown=WEB_STOP_SECONDS,
             )

@@ -14,7 +14,7 @@ from pydantic import (
     model_validator,
 )
 
-from node.settings.types import AETitle, ListenPort, Section
+from node.settings.types import AETitle, ListenPort, Patterns, Section
 
 LEAVE_EMPTY = "leave it empty for the SQLite file under the data folder"
 SHORTEST_FEMUR_MM = 80.0  # from the top of the head: a large femur's trochanters reach as far
@@ -33,6 +33,8 @@ class Node(Section):
     """Address of the web page. The page has no sign-in: open it to a protected network only."""
     http_port: ListenPort = 8080
     """Port of the web page; 0 chooses a free one, which `up` prints."""
+    http_names: Patterns = ()
+    """More host names by which browsers reach the page, as of a proxy; it answers to no other names than its own."""
     data: Path = Path("qct-data")
     """Folder for received objects, results, the ledger and logs. A relative path starts at the settings file."""
     database_url: str = ""

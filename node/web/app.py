@@ -29,6 +29,7 @@ from node.records.states import JobState
 from node.run.health import Health, assess
 from node.settings.settings import Settings
 from node.web.format import MEANINGS, age, clock, duration, size, state_class
+from node.web.known_hosts import KnownHosts, own_names
 
 MAX_SHOWN = 200  # jobs on the page; older ones are found by search or in the JSON
 MAX_LISTED = 5000  # jobs in /api/jobs
@@ -169,12 +170,18 @@ def make_app(settings: Settings, ledger: Ledger | None = None) -> Starlette:
         Route("/healthz", dashboard.healthz, name="healthz"),
         Mount("/static", StaticFiles(directory=Path(__file__).parent / "static"), name="static"),
     ]
-    return Starlette(
+    app = Starlette(
         routes=routes,
         lifespan=lifespan,
-        middleware=[Middleware(BaseHTTPMiddleware, dispatch=_with_headers), Middleware(GZipMiddleware)],
+        middleware=[
+            Middleware(KnownHosts, names=own_names(settings.node.http_host, settings.node.http_names)),
+            Middleware(BaseHTTPMiddleware, dispatch=_with_headers),
+            Middleware(GZipMiddleware),
+        ],
         exception_handlers={HTTPException: dashboard.failed, Exception: dashboard.failed},
     )
+    app.router.redirect_slashes = False  # a redirect would repeat the host of the request
+    return app
 
 
 async def _with_headers(request: Request, proceed: Callable[[Request], Awaitable[Response]]) -> Response:

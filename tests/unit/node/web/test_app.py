@@ -22,6 +22,7 @@ from node.web.app import HEADERS, make_app
 
 START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 SERIES = "1.2.826.0.1.77.1"
+LOCAL = "http://localhost"
 PARTS = ("scp", "supervisor", "worker-segment", "worker-deliver")
 
 
@@ -57,7 +58,7 @@ def ledger(settings, clock):
 
 @pytest.fixture
 def client(settings, ledger):
-    with TestClient(make_app(settings, ledger), raise_server_exceptions=False) as browser:
+    with TestClient(make_app(settings, ledger), base_url=LOCAL, raise_server_exceptions=False) as browser:
         yield browser
 
 
@@ -318,7 +319,7 @@ def test_a_disk_that_fills_is_shown_by_healthz_and_the_page(tmp_path, ledger, ma
     settings = load_settings(None, node={"data": tmp_path}, intake={mark: 10**9})
     for part in PARTS:
         ledger.processes.report(f"{part}@host:1", part, "host", 1)
-    with TestClient(make_app(settings, ledger)) as browser:
+    with TestClient(make_app(settings, ledger), base_url=LOCAL) as browser:
         answer = browser.get("/healthz")
         assert answer.status_code == code
         assert f"below {mark} = 1000000000" in answer.json()["warnings" if code == 200 else "stale"][0]
