@@ -39,6 +39,7 @@ from segmenter.output.report_json import (
     describe_series,
 )
 from segmenter.read.hounsfield import read_volume
+from segmenter.read.patient_age import child_warning
 from segmenter.read.series import Series, read_series
 from segmenter.volume.femur import Femur, Refusal, Search
 from segmenter.volume.geometry import Geometry
@@ -130,6 +131,7 @@ def segment(
     warnings = (
         *request.notes,
         *series.warnings,
+        *child_warning(series.header),
         *cut_warnings,
         *measured.warnings,
         *check_segmentations(segmented, segs),
@@ -160,7 +162,7 @@ def _report(
     )
     return Report(
         schema_version=SCHEMA_VERSION,
-        finding="" if segmented.femurs else describe_nothing(findings.refused),
+        finding="" if segmented.femurs else describe_nothing(findings),
         femurs=femurs,
         refused=tuple(RefusedReport(str(refusal.side), refusal.reason) for refusal in findings.refused),
         asymmetry=asymmetry,

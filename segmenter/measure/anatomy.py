@@ -10,6 +10,8 @@ from segmenter.measure.trochanter import Trochanter, find_lesser_trochanter
 from segmenter.volume.femur import Femur
 from segmenter.volume.geometry import Geometry
 
+SMALL = "the head is smaller than an adult's ({:.0f} mm across): the networks and the regions are made for adults"
+
 
 @dataclass(frozen=True, eq=False)
 class Anatomy:
@@ -46,15 +48,16 @@ def find_anatomy(femur: Femur, geometry: Geometry) -> Anatomy:
     """Find the parts of a femur whose mask, not empty, lies on `geometry`."""
     body = body_of(femur.mask, geometry)
     head = find_head(body)
+    open_above = bool((body.surface.vertices[body.cut, 2] > head.centre[2]).any())  # then the ball may be no head
+    doubts = [SMALL.format(2 * head.radius)] if head.small and not open_above else []
     if head.problems:
-        doubt = f"the head was not recognised ({', '.join(head.problems)}): no total region, no neck region"
-        return Anatomy(body, doubts=(doubt,))
+        doubts.append(f"the head was not recognised ({', '.join(head.problems)}): no total region, no neck region")
+        return Anatomy(body, doubts=tuple(doubts))
     shaft = find_shaft(body, head)
     if shaft is None:
-        return Anatomy(body, head, doubts=("no shaft is visible: no total region, no neck region",))
+        return Anatomy(body, head, doubts=(*doubts, "no shaft is visible: no total region, no neck region"))
     trochanter = find_lesser_trochanter(body, head, shaft, femur.side)
     neck = find_neck(body, head, shaft, femur.side)
-    doubts = []
     if not shaft.sure:
         doubts.append(f"the shaft's direction is uncertain: only {shaft.length_mm:.0f} mm of it are visible")
     if neck.problems:

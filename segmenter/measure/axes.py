@@ -15,6 +15,7 @@ COARSE_STEP = 2  # of the body's grid steps, for the search of the head
 SHELL_MM = (4.0, 3.0, 2.0, 2.0, 2.0)  # largest distance of a vertex from the sphere, round by round
 NECK_CONE = 0.5  # cosine: within 60 degrees of the direction of the shaft the head is not spherical
 RADII_MM = (17.0, 32.0)  # of heads of adults
+SMALL_MM = 18.0  # the smallest heads of women, 37 mm across, are larger
 MAX_RESIDUAL_MM = 1.0
 MIN_COVERED = 0.8
 SKIN_MM = 2.5  # the sphere's surface lies between bone at this depth and no bone at this height
@@ -51,6 +52,11 @@ class Head:
     radius: float
     residual_mm: float
     covered: float
+
+    @property
+    def small(self) -> bool:
+        """Whether it is round and smaller than an adult's."""
+        return self.radius < SMALL_MM and self.residual_mm <= MAX_RESIDUAL_MM and self.covered >= MIN_COVERED
 
     @property
     def problems(self) -> tuple[str, ...]:

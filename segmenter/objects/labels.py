@@ -9,6 +9,9 @@ from pydicom.sr.coding import Code
 from segmenter.volume.femur import Side
 
 NOTICE = "for investigational use"
+LIMITS = (
+    "made for adults; children, fractures, tumours of the bone and femurs with metal in them are outside of its use"
+)
 
 ANATOMICAL_STRUCTURE = codes.SCT.AnatomicalStructure  # 91723000, CID 7150
 PROXIMAL_FEMUR = codes.SCT.ProximalFemur  # 310651003, CID 7304

@@ -13,10 +13,10 @@ from typing import Any
 from pydicom import dcmread
 
 from segmenter.density.calibration import Calibration
-from segmenter.objects.labels import NOTICE
+from segmenter.measure.findings import Findings
+from segmenter.objects.labels import LIMITS, NOTICE
 from segmenter.output.femur_report import AsymmetryReport, Described, FemurReport, RegionReport, rounded
 from segmenter.read.series import Series
-from segmenter.volume.femur import Refusal
 
 SCHEMA_VERSION = "1"
 REPORT = "report.json"
@@ -168,6 +168,8 @@ class Report(Described):
     """The source."""
     notice: str = NOTICE
     """What the result is for."""
+    limits: str = LIMITS
+    """What it is not made for."""
 
     def to_json(self) -> str:
         """Return the report as one JSON document, keys always in the same order."""
@@ -184,9 +186,10 @@ def json_schema() -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **made}
 
 
-def describe_nothing(refused: Sequence[Refusal]) -> str:
-    """Return the sentence of a scan without femurs."""
-    return NOTHING_CLAIMED.format("; ".join(map(str, refused))) if refused else NOTHING_FOUND
+def describe_nothing(findings: Findings) -> str:
+    """Return the sentence of a scan without femurs, with what was seen instead: refused bones, an implant."""
+    seen = (*map(str, findings.refused), *findings.measurements.warnings)
+    return NOTHING_CLAIMED.format("; ".join(seen)) if seen else NOTHING_FOUND
 
 
 def describe_calibration(calibration: Calibration) -> CalibrationReport:

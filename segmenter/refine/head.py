@@ -277,9 +277,9 @@ def with_head(share: FloatVolume, grid: Geometry, head: HeadSurface) -> FloatVol
     return result
 
 
-def has_metal(volume: NDArray[np.generic], geometry: Geometry, head: HeadSurface) -> bool:
-    """Return whether something in the head is too bright for bone: then its edges are not those of the bone."""
+def metal_share(volume: NDArray[np.generic], geometry: Geometry, head: HeadSurface) -> float:
+    """Return how much of the radii of the head is too bright for bone, 0..1."""
     points = head.centre + sphere(2).rays[:, None] * np.linspace(0, head.radius, 12)[:, None]
     index = np.moveaxis(geometry.to_index(points), -1, 0)
     hu = ndimage.map_coordinates(volume, index, np.float32, order=1, mode="nearest")
-    return bool((hu > METAL_HU).any())
+    return float((hu > METAL_HU).mean())

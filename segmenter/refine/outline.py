@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from segmenter.refine.head import find_surface, has_metal, lacks_nothing, with_head
+from segmenter.refine.head import find_surface, lacks_nothing, metal_share, with_head
 from segmenter.volume.femur import Side
 from segmenter.volume.geometry import Geometry
 from segmenter.volume.masks import clean
@@ -33,6 +33,6 @@ def completed(
     if min_missing >= MIN_MISSING and lacks_nothing(scan[1], share, grid, side):
         return share
     head = find_surface(*scan, share, grid, side)
-    if head is None or head.missing < min_missing or has_metal(*scan, head):
+    if head is None or head.missing < min_missing or metal_share(*scan, head) > 0:
         return share
     return with_head(share, grid, head)

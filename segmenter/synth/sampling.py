@@ -12,6 +12,7 @@ from segmenter.synth.atlas import Body, FloatArray, Tissue, load_atlas
 from segmenter.synth.calibration_phantom import CalibrationPhantom
 from segmenter.synth.calibration_phantom_models import SLAB, PhantomModel
 from segmenter.synth.femur_field import FemurField, femur_field, place
+from segmenter.synth.implants import Implant, implanted
 from segmenter.synth.inclusions import Capsule, belly, beside, lesions, prosthesis, resected, roughened, screws, vessels
 from segmenter.synth.layers import FloatVolume, Layer, noise_layer, signed_distance
 from segmenter.synth.patient import Patient
@@ -32,6 +33,7 @@ class PatientOptions:
 
     sex: "F" or "M". shape: mode weights of the femurs in standard deviations. bone: 0 osteoporotic to 1 dense.
     metal: the side that carries a prosthesis, False for none. prone: the table is in front. phantom: what lies on it.
+    implant: what one side was operated with; the patient is otherwise the one without it.
     wear: share of the hips that arthritis has changed; at 0 a patient is the one that was drawn before there was wear.
     """
 
@@ -44,6 +46,7 @@ class PatientOptions:
     body: int | None = None
     phantom: PhantomModel = SLAB
     wear: float = 0.0
+    implant: tuple[Side, Implant] | None = None
 
 
 def sample_patient(rng: np.random.Generator, options: PatientOptions = PatientOptions()) -> Patient:
@@ -70,6 +73,11 @@ def sample_patient(rng: np.random.Generator, options: PatientOptions = PatientOp
         femurs |= {side: worn(femur, own) for side, femur in hips.items()}
     replaced, metal = draw_metal(rng, options, femurs)
     femurs = {side: resected(femur) if side in replaced else femur for side, femur in femurs.items()}
+    if options.implant:
+        side, kind = options.implant
+        femurs[side], parts = implanted(kind, rng.spawn(1)[0], femurs[side])
+        metal += parts
+        replaced |= {side} if kind is Implant.PROSTHESIS else set()
     noise = (
         noise_layer(rng, rng.uniform(7, 14), low - 20, high + 20),
         noise_layer(rng, rng.uniform(1.8, 3.5), low - 20, high + 20),

@@ -12,9 +12,11 @@ from segmenter.vnet.network import probabilities
 from segmenter.vnet.weights import Models
 from segmenter.volume.femur import Side
 from segmenter.volume.geometry import Geometry, Matrix, box_geometry
-from segmenter.volume.resample import OUTSIDE_HU, reduce
+from segmenter.volume.resample import OUTSIDE_HU, covered, reduce
 
 MIN_HEIGHT_MM = 256.0  # the network's receptive field: a lower grid, whose borders all voxels see, misleads it
+NARROW_MM = 200.0  # a field of view that holds little but the hip looks like a limb in air
+AROUND_MM, FLESH_HU = 60.0, 40.0  # around a narrow field of view
 APART_MM = 90.0  # between the middles of the two femurs of one patient, at least
 MIN_PIECE_ML = 4.0  # smaller pieces are noise
 MIN_PROXIMAL_ML = 10.0  # head, neck and trochanters of a small adult have over 100 ml; smaller pieces are not segmented
@@ -62,13 +64,28 @@ class Hip:
 
 
 def find_hips(volume: NDArray[np.generic], geometry: Geometry, models: Models) -> list[Hip]:
-    """Return the hips of a scan, at most one per side, left first. volume: HU `(z, y, x)` on `geometry`."""
+    """Return the hips of a scan, at most one per side, left first. volume: HU `(z, y, x)` on `geometry`.
+
+    Where a narrow field of view shows none it is looked at again, surrounded by flesh instead of air.
+    """
     corners = geometry.corners()
     low, high = corners.min(axis=0), corners.max(axis=0)
     beyond = max(0.0, MIN_HEIGHT_MM - (high - low)[2]) / 2 * np.array([0.0, 0.0, 1.0])
     coarse = box_geometry(low - beyond, high + beyond, COARSE_MM)
-    classes = probabilities(models.coarse, reduce(volume, geometry, coarse, OUTSIDE_HU)).argmax(axis=0)
-    return hips_of(classes, coarse)
+    hips = hips_of(_classes(reduce(volume, geometry, coarse, OUTSIDE_HU), models), coarse)
+    if hips or min((high - low)[:2]) > NARROW_MM:
+        return hips
+    beyond[:2] = AROUND_MM
+    coarse = box_geometry(low - beyond, high + beyond, COARSE_MM)
+    hu, inside = reduce(volume, geometry, coarse, OUTSIDE_HU), covered(geometry, coarse)
+    hu[~inside] = FLESH_HU
+    return hips_of(np.where(inside, _classes(hu, models), CoarseClass.BACKGROUND), coarse)
+
+
+def _classes(hu: NDArray[np.float32], models: Models) -> NDArray[np.integer]:
+    """Return the class of every voxel, `(z, y, x)` like the HU."""
+    classes: NDArray[np.integer] = probabilities(models.coarse, hu).argmax(axis=0)
+    return classes
 
 
 def hips_of(classes: NDArray[np.integer], geometry: Geometry) -> list[Hip]:

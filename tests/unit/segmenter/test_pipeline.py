@@ -15,6 +15,7 @@ from pydicom import dcmread
 from segmenter.errors import SegmenterError
 from segmenter.output.outputs import OutputOptions
 from segmenter.pipeline import STAGES, SegmentationMethod, SegmentRequest, segment
+from segmenter.read.patient_age import CHILD
 from segmenter.volume.femur import Femur, Refusal, Search, Side
 
 
@@ -145,6 +146,22 @@ def test_where_every_bone_is_refused_the_finding_says_what_was_seen(tmp_path, fi
     assert [dcmread(tmp_path / item.path).Modality for item in report.objects] == ["SR", "OT"]
     (group,) = dcmread(tmp_path / "sr.dcm").ContentSequence[-2].ContentSequence
     assert group.ContentSequence[-1].TextValue == "right: bone cut by the field of view"
+
+
+def test_where_metal_hides_the_femur_the_finding_says_so(tmp_path, spec):
+    metal = np.full(spec.shape[1:], 1024 + 3000, "<u2").tobytes()
+    files = write_ct(tmp_path / "ct", spec, lambda k, ds: setattr(ds, "PixelData", metal))
+    method = replace(METHOD, find=lambda *_: Search(()))
+    report = segment(SegmentRequest(files, tmp_path / "out"), method=method)
+    assert report.finding.startswith("no proximal femur is claimed in the scan (no femur was segmented, and there is ")
+    assert "an implant may be the reason" in report.finding
+
+
+def test_a_child_by_the_header_is_told_and_its_age_is_not(tmp_path, spec):
+    files = write_ct(tmp_path / "ct", spec, lambda k, ds: setattr(ds, "PatientAge", "009Y"))
+    report = segment(SegmentRequest(files, tmp_path / "out"), method=METHOD)
+    assert CHILD in report.warnings
+    assert "009" not in " ".join(report.warnings)
 
 
 def test_label_map_and_meshes_are_written_when_wanted(tmp_path, files):

@@ -129,3 +129,13 @@ def test_the_sphere_through_points_of_a_sphere_is_that_sphere():
 
 def test_the_angle_of_the_model_is_the_usual_one():
     assert degrees(Model().neck_axis, Model().down) == pytest.approx(ANGLE_DEG, abs=1e-6)
+
+
+def test_a_head_smaller_than_an_adults_is_told():
+    whole = grid()
+    femur = Model().on(whole)[0]
+    affine = whole.affine.copy()
+    affine[:3] *= 16.5 / HEAD_MM
+    anatomy = find_anatomy(femur, Geometry(whole.shape, affine))
+    assert anatomy.doubts[0].startswith("the head is smaller than an adult's (33 mm across)")
+    assert not any("smaller" in doubt for doubt in found(Model(), whole).doubts)

@@ -3,20 +3,21 @@
 import numpy as np
 import pytest
 
-from segmenter.refine.recognise import CUT_PELVIS, SHAFT_ONLY, Seen, refusal, why_not
+from segmenter.refine.recognise import CUT_PELVIS, SHAFT_ONLY, THIN, Seen, refusal, why_not
 from segmenter.volume.femur import Side
 from segmenter.volume.geometry import Geometry
 
 TABLE = {
-    "a whole femur": (Seen(True, 120, 90, 240), ""),
-    "a head that the scan ends below": (Seen(True, 12, 0, 40), ""),
-    "a piece of a head, not recognised": (Seen(False, 12, 0, 20), CUT_PELVIS),
-    "a piece of ilium cut by the field of view": (Seen(False, 35, 0, 60), CUT_PELVIS),
-    "trochanters and shaft, head cut off": (Seen(False, 57, 58, 130), ""),
-    "the same with little shaft": (Seen(False, 29, 22, 67), ""),
-    "a knee": (Seen(False, 13, 48, 119), SHAFT_ONLY),
-    "a lower leg": (Seen(False, 18, 32, 123), SHAFT_ONLY),
-    "a shaft": (Seen(False, 0, 90, 150), SHAFT_ONLY),
+    "a whole femur": (Seen(True, 120, 90, 240, 15), ""),
+    "a head that the scan ends below": (Seen(True, 12, 0, 40, 15), ""),
+    "a piece of a head, not recognised": (Seen(False, 12, 0, 20, 15), CUT_PELVIS),
+    "a piece of ilium cut by the field of view": (Seen(False, 35, 0, 60, 15), CUT_PELVIS),
+    "trochanters and shaft, head cut off": (Seen(False, 57, 58, 130, 15), ""),
+    "the same with little shaft": (Seen(False, 29, 22, 67, 15), ""),
+    "a knee": (Seen(False, 13, 48, 119, 15), SHAFT_ONLY),
+    "a lower leg": (Seen(False, 18, 32, 123, 15), SHAFT_ONLY),
+    "a shaft": (Seen(False, 0, 90, 150, 15), SHAFT_ONLY),
+    "skull and jaw taken for trochanters and a shaft": (Seen(False, 60, 40, 110, 7), THIN.format(14)),
 }
 GRID = Geometry.axial((60, 60, 60), (2.0, 2.0, 2.0), (-60.0, -60.0, -60.0))
 
@@ -29,8 +30,8 @@ def test_what_is_a_femur(case: str):
 
 @pytest.mark.parametrize(("head", "millilitres"), [(False, 20.0), (False, 1000.0), (True, 5.0), (True, 1000.0)])
 def test_a_femur_has_a_size(head: bool, millilitres: float):
-    assert f"{millilitres:.0f} mL" in refusal(Seen(head, 60, 60, millilitres))
-    assert refusal(Seen(head, 60, 60, 200)) == ""
+    assert f"{millilitres:.0f} mL" in refusal(Seen(head, 60, 60, millilitres, 15))
+    assert refusal(Seen(head, 60, 60, 200, 15)) == ""
 
 
 def bone(radius: float) -> tuple[np.ndarray, np.ndarray]:
@@ -58,3 +59,14 @@ def test_a_rod_without_head_or_trochanters_is_none():
     assert why_not(mask, volume, GRID, Side.LEFT, (5, 80)) == SHAFT_ONLY
     assert why_not(mask, volume, GRID, Side.LEFT, (30, 0)) == CUT_PELVIS
     assert why_not(mask, volume, GRID, Side.LEFT, (60, 60)) == ""
+
+
+def test_a_ball_of_metal_is_no_head():
+    mask, volume = bone(22.0)
+    point = GRID.to_patient(np.stack(np.meshgrid(*map(np.arange, GRID.shape), indexing="ij"), axis=-1))
+    far = np.linalg.norm(point, axis=-1)
+    screwed, ball = volume.copy(), volume.copy()
+    screwed[np.linalg.norm(point[..., :2], axis=-1) < 4] = 3000
+    ball[far < 20] = 3000
+    assert why_not(mask, np.where(mask, screwed, 40), GRID, Side.LEFT, (15, 0)) == ""
+    assert why_not(mask, ball, GRID, Side.LEFT, (15, 0)) == CUT_PELVIS

@@ -7,7 +7,7 @@ import pytest
 from scipy import ndimage
 
 from segmenter.measure.surface import surface_at
-from segmenter.refine.head import HeadSurface, balls, find_surface, has_metal, lacks_nothing, to_sphere, with_head
+from segmenter.refine.head import HeadSurface, balls, find_surface, lacks_nothing, metal_share, to_sphere, with_head
 from segmenter.refine.outline import completed
 from segmenter.refine.rays import Search, bending, nearest_edges, sphere
 from segmenter.refine.snap import MOST_MM, offsets, snapped
@@ -137,10 +137,10 @@ def test_a_sphere_that_leaves_out_much_of_the_bone_is_not_trusted():
 def test_metal_in_a_head_is_seen():
     head = HeadSurface(np.zeros(3), NECK, np.full(2562, RADIUS), RADIUS, 0.8, 0.9, 0.02, 0.1)
     hu = scan()
-    assert not has_metal(hu, GRID, head)
+    assert not metal_share(hu, GRID, head)
     index = tuple(np.round(GRID.to_index(np.zeros(3))).astype(int))
     hu[index[0] - 1 : index[0] + 2, index[1] - 1 : index[1] + 2, index[2] - 1 : index[2] + 2] = 3000
-    assert has_metal(hu, GRID, head)
+    assert metal_share(hu, GRID, head)
 
 
 def test_balls_go_on_where_the_scan_cuts_the_bone():

@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from threshold_models import threshold_models
 
-from segmenter.vnet.coarse import CoarseClass, Hip, hips_of
+from segmenter.vnet.coarse import CoarseClass, Hip, find_hips, hips_of
 from segmenter.volume.femur import Side
 from segmenter.volume.geometry import Geometry
 
@@ -73,3 +74,20 @@ def test_what_has_no_proximal_part_is_no_hip(bone):
 def test_a_sliver_at_the_end_of_a_shaft_is_no_hip(proximal: float, shaft: float, counts: bool):
     nowhere = np.zeros(3)
     assert Hip(Side.LEFT, nowhere, nowhere, proximal, shaft).counts is counts
+
+
+@pytest.mark.parametrize(("width", "hips"), [(40, [Side.LEFT]), (120, [])])
+def test_a_narrow_field_of_view_is_looked_at_again_in_flesh(
+    monkeypatch: pytest.MonkeyPatch, width: int, hips: list[Side]
+):
+    """A network that sees a hip only where no air is around it."""
+
+    def network(_: object, hu: np.ndarray) -> np.ndarray:
+        bone = (hu > 500) & (hu.min() > -500)
+        return np.stack([~bone, bone, *[np.zeros_like(bone)] * 3]).astype(np.float32)
+
+    monkeypatch.setattr("segmenter.vnet.coarse.probabilities", network)
+    volume = np.full((30, width, width), 40, np.int16)
+    volume[5:25, 10:20, 10:20] = 800
+    scan_grid = Geometry.axial(volume.shape, (4.0, 2.0, 2.0), (0.0, 0.0, 0.0))
+    assert [hip.side for hip in find_hips(volume, scan_grid, threshold_models())] == hips
