@@ -1,12 +1,14 @@
 """The free space on the disk of the data folder, and whether it is enough to receive objects."""
 
 import os
+import stat
 import time
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
 from node.errors import InboxError, StoreStatus
+from node.files.inbox_names import INBOX, TEMPORARY
 from node.settings.sections import Intake
 from node.settings.settings import Settings
 
@@ -27,6 +29,8 @@ class FreeSpace:
 
     free_mb: int
     free_inodes: int | None
+    read_only: str = ""
+    """The folder in which nothing may be written, if there is one."""
 
 
 @dataclass(frozen=True)
@@ -43,16 +47,33 @@ class DiskSpaceStatus:
 
 
 def free_space(path: Path) -> FreeSpace:
-    """Return the free space on the disk of `path`, or of its nearest parent that exists. Raises OSError."""
+    """Return the free space on the disk of the data folder, or of its nearest parent that exists. Raises OSError."""
     existing = next(folder for folder in (path, *path.parents) if folder.exists())
     found = os.statvfs(existing)
     # f_bavail, f_favail: without the share that is reserved for root. Some file systems (btrfs, FAT) make
     # inodes as they need them and report none at all.
-    return FreeSpace(found.f_bavail * found.f_frsize // MB, found.f_favail if found.f_files else None)
+    read_only = next((str(folder) for folder in (existing, *_below(path)) if _is_read_only(folder)), "")
+    return FreeSpace(found.f_bavail * found.f_frsize // MB, found.f_favail if found.f_files else None, read_only)
+
+
+def _below(data: Path) -> list[Path]:
+    return [folder for folder in (data / INBOX, data / INBOX / TEMPORARY, data / "results") if folder.is_dir()]
+
+
+def _is_read_only(folder: Path) -> bool:
+    """Tell whether a folder, or its whole file system, is read-only; also to root, whom the rights do not stop."""
+    mounted = os.statvfs(folder).f_flag & os.ST_RDONLY
+    return bool(mounted) or not folder.stat().st_mode & stat.S_IWUSR or not os.access(folder, os.W_OK | os.X_OK)
 
 
 def assess_disk_space(space: FreeSpace, intake: Intake) -> DiskSpaceStatus:
     """Compare the free space with the limits of `[intake]`; a limit of 0 is always met."""
+    if space.read_only:
+        return DiskSpaceStatus(
+            Level.FULL,
+            f"nothing can be written to {space.read_only}: nothing is received until its file system and its rights "
+            "allow it to the user of the node",
+        )
     kinds = (
         ("MB", space.free_mb, intake.min_free_mb, intake.warn_free_mb, "free_mb"),
         ("inodes (files)", space.free_inodes, intake.min_free_inodes, intake.warn_free_inodes, "free_inodes"),

@@ -1,21 +1,20 @@
 """The ledger's database: engine, pragmas, migrations, transactions, and the one function that changes a job's state."""
 
-import fcntl
-import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from threading import Lock
 from typing import Any, Self
 
 from sqlalchemy import Connection, Engine, create_engine, event, insert, inspect, select, text, update
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import OperationalError, SQLAlchemyError
+from sqlalchemy.exc import DatabaseError, SQLAlchemyError
 
 from node.errors import LedgerError, NotAllowedError, StoreStatus, UnknownJobError
+from node.ledger.file_locks import WriteLock, lock_file
+from node.ledger.ledger_file import LedgerFile
 from node.ledger.tables import HEAD, events, jobs
 from node.records.states import JobState, may_become
 
@@ -29,41 +28,6 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-class WriteLock:
-    """Lets one thread of one process at a time write to an SQLite file.
-
-    SQLite itself lets a writer that finds the file locked sleep for up to 100 ms before it tries again. With a lock of
-    the kernel the next writer goes on at once, and the lock is released when its holder dies.
-    """
-
-    def __init__(self, database: str | None) -> None:
-        assert database, "the ledger is a file, never in memory"
-        self._path = f"{database}.turn"
-        self._threads = Lock()
-        self._file: int | None = None
-
-    def __enter__(self) -> None:
-        self._threads.acquire()
-        try:
-            if self._file is None:
-                self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            fcntl.flock(self._file, fcntl.LOCK_EX)
-        except BaseException:
-            self._threads.release()
-            raise
-
-    def __exit__(self, *_error: object) -> None:
-        assert self._file is not None
-        fcntl.flock(self._file, fcntl.LOCK_UN)
-        self._threads.release()
-
-    def close(self) -> None:
-        """Close the file."""
-        if self._file is not None:
-            os.close(self._file)
-            self._file = None
-
-
 class Database:
     """The open database. Files are named by keys relative to `data`, so that the folder may be moved."""
 
@@ -72,7 +36,8 @@ class Database:
         self._unsynced = _engine(engine.url, synchronous="NORMAL")
         self._unsynced_connection: Connection | None = None
         self._reading = engine.execution_options(ledger_reads=True)
-        self._write_lock = WriteLock(engine.url.database)
+        self._write_lock = WriteLock(engine.url.database, BUSY_SECONDS)
+        self._file = LedgerFile(engine.url.database)
         self.data = data
         self.now = clock
 
@@ -103,7 +68,7 @@ class Database:
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """Write in one transaction. Raises LedgerError."""
-        with _answering(), self._write_lock, self.engine.begin() as connection:
+        with self._answering(), self._write_lock, self.engine.begin() as connection:
             yield connection
 
     @contextmanager
@@ -113,7 +78,7 @@ class Database:
         A killed process loses nothing by that. After a power cut the last of these rows may be gone, and the next start
         takes them from the files, which were synced before (`node.files.reconcile`).
         """
-        with _answering(), self._write_lock, self._open_unsynced().begin():
+        with self._answering(), self._write_lock, self._open_unsynced().begin():
             yield self._open_unsynced()
 
     def _open_unsynced(self) -> Connection:
@@ -125,8 +90,22 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """Read in one transaction. Raises LedgerError."""
-        with _answering(), self._reading.connect() as connection:
+        with self._answering(), self._reading.connect() as connection:
             yield connection
+
+    @contextmanager
+    def _answering(self) -> Iterator[None]:
+        """Turn the errors of an unreachable, locked, full or damaged database into a LedgerError."""
+        self._file.require()
+        try:
+            yield
+        except (DatabaseError, sqlite3.DatabaseError) as error:
+            cause = error.orig if isinstance(error, DatabaseError) else error
+            if isinstance(cause, sqlite3.IntegrityError | sqlite3.ProgrammingError | sqlite3.InterfaceError):
+                raise  # an error of the program
+            raise LedgerError(
+                f"the ledger does not answer: {cause}", retry=True, status=StoreStatus.OUT_OF_RESOURCES
+            ) from error
 
     def move(
         self, connection: Connection, job_id: str, target: JobState, sentence: str | None = None, **values: Any
@@ -152,18 +131,6 @@ class Database:
     def note(self, connection: Connection, job_id: str, state: str, sentence: str) -> None:
         """Add a line to the history of a job."""
         connection.execute(insert(events).values(job_id=job_id, at=self.now(), state=state, text=sentence))
-
-
-@contextmanager
-def _answering() -> Iterator[None]:
-    """Turn the errors of an unreachable, locked or full database into a LedgerError that may be tried again."""
-    try:
-        yield
-    except (OperationalError, sqlite3.OperationalError) as error:
-        cause = error.orig if isinstance(error, OperationalError) else error
-        raise LedgerError(
-            f"the ledger does not answer: {cause}", retry=True, status=StoreStatus.OUT_OF_RESOURCES
-        ) from error
 
 
 def _engine(url: str | URL, synchronous: str = "FULL") -> Engine:
@@ -195,7 +162,7 @@ def _migration_lock(engine: Engine) -> Iterator[None]:
     database = engine.url.database
     assert database, "the ledger is a file, never in memory"
     with Path(f"{database}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        lock_file(lock.fileno(), BUSY_SECONDS)
         yield
 
 

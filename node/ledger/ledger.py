@@ -8,6 +8,7 @@ from typing import Self
 from sqlalchemy.engine import make_url
 
 from node.ledger.associations import Associations
+from node.ledger.clock_jumps import ClockJumps
 from node.ledger.database import Clock, Database, utc_now
 from node.ledger.decisions import Decisions
 from node.ledger.instances import Instances
@@ -36,6 +37,7 @@ class Ledger:
     missing_files: MissingFiles
     retention: Retention
     processes: ProcessHeartbeats
+    clock_jumps: ClockJumps
 
     @classmethod
     def of(cls, settings: Settings, clock: Clock = utc_now) -> Self:
@@ -72,6 +74,7 @@ class Ledger:
             missing_files=MissingFiles(database),
             retention=Retention(database),
             processes=ProcessHeartbeats(database),
+            clock_jumps=ClockJumps(database),
         )
 
     @property

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from types import TracebackType
 
+from node.errors import NodeError
 from node.ledger import Ledger
 from node.records.processes import ProcessKind, process_name
 
@@ -63,5 +64,9 @@ class ProcessHeartbeat:
     def _report(report: Callable[..., None], *values: object) -> None:
         try:
             report(*values)
-        except Exception:  # a ledger that fails for a moment must not end the heartbeat
-            log.warning("the heartbeat of this process could not be recorded", exc_info=True)
+        except Exception as error:  # a ledger that fails for a moment must not end the heartbeat
+            log.warning(
+                "the heartbeat of this process could not be recorded: %s",
+                error,
+                exc_info=not isinstance(error, NodeError),
+            )

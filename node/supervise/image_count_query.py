@@ -55,7 +55,7 @@ class ImageCountQuery:
         known = self._queries.get(job.id)
         if known is None:
             self.ask(job)
-        elif known.done and self._ledger.now() - known.since >= ASK_AGAIN:
+        elif known.done and abs(self._ledger.now() - known.since) >= ASK_AGAIN:
             known.since, known.begun = self._ledger.now(), False
             self._start_waiting()
 
@@ -64,7 +64,7 @@ class ImageCountQuery:
         known = self._queries.get(job.id)
         if known is None or known.job.instances != job.instances:
             return False
-        return known.done or self._ledger.now() - known.since >= self._timeout
+        return known.done or abs(self._ledger.now() - known.since) >= self._timeout
 
     def exchange(self, receiving: Collection[str]) -> None:
         """Record the answers that came, drop the queries about other jobs, start those that wait.

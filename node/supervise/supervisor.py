@@ -12,7 +12,7 @@ from typing import Protocol, TypeVar
 
 from node.dispatch.celery_app import DELIVERY_THREADS
 from node.dispatch.dispatcher import BrokerDownError
-from node.errors import NodeError, NotAllowedError
+from node.errors import LedgerError, NodeError, NotAllowedError
 from node.files.results import remove_unrecorded
 from node.files.retention import RetentionStage
 from node.ledger import Ledger
@@ -20,6 +20,7 @@ from node.records.jobs import Decision, Job, Receiving
 from node.records.processes import Process, ProcessKind, allowed_silence
 from node.records.states import JobState, Reason
 from node.settings.settings import Settings
+from node.supervise.clock_watch import ClockWatch
 from node.supervise.completeness_stage import CompletenessStage
 from node.supervise.selection_stage import SelectionStage
 
@@ -58,12 +59,26 @@ class Supervisor:
 
     def run(self, stop: threading.Event, every: float = TICK_SECONDS) -> None:
         """Tick until `stop` is set; a tick that fails is logged, and the next one tries again."""
+        clock, jump, settled = ClockWatch(self._ledger.now), timedelta(0), False
         while not stop.wait(every):
             try:
+                jump += clock.jump()
+                if jump or not settled:
+                    self._settle_clock(jump)
+                    jump, settled = timedelta(0), True
                 self.tick()
+            except LedgerError as error:
+                log.error("%s", error)
+                stop.wait(5.0)
             except Exception:
                 log.exception("a tick failed")
                 stop.wait(5.0)
+
+    def _settle_clock(self, jump: timedelta) -> None:
+        moved = self._ledger.clock_jumps.settle(self._settings, jump)
+        if jump or moved:
+            seconds = jump.total_seconds()
+            log.warning("the clock was set by %.0f s; %d times in the ledger were moved along", seconds, moved)
 
     def tick(self) -> None:
         """Do everything that can be done now."""

@@ -20,7 +20,7 @@ from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Respon
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from node.errors import UnknownJobError
+from node.errors import NodeError, UnknownJobError
 from node.files.disk_space import assess_disk_space, free_space
 from node.files.store import FileStore
 from node.ledger import Ledger
@@ -121,6 +121,8 @@ class Dashboard:
         status = error.status_code if isinstance(error, HTTPException) else 503
         if isinstance(error, HTTPException):
             sentence = error.detail
+        elif isinstance(error, NodeError):
+            sentence = str(error)
         else:
             sentence = "the ledger cannot be read; the node's log says why"
         if request.url.path == "/healthz":
@@ -178,7 +180,7 @@ def make_app(settings: Settings, ledger: Ledger | None = None) -> Starlette:
             Middleware(BaseHTTPMiddleware, dispatch=_with_headers),
             Middleware(GZipMiddleware),
         ],
-        exception_handlers={HTTPException: dashboard.failed, Exception: dashboard.failed},
+        exception_handlers={HTTPException: dashboard.failed, NodeError: dashboard.failed, Exception: dashboard.failed},
     )
     app.router.redirect_slashes = False  # a redirect would repeat the host of the request
     return app

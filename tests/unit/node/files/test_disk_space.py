@@ -51,3 +51,17 @@ def test_the_disk_is_that_of_the_nearest_folder_that_exists(tmp_path):
 def test_a_file_system_that_counts_no_inodes_has_no_limit_of_them():
     assert os.statvfs("/proc").f_files == 0
     assert free_space(Path("/proc")).free_inodes is None
+
+
+@pytest.mark.parametrize("folder", [".", "inbox", "inbox/tmp", "results"])
+def test_a_folder_that_was_turned_read_only_is_as_bad_as_a_full_disk(tmp_path, folder):
+    for name in ("inbox/tmp", "results"):
+        (tmp_path / name).mkdir(parents=True)
+    assert assess_disk_space(free_space(tmp_path), NO_MARKS).level is Level.OK
+    (tmp_path / folder).chmod(0o500)
+    try:
+        found = assess_disk_space(free_space(tmp_path), NO_MARKS)
+    finally:
+        (tmp_path / folder).chmod(0o700)
+    assert found.full
+    assert found.sentence.startswith(f"nothing can be written to {(tmp_path / folder)}:")

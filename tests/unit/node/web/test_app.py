@@ -339,7 +339,7 @@ def test_a_broken_ledger_is_503_with_a_sentence(client, settings):
         database.execute("DROP TABLE processes")
     answer = client.get("/healthz")
     assert answer.status_code == 503
-    assert answer.json()["stale"] == ["the ledger cannot be read; the node's log says why"]
+    assert answer.json()["stale"] == ["the ledger does not answer: no such table: processes"]
     assert client.get("/").status_code == 503
 
 
