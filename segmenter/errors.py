@@ -118,8 +118,9 @@ REASON_HELP: dict[Reason, ReasonHelp] = {
         "Send the missing slices, or the whole series: a new revision starts automatically. `release` does not help.",
     ),
     Reason.UNEVEN_STEPS: ReasonHelp(
-        "The slices are not evenly spaced: some lie more than a tenth of a step from their place.",
-        "Reconstruct the series with one slice distance.",
+        "The slices are not evenly spaced: their distance changes within the scan, or some lie more than a tenth of a "
+        "step from their place.",
+        "Reconstruct the series with one slice distance. If slices are missing, send them.",
     ),
     Reason.SCATTERED: ReasonHelp(
         "The slices are shifted against each other within their plane.",

@@ -7,7 +7,8 @@ from itertools import pairwise
 from statistics import median
 from typing import TypeVar
 
-from node.decide.slice_stack import Vector, slice_normal, slice_places, without_localisers
+from node.decide.scan import ct_images, scan_of
+from node.decide.slice_stack import Vector, slice_normal, slice_places
 from node.records.instances import Header
 from node.records.jobs import Job, series_name
 
@@ -58,19 +59,19 @@ class Candidate:
 
     @classmethod
     def read(cls, headers: Sequence[Header]) -> "Candidate":
-        """Return the candidate that headers alone describe; localisers among the images do not count."""
+        """Return the candidate that headers alone describe; only the images of the scan among the objects count."""
         if not headers:
             return cls()
-        images = without_localisers(headers) or list(headers)
+        images = list(scan_of(headers).images) or ct_images(headers) or list(headers)
         normal = _normal(images)
         places = [place for place, _ in slice_places(images, normal)] if normal else []
         step = round(median(high - low for low, high in pairwise(places)), 3) if len(places) > 1 else None
         return cls(
             series_uid=headers[0].series_uid,
-            modality=headers[0].modality,
-            body_part=headers[0].body_part,
-            study_description=headers[0].study_description,
-            series_description=headers[0].series_description,
+            modality=_usual(image.modality for image in images) or "",
+            body_part=_usual(image.body_part for image in images) or "",
+            study_description=_usual(image.study_description for image in images) or "",
+            series_description=_usual(image.series_description for image in images) or "",
             kernel=_usual(image.kernel for image in images) or "",
             image_type=_usual(image.image_type for image in images) or (),
             thickness_mm=_usual(image.thickness for image in images) or step,

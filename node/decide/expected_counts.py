@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from node.decide.slice_stack import without_localisers
+from node.decide.scan import ct_images, without_localisers
 from node.records.instances import Header
 
 SERIES_COUNT, IMAGES_IN_ACQUISITION = "series-count", "images-in-acquisition"  # names in `[intake] expect`
@@ -59,7 +59,7 @@ def _of_acquisitions(headers: Sequence[Header]) -> list[ExpectedCount]:
     Localisers are acquisitions of their own. Reformations and objects with many frames carry the number of the images
     they were made of, so one of them makes it worthless. Another acquisition may follow, so the sum is never final.
     """
-    images = without_localisers(headers)
+    images = without_localisers(ct_images(headers))
     if any(image.frames > 1 or image.image_type[:1] == ("DERIVED",) for image in images):
         return []
     by_acquisition: dict[int | None, list[int]] = defaultdict(list)

@@ -12,7 +12,12 @@ AXES_TOLERANCE = 1e-3  # of direction cosines
 GAP = 1.5  # usual steps; scanners round positions to a decimal, which makes thin steps wander by several per cent
 SAME_POSITION_MM = 0.01
 
+# The distance of the slices changes, and no slice is missing, where a few parts of so many steps have one each.
+STEP_CHANGE, ROUNDING_MM, MIN_PART, MAX_PARTS = 0.15, 0.15, 3, 4
+
 Vector = tuple[float, float, float]
+Place = tuple[float, Vector]
+"""Coordinate along the normal in mm, and position."""
 
 
 @dataclass(frozen=True)
@@ -38,16 +43,15 @@ class Gap:
 
 @dataclass(frozen=True)
 class Stack:
-    """slices: different positions. length: from the first to the last position along the normal, mm."""
+    """slices: different positions. length: from the first to the last position along the normal, mm.
+
+    gaps: slices that are missing. change: a sentence where the distance of the slices changes instead.
+    """
 
     slices: int
     length: float
     gaps: tuple[Gap, ...]
-
-
-def without_localisers(headers: Sequence[Header]) -> list[Header]:
-    """Return the images that belong to the scan itself."""
-    return [header for header in headers if "LOCALIZER" not in header.image_type]
+    change: str = ""
 
 
 def without_tracking(images: Sequence[Header]) -> list[Header]:
@@ -75,7 +79,29 @@ def stacked(images: Sequence[Header]) -> Stack:
         if missing:
             gaps.append(Gap(place + 1, missing, "xyz"[axis], low[1][axis], high[1][axis]))
         place += 1 + missing
-    return Stack(len(places), places[-1][0] - places[0][0], tuple(gaps))
+    change = _change(steps, axis)
+    return Stack(len(places), places[-1][0] - places[0][0], () if change else tuple(gaps), change)
+
+
+def _change(steps: Sequence[tuple[Place, Place, float]], axis: int) -> str:
+    """Say where the distance of the slices changes, if they form a few parts of several steps with one distance each.
+
+    No slice is missing then. Empty if they do not.
+    """
+    parts: list[list[tuple[Place, Place, float]]] = [[]]
+    for step in steps:
+        usual = median(mm for _, _, mm in parts[-1]) if parts[-1] else step[2]
+        if abs(step[2] - usual) > max(STEP_CHANGE * usual, ROUNDING_MM):
+            parts.append([])
+        parts[-1].append(step)
+    if not 1 < len(parts) <= MAX_PARTS or min(map(len, parts)) < MIN_PART:
+        return ""
+    changes = [
+        f"from {median(mm for *_, mm in before):.2f} to {median(mm for *_, mm in after):.2f} mm "
+        f"at {'xyz'[axis]}={after[0][0][1][axis]:.1f} mm"
+        for before, after in pairwise(parts)
+    ]
+    return f"the distance of the slices changes {' and '.join(changes)}"
 
 
 def differ(one: Sequence[float], other: Sequence[float]) -> bool:
@@ -83,9 +109,9 @@ def differ(one: Sequence[float], other: Sequence[float]) -> bool:
     return any(abs(a - b) > AXES_TOLERANCE for a, b in zip(one, other, strict=True))
 
 
-def slice_places(images: Sequence[Header], normal: Vector) -> list[tuple[float, Vector]]:
+def slice_places(images: Sequence[Header], normal: Vector) -> list[Place]:
     """Return the different places of the images: coordinate along the normal in mm, in order, and position."""
-    places: list[tuple[float, Vector]] = []
+    places: list[Place] = []
     for place in sorted((_dot(image.position, normal), image.position) for image in images if image.position):
         if not places or place[0] - places[-1][0] > SAME_POSITION_MM:
             places.append(place)

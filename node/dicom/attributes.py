@@ -15,7 +15,8 @@ TAGS = {
         "SliceThickness", "ConvolutionKernel", "StudyInstanceUID", "SeriesInstanceUID", "AcquisitionNumber",
         "ImagePositionPatient", "ImageOrientationPatient", "FrameOfReferenceUID", "ImagesInAcquisition",
         "NumberOfSeriesRelatedInstances", "NumberOfFrames", "Rows", "Columns", "PixelSpacing", "RescaleIntercept",
-        "RescaleSlope",
+        "RescaleSlope", "PatientID", "IssuerOfPatientID", "PatientName", "PatientBirthDate", "StudyDate",
+        "ContrastBolusVolume", "ContrastBolusTotalDose", "ContrastBolusIngredient",
     )
 }  # fmt: skip
 WANTED = frozenset(TAGS.values())

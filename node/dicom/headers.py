@@ -21,15 +21,15 @@ from pydicom.uid import (
 )
 
 from node.dicom.attributes import TAGS, WANTED, AttributeReader, Values
+from node.dicom.contrast import contrast_given
 from node.dicom.data_set_start import data_set_start
 from node.dicom.elements import PIXEL_DATA, UNDEFINED_LENGTH, Buffer, UnusualEncodingError, fragments_end, walk
 from node.dicom.file_meta import decode_file_meta
 from node.dicom.uids import CT_CLASSES, require_uid
 from node.errors import ObjectError, StoreStatus
-from node.records.instances import Header
+from node.records.instances import IDENTITY, Header
 from node.records.states import Reason
 
-NO_CONTRAST = {"", "N", "NO", "NONE", "0"}
 BOMB_BYTES, BOMB_RATIO = 64_000_000, 200
 """A deflated data set that grows beyond so many bytes and by more than this factor is refused as an attack."""
 MOST_INFLATED = 512 * 2**20
@@ -38,6 +38,7 @@ PYDICOM_BYTES = 1_000_000
 """How much of a data set pydicom parses: it needs seconds and 100 MB of memory for a megabyte of empty items."""
 NATIVE = {str(ExplicitVRLittleEndian): 12, str(ImplicitVRLittleEndian): 8}
 """Transfer syntaxes of plain pixel data, and the bytes from the beginning of that element to its value."""
+UNCOMPRESSED = frozenset({*NATIVE, str(ExplicitVRBigEndian), str(DeflatedExplicitVRLittleEndian)})
 FIRST_GROUP = 0x0008
 """Elements of lower groups do not belong into a data set."""
 KEPT_INFLATED = 16_000_000  # only so much of a deflated data set is parsed
@@ -91,6 +92,16 @@ def header_ahead(piece: Buffer, syntax: str, sop_class_uid: str, sop_uid: str) -
     header = _header(values, big_endian=False)
     _require_uids_of_command(header, sop_class_uid, sop_uid)
     return header, start + length
+
+
+def pixels_at(content: Buffer, start: int, syntax: str) -> tuple[int, int]:
+    """Return where the pixels of a file in one of the NATIVE syntaxes begin, and their length in bytes.
+
+    Raises ObjectError when the data set cannot be read.
+    """
+    _, at = _values(content, start, syntax)
+    begin = at + NATIVE[syntax]
+    return begin, int.from_bytes(content[begin - 4 : begin], "little")
 
 
 def begin_of_data_set(content: Buffer, start: int, syntax: str) -> int:
@@ -210,11 +221,11 @@ def _header(values: Values, *, big_endian: bool) -> Header:
         rescale=TAGS["RescaleSlope"] in values and TAGS["RescaleIntercept"] in values,
         thickness=next(iter(read.numbers("SliceThickness", 1) or ()), None),
         kernel=read.text("ConvolutionKernel"),
-        contrast=read.text("ContrastBolusAgent").upper() not in NO_CONTRAST
-        or bool(values.get(TAGS["ContrastBolusAgentSequence"])),
+        contrast=contrast_given(read, agents=bool(values.get(TAGS["ContrastBolusAgentSequence"]))),
         acquisition=read.integer("AcquisitionNumber"),
         images_in_acquisition=read.integer("ImagesInAcquisition"),
         series_instances=read.integer("NumberOfSeriesRelatedInstances"),
+        identity=tuple(read.text(keyword) for keyword in IDENTITY),
     )
 
 

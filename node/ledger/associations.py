@@ -23,14 +23,19 @@ class Associations:
         self._db = database
         self._links: set[tuple[str, int]] = set()  # associations and series known to be linked: no need to ask again
 
-    def note_carried(self, connection: Connection, association: Association, series_id: int) -> None:
-        """Record that an association carries a series; with its first series the association itself is recorded."""
+    def note_carried(self, connection: Connection, association: Association, series_id: int) -> bool:
+        """Record that an association carries a series; tell whether that is new.
+
+        With its first series the association itself is recorded.
+        """
         if (association.id, series_id) in self._links:
-            return
+            return False
         link = {"association_id": association.id, "series_id": series_id}
-        if connection.execute(IS_CARRIED, link).first() is None:
-            insert_if_new(connection, associations, vars(association) | {"ending": ""})
-            insert_if_new(connection, carried, link)
+        if connection.execute(IS_CARRIED, link).first() is not None:
+            return False
+        insert_if_new(connection, associations, vars(association) | {"ending": ""})
+        insert_if_new(connection, carried, link)
+        return True
 
     def remember(self, links: set[tuple[str, int]]) -> None:
         """Remember pairs of association and series whose link is committed."""

@@ -26,7 +26,7 @@ ARRIVES = (jobs.c.state == JobState.RECEIVED) | (
 RECEIVING_JOBS = (
     select(
         *jobs.c["id", "instances", "expected", "forced", "received_at", "last_slice_at", "reason", "state"],
-        *jobs.c["calling_ae", "host"],
+        *jobs.c["calling_ae", "host", "pause", "other_sender", "corrected"],
         *series.c["study_uid", "series_uid"],
     )
     .join(series, series.c.id == jobs.c.series_id)
@@ -173,6 +173,9 @@ def _evidence(job: Row[Any], carriers: Row[*tuple[Any, ...]] | None, open_of_sen
         broken=bool(carriers and carriers.broken),
         expected=job.expected,
         forced=job.forced,
+        pause=job.pause,
+        other_sender=job.other_sender,
+        corrected=job.corrected,
     )
 
 

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection
 
 NEWEST = """
-SELECT series.id, jobs.id, jobs.revision, jobs.state, jobs.code, jobs.instances, jobs.removed_at
+SELECT series.id, jobs.id, jobs.revision, jobs.state, jobs.code, jobs.instances, jobs.removed_at,
+    series.modality
 FROM series LEFT JOIN jobs ON jobs.series_id = series.id
 WHERE series.study_uid = ? AND series.series_uid = ?
 ORDER BY jobs.revision DESC LIMIT 1
@@ -26,7 +27,7 @@ COUNT_DUPLICATES = "UPDATE jobs SET duplicates = duplicates + ? WHERE id = ?"
 
 
 class NewestJob(NamedTuple):
-    """A series and its newest job; without a job, all but `series_id` is None."""
+    """A series and its newest job; without a job, all but `series_id` and `modality` is None."""
 
     series_id: int
     id: str | None
@@ -35,6 +36,7 @@ class NewestJob(NamedTuple):
     code: str | None
     instances: int | None
     removed_at: str | None
+    modality: str = "CT"
 
 
 class Instance(NamedTuple):

@@ -4,15 +4,19 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select
+from sqlalchemy import Connection, Row, func, insert, select, update
 
 from node.ledger.associations import Associations
 from node.ledger.database import Database
-from node.ledger.ids import new_job_id
-from node.ledger.instance_statements import Instance, InstanceStatements, NewestJob
+from node.ledger.identity_digests import IdentityDigests
+from node.ledger.instance_statements import Instance, InstanceStatements
+from node.ledger.revisions import Revisions, takes_more
 from node.ledger.tables import instances, jobs, series
 from node.records.instances import Arrival, Header, Outcome
-from node.records.states import UNFINISHED, JobState, Reason
+
+CT = "CT"
+NO_REVISION = 0
+"""Of an object that came under a known UID with other content, and is kept beside the first one, but not used."""
 
 
 class Instances:
@@ -23,6 +27,8 @@ class Instances:
     def __init__(self, database: Database, associations: Associations) -> None:
         self._db = database
         self._associations = associations
+        self._digests = IdentityDigests(database.data)
+        self.revisions = Revisions(database)
 
     def record_all(self, arrivals: Sequence[Arrival]) -> list[Outcome]:
         """Record objects whose files are on disk, all in one transaction; return one outcome for each, in order.
@@ -59,15 +65,25 @@ class Instances:
             connection.execute(insert(series).values(_described(header)))
             found = statements.newest_job(*key)
             assert found is not None
-        for association in {arrival.association.id: arrival.association for arrival in arrivals}.values():
-            self._associations.note_carried(connection, association, found.series_id)
-        joins = found.id is not None and _takes_more(found)
+        if found.modality != CT:
+            self._describe_by_ct(connection, found.series_id, arrivals)
+        by_association = {arrival.association.id: arrival for arrival in reversed(arrivals)}
+        first_of = [
+            arrival for arrival in by_association.values()
+            if self._associations.note_carried(connection, arrival.association, found.series_id)
+        ]  # fmt: skip
+        joins = found.id is not None and takes_more(found)
         revision = (found.revision or 0) + (not joins)
         outcomes = [self._record(statements, found.series_id, revision, arrival) for arrival in arrivals]
         fresh, again = outcomes.count(Outcome.NEW), outcomes.count(Outcome.DUPLICATE)
         job_id = found.id
         if fresh and not joins:
-            job_id = self._open(connection, found, arrivals[outcomes.index(Outcome.NEW)])
+            job_id = self.revisions.open(connection, found, arrivals[outcomes.index(Outcome.NEW)])
+        elif self.revisions.is_whole_resend(connection, found, arrivals):
+            sentence = "the series was sent whole again, so it is decided anew"
+            job_id = self.revisions.open(connection, found, arrivals[-1], sentence)
+        elif fresh and first_of and job_id is not None:
+            self.revisions.note_pause(connection, job_id, first_of[0])
         if fresh:
             statements.count_new(job_id, fresh, self._db.now())
         if again and job_id is not None:
@@ -85,7 +101,7 @@ class Instances:
             sha256=arrival.sha256,
             size=arrival.size,
             received_at=self._db.now(),
-            header=vars(arrival.header),
+            header=vars(arrival.header) | {"identity": self._digests.of(arrival.header.identity)},
         )
         if statements.insert(instance):
             return Outcome.NEW
@@ -94,35 +110,21 @@ class Instances:
             if any(sha256 == arrival.sha256 for sha256, _ in known):
                 return Outcome.DUPLICATE
             variant = max(number for _, number in known) + 1
-            if statements.insert(instance._replace(variant=variant)):
+            if statements.insert(instance._replace(variant=variant, revision=NO_REVISION)):
                 return Outcome.VARIANT
 
-    def _open(self, connection: Connection, found: NewestJob, arrival: Arrival) -> str:
-        """Open the series' next revision, and cancel the last one if it has no result yet. Return the new job's id."""
-        revision = found.revision or 0
-        so_far = 0 if found.removed_at is not None else found.instances or 0
-        if found.id is not None and found.state in UNFINISHED:
-            sentence = "more slices arrived, so a new revision of the series takes its place"
-            values: dict[str, Any] = {"code": Reason.SUPERSEDED, "reason": sentence, "finished_at": self._db.now()}
-            self._db.move(connection, found.id, JobState.CANCELLED, **values)
-        job_id = new_job_id(self._db.now())
-        connection.execute(
-            insert(jobs).values(
-                id=job_id,
-                series_id=found.series_id,
-                revision=revision + 1,
-                state=JobState.RECEIVED,
-                calling_ae=arrival.association.calling_ae,
-                called_ae=arrival.association.called_ae,
-                host=arrival.association.host,
-                instances=so_far,
-                received_at=self._db.now(),
-                last_slice_at=self._db.now(),
-            )
-        )
-        sentence = "the first slice arrived" if revision == 0 else f"a late slice opened revision {revision + 1}"
-        self._db.note(connection, job_id, JobState.RECEIVED, sentence)
-        return job_id
+    @staticmethod
+    def _describe_by_ct(connection: Connection, series_id: int, arrivals: Sequence[Arrival]) -> None:
+        """Describe a series by its first CT image where a report or a page came before it."""
+        image = next((arrival.header for arrival in arrivals if arrival.header.modality == CT), None)
+        if image is not None:
+            connection.execute(update(series).where(series.c.id == series_id).values(_described(image)))
+
+    def describe(self, job_id: str, header: Header) -> None:
+        """Describe the series of a job by an image of its scan; its first object may have been none."""
+        own = series.c.id == select(jobs.c.series_id).where(jobs.c.id == job_id).scalar_subquery()
+        with self._db.write() as connection:
+            connection.execute(update(series).where(own).values(_described(header)))
 
     def knows_file(self, key: str) -> bool:
         """Tell whether the file of this key belongs to a recorded instance."""
@@ -132,7 +134,7 @@ class Instances:
 
     def headers_of(self, job_id: str) -> list[Header]:
         """Return the headers of all instances of the job's series up to its revision."""
-        return [_header(row.header) for row in self._used(job_id)]
+        return [header_of(row.header) for row in self._used(job_id)]
 
     def keys_of(self, job_id: str) -> list[str]:
         """Return the keys of the files of all instances of the job's series up to its revision."""
@@ -143,20 +145,40 @@ class Instances:
         return [(row.id, row.path, row.sha256) for row in self._used(job_id)]
 
     def _used(self, job_id: str) -> Sequence[Row[Any, Any]]:
+        """Return the instances of a job. Of several under one UID, that of the latest revision, the first of it."""
         own = (jobs.c.series_id == instances.c.series_id) & (instances.c.revision <= jobs.c.revision)
-        used = (jobs.c.id == job_id) & (instances.c.variant == 0)
-        wanted = (
-            select(*instances.c["id", "header", "path", "sha256"]).join(jobs, own).where(used).order_by(instances.c.id)
+        order = (instances.c.revision.desc(), instances.c.variant)
+        place = func.row_number().over(partition_by=instances.c.sop_uid, order_by=order).label("place")
+        ranked = (
+            select(*instances.c["id", "header", "path", "sha256"], place)
+            .join(jobs, own)
+            .where(jobs.c.id == job_id, instances.c.revision > NO_REVISION)
+            .subquery()
         )
+        wanted = select(ranked).where(ranked.c.place == 1).order_by(ranked.c.id)
         with self._db.read() as connection:
             return connection.execute(wanted).all()
 
+    def shares_series_uid(self, job_id: str) -> bool:
+        """Tell whether other objects with the Series Instance UID of a job belong to another study.
 
-def _takes_more(job: NewestJob) -> bool:
-    """Tell whether a new slice joins this job: it is still receiving, or was held or cancelled while it was."""
-    held = job.state == JobState.HELD and job.code in {Reason.PERSON_HOLDS, Reason.STILL_ARRIVING}
-    cancelled = job.state == JobState.CANCELLED and job.code == Reason.PERSON_CANCELS
-    return held or cancelled or bool(job.state == JobState.RECEIVED)
+        The same objects may be in two studies: a correction or a merge moved them.
+        """
+        mine, theirs = series.alias(), series.alias()
+        own_objects, other_objects = instances.alias(), instances.alias()
+        others = (
+            select(other_objects.c.sop_uid)
+            .join(theirs, theirs.c.id == other_objects.c.series_id)
+            .join(mine, (mine.c.series_uid == theirs.c.series_uid) & (mine.c.id != theirs.c.id))
+            .join(jobs, jobs.c.series_id == mine.c.id)
+            .where(jobs.c.id == job_id)
+        )
+        own = select(own_objects.c.id).join(jobs, jobs.c.series_id == own_objects.c.series_id)
+        shared = own.where(jobs.c.id == job_id, own_objects.c.sop_uid.in_(others)).limit(1)
+        with self._db.read() as connection:
+            if connection.execute(others.limit(1)).first() is None:
+                return False
+            return connection.execute(shared).first() is None
 
 
 def _described(header: Header) -> dict[str, str]:
@@ -171,6 +193,7 @@ def _described(header: Header) -> dict[str, str]:
     }
 
 
-def _header(stored: dict[str, Any]) -> Header:
+def header_of(stored: dict[str, Any]) -> Header:
+    """Return a header as the ledger stores it."""
     values: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in stored.items()}
     return Header(**values)

@@ -18,6 +18,7 @@ from node.ledger.operator_actions import OperatorActions
 from node.ledger.outbox import Outbox
 from node.ledger.processes import ProcessHeartbeats
 from node.ledger.queries import Queries
+from node.ledger.resends import Resends
 from node.ledger.retention import Retention
 from node.settings.settings import Settings
 
@@ -28,6 +29,7 @@ class Ledger:
 
     database: Database
     instances: Instances
+    resends: Resends
     associations: Associations
     decisions: Decisions
     queue: JobQueue
@@ -62,9 +64,11 @@ class Ledger:
     def over(cls, database: Database) -> Self:
         """Return the ledger over an open database."""
         associations, queries = Associations(database), Queries(database)
+        instances = Instances(database, associations)
         return cls(
             database=database,
-            instances=Instances(database, associations),
+            instances=instances,
+            resends=Resends(database, instances),
             associations=associations,
             decisions=Decisions(database),
             queue=JobQueue(database, queries),

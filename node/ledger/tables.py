@@ -9,6 +9,7 @@ from sqlalchemy import (
     Column,
     DateTime,
     Dialect,
+    Float,
     ForeignKey,
     Index,
     Integer,
@@ -20,7 +21,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-HEAD = "0003"
+HEAD = "0004"
 """The newest migration; an open ledger at this revision needs no Alembic."""
 
 
@@ -127,6 +128,9 @@ jobs = Table(
     Column("duplicates", Integer, nullable=False, default=0),
     Column("expected", Integer),
     Column("forced", Boolean, nullable=False, default=False),
+    Column("pause", Float, nullable=False, default=0.0),  # longest between two associations of the series, seconds
+    Column("other_sender", Boolean, nullable=False, default=False),  # than that of the revision before
+    Column("corrected", Integer, nullable=False, default=0),  # objects that came again for another patient
     Column("route", String(64), nullable=False, default=""),
     Column("model", Text, nullable=False, default=""),
     Column("received_at", Moment, nullable=False),

@@ -1,8 +1,11 @@
 """Records of received objects: the header, the association, and the outcome."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+
+IDENTITY = ("PatientID", "IssuerOfPatientID", "PatientName", "PatientBirthDate", "StudyDate")
+"""The attributes that all images of a series must share besides its study."""
 
 
 @dataclass(frozen=True)
@@ -10,9 +13,10 @@ class Header:
     """What the node reads from a received data set; an absent attribute is empty or None.
 
     position: Image Position (Patient), LPS mm. orientation: the six cosines. spacing: Pixel Spacing, (row, column) mm.
-    rescale: whether Rescale Slope and Intercept are there. thickness: Slice Thickness, mm. contrast: whether a
-    Contrast/Bolus Agent is named. images_in_acquisition, series_instances: how many images the sender says there are.
-    No patient data beyond the accession number.
+    rescale: whether Rescale Slope and Intercept are there. thickness: Slice Thickness, mm. contrast: whether
+    contrast medium was given. images_in_acquisition, series_instances: how many images the sender says there are.
+    identity: whose image it is, a value for each of IDENTITY, or none where nobody has read it. The ledger keeps a
+    digest of each with a key of its own instead, so a stored header has no patient data beyond the accession number.
     """
 
     study_uid: str
@@ -39,6 +43,7 @@ class Header:
     acquisition: int | None = None
     images_in_acquisition: int | None = None
     series_instances: int | None = None
+    identity: tuple[str, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Any
 
 from node.records.as_json import json_form
 from node.records.results import Delivery, Result
-from node.records.states import JobState
+from node.records.states import JobState, Reason
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,10 @@ class Evidence:
     quiet: since the last slice. waited: since the first slice of this revision. open: associations that carried the
     series and still stand. sender_open: other associations of the same sender that still stand. ended: since the last
     association that carried it ended, None if none has. broken: whether one of them was aborted or lost. expected: how
-    many images there are, as `expected_from` says. forced: an operator released the series as it is.
+    many images there are, as `expected_from` says. forced: an operator released the series as it is. pause: the longest
+    pause between two associations of the series. other_sender: slices were added to a decided series by another
+    sender. corrected: how many of its objects came again for another patient. other_study: other images with the same
+    Series Instance UID belong to another study.
     """
 
     quiet: float
@@ -29,6 +32,19 @@ class Evidence:
     expected: int | None = None
     expected_from: str = ""
     forced: bool = False
+    pause: float = 0.0
+    other_sender: bool = False
+    corrected: int = 0
+    other_study: bool = False
+
+    def findings(self, sender_matters: bool) -> tuple[str, ...]:
+        """Return the codes of what a person must look at before a complete series goes on."""
+        found = (
+            (Reason.CORRECTED_PATIENT, self.corrected > 0),
+            (Reason.MIXED_STUDY, self.other_study),
+            (Reason.OTHER_SENDER, self.other_sender and sender_matters),
+        )
+        return tuple(code for code, holds in found if holds)
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,27 @@ REASON_HELP: dict[Reason, ReasonHelp] = {
         "If the series does show a hip: add a route with this `body_part` or `series_description`, "
         "restart the node, then `retry ID`.",
     ),
+    Reason.MIXED_PATIENT: ReasonHelp(
+        "The images of the series name different patients. The sentence says which attributes differ.",
+        "Find out whose images they are. Send those of each patient under a Series Instance UID of their own, then "
+        "`cancel ID`. `release` does not help.",
+    ),
+    Reason.MIXED_STUDY: ReasonHelp(
+        "The images of the series name different studies. The sentence says which attributes differ.",
+        "Find out to which study they belong. Send those of each study under a Series Instance UID of their own, then "
+        "`cancel ID`. `release` does not help.",
+    ),
+    Reason.CORRECTED_PATIENT: ReasonHelp(
+        "Objects of the series came again under the same UIDs, but for another patient or day of study, as after a "
+        "correction in the archive.",
+        "Find out which is right. `release ID` makes results for the later ones; `cancel ID` leaves it as it was. "
+        "Results that were delivered before must be removed in the PACS.",
+    ),
+    Reason.OTHER_SENDER: ReasonHelp(
+        "Images were added to a series that had been decided, by another sender than that of the first ones.",
+        "Find out whether they belong to it. `release ID` segments all of them, `cancel ID` leaves the former result. "
+        'If several senders share the work of one: `intake.other_sender = "accept"`.',
+    ),
     Reason.MIXED_ORIENTATION: ReasonHelp(
         "The slices of the series have different orientations.",
         "Send each reformation as its own series, then `cancel ID`. `release` does not help.",
@@ -46,6 +67,11 @@ REASON_HELP: dict[Reason, ReasonHelp] = {
     Reason.GAP: ReasonHelp(
         "Slices are missing inside the stack. The sentence names their places.",
         "Send the missing slices, or the whole series: a new revision starts automatically. `release` does not help.",
+    ),
+    Reason.UNEVEN_STEPS: ReasonHelp(
+        "The slices are not evenly spaced: their distance changes within the scan, or some lie more than a tenth of a "
+        "step from their place.",
+        "Reconstruct the series with one slice distance. If slices are missing, send them.",
     ),
     Reason.INCOMPLETE: ReasonHelp(
         "Fewer images arrived than were announced; there is no gap between those that are here.",

@@ -22,6 +22,7 @@ from node.records.instances import Arrival, Association, Header, Outcome
 from node.records.states import Reason
 from node.scp.group_commit import GroupCommit
 from node.scp.refusals import RefusalLog
+from node.scp.resent import Resent, settle
 from node.scp.services import LOSSLESS_FIRST, TRANSFER_SYNTAXES
 from node.settings.settings import Settings
 
@@ -78,9 +79,10 @@ class Storage:
         except NodeError:
             self._remove_unless_recorded(arrival.key)
             raise
-        if is_duplicate:
+        resent = settle(self._ledger, self._store, arrival) if outcome is Outcome.VARIANT else None
+        if is_duplicate or resent is Resent.SAME:
             self._store.remove(arrival.key)
-        elif outcome is Outcome.VARIANT:
+        elif resent is Resent.OTHER:
             sentence = (
                 f"objects of series {arrival.header.series_uid} were received again with different content: "
                 "they are kept beside the first ones, and the first ones are used"

@@ -74,6 +74,8 @@ class Intake(Section):
     """Name of the peer that is asked by C-FIND how many images a series has; empty: none is asked."""
     series_per_study: Literal["best", "all"] = "best"
     """Segment the best series of a study, or every one that a route accepts."""
+    other_sender: Literal["hold", "accept"] = "hold"
+    """What happens when another sender adds images to a series that has been decided: it is held, or segmented anew."""
     accept_unknown_peers: bool | None = None
     """Accept senders that are not among the peers. Not set: only while no peers are configured."""
     warn_free_mb: NonNegativeInt = 5000

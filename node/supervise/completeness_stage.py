@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from node.decide.completeness import Phase, judge, too_early
+from node.decide.scan import scan_of
 from node.ledger import Ledger
 from node.records.jobs import Decision, Receiving
 from node.records.states import JobState
@@ -42,17 +43,20 @@ class CompletenessStage:
         """Decide about one job. Raises LedgerError."""
         key = self._key(job)
         decision = too_early(key[1], self._rules) or self._look(job)
+        if decision.state is JobState.COMPLETE:
+            self._describe(job)
         if decision.state is job.state:  # any other decision is carried out, or must be made again
             self._judged[job.id] = key
         return decision
 
     def _look(self, job: Receiving) -> Decision:
         headers = self._ledger.instances.headers_of(job.id)
-        decision = judge(headers, job.evidence, self._rules)
+        evidence = replace(job.evidence, other_study=self._ledger.instances.shares_series_uid(job.id))
+        decision = judge(headers, evidence, self._rules)
         if self._query is None or job.evidence.forced or self._query.settled(job):
             return decision
         # While the series waits for something else, the peer can be asked already if the series looks complete.
-        looks = judge(headers, replace(job.evidence, quiet=self._rules.quiet_seconds, expected=None), self._rules)
+        looks = judge(headers, replace(evidence, quiet=self._rules.quiet_seconds, expected=None), self._rules)
         if looks.state is not JobState.COMPLETE:
             return decision
         self._query.ask(job)
@@ -60,6 +64,13 @@ class CompletenessStage:
             return decision
         sentence = f"waiting: {self._rules.expect_peer} is asked how many images the series has"
         return Decision(JobState.RECEIVED, reason=sentence)
+
+    def _describe(self, job: Receiving) -> None:
+        """Have the ledger describe the series by its scan, where a localiser or a page came first."""
+        headers = self._ledger.instances.headers_of(job.id)
+        images = scan_of(headers).images
+        if images and headers[0] not in images:
+            self._ledger.instances.describe(job.id, images[0])
 
     def _key(self, job: Receiving) -> Key:
         settled = self._query is not None and self._query.settled(job)

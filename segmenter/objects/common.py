@@ -65,9 +65,13 @@ class ResultIdentity:
     created: datetime
 
     def uid(self, series: Series, what: str) -> str:
-        """Return the UID of one item of this result of the series."""
+        """Return the UID of one item of this result of the series.
+
+        An archive that corrects a patient sends the same source UIDs again, but the result is another object then.
+        """
         return derive_uid(
-            what, series.series_uid, *series.instance_uids, self.model_digest, self.settings_digest, VERSION
+            what, series.series_uid, *series.instance_uids, *series.slices[0].identity, self.model_digest,
+            self.settings_digest, VERSION,
         )  # fmt: skip
 
 

@@ -2,18 +2,16 @@ import random
 from dataclasses import replace
 
 import pytest
+from header_factory import CORONAL, image, localiser, stack
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from node.decide.completeness import GRACE_SECONDS, Phase, judge, too_early
-from node.records.instances import Header
 from node.records.jobs import Evidence
 from node.records.states import JobState, Reason
 from node.settings.sections import Intake
 
-AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 HEAD_DOWN = (1.0, 0.0, 0.0, 0.0, -1.0, 0.0)
-CORONAL = (1.0, 0.0, 0.0, 0.0, 0.0, -1.0)
 OBLIQUE = (0.8, 0.0, 0.6, 0.0, 1.0, 0.0)
 RULES = Intake(quiet_seconds=10, give_up_seconds=600)
 
@@ -22,34 +20,9 @@ QUIET = Evidence(quiet=11, waited=20, ended=10.5)
 LATE = replace(QUIET, quiet=500, waited=601, ended=500)
 
 
-def image(place=(0.0, 0.0, 0.0), **other):
-    values = {
-        "study_uid": "1",
-        "series_uid": "1.2",
-        "sop_uid": "1.2.3",
-        "sop_class_uid": "1.2.840.10008.5.1.4.1.1.2",
-        "modality": "CT",
-        "image_type": ("ORIGINAL", "PRIMARY", "AXIAL"),
-        "frame_of_reference": "1.5",
-        "rows": 512,
-        "columns": 512,
-        "orientation": AXIAL,
-        "spacing": (0.7, 0.7),
-    }
-    return Header(position=place, **(values | other))
-
-
-def stack(count=120, step=1.0, start=-100.0, **other):
-    return [image((-170.0, -180.0, start + step * n), **other) for n in range(count)]
-
-
 def without(slices, *places):
     """Return the slices without those at these places, counted from 1."""
     return [one for n, one in enumerate(slices, 1) if n not in places]
-
-
-def localiser(**other):
-    return image((0.0, 0.0, 0.0), image_type=("ORIGINAL", "PRIMARY", "LOCALIZER"), orientation=CORONAL, **other)
 
 
 def enhanced(**other):
