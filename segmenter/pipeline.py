@@ -12,6 +12,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from segmenter.density.calibrate import calibrate
+from segmenter.density.calibration import uncalibrated
 from segmenter.density.settings import DensitySettings, read_density_settings
 from segmenter.measure.distal import shorten
 from segmenter.measure.femurs import measure_femurs
@@ -38,6 +39,7 @@ from segmenter.output.report_json import (
     describe_objects,
     describe_series,
 )
+from segmenter.read.doubts import find_doubts
 from segmenter.read.hounsfield import read_volume
 from segmenter.read.patient_age import child_warning
 from segmenter.read.series import Series, read_series
@@ -116,11 +118,15 @@ def segment(
     clock("read")
     series = read_series(request.files)
     volume = read_volume(series)
+    doubts = find_doubts(series, volume)
     clock("locate")
     search = method.find(volume, series.geometry, clock)
     clock("measure")
     femurs, cut_warnings = _shortened(search.femurs, series, request.distal_mm)
-    calibration = calibrate(volume, series, [femur.mask for femur in femurs], density)
+    if doubts.no_density and density.mode != "none":
+        calibration = uncalibrated(doubts.no_density)
+    else:
+        calibration = calibrate(volume, series, [femur.mask for femur in femurs], density)
     agent = any(plane.contrast for plane in series.slices)
     measured = measure_femurs(femurs, volume, series.geometry, calibration, request.measure, agent)
     segmented = SegmentedSeries(series, volume, tuple(femurs), _identity(request, method, series, density))
@@ -132,6 +138,7 @@ def segment(
         *request.notes,
         *series.warnings,
         *child_warning(series.header),
+        *doubts.warnings,
         *cut_warnings,
         *measured.warnings,
         *check_segmentations(segmented, segs),

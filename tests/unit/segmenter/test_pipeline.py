@@ -149,8 +149,9 @@ def test_where_every_bone_is_refused_the_finding_says_what_was_seen(tmp_path, fi
 
 
 def test_where_metal_hides_the_femur_the_finding_says_so(tmp_path, spec):
-    metal = np.full(spec.shape[1:], 1024 + 3000, "<u2").tobytes()
-    files = write_ct(tmp_path / "ct", spec, lambda k, ds: setattr(ds, "PixelData", metal))
+    water = np.full(spec.shape[1:], 1024, "<u2")
+    water[9:15, 11:17] = 1024 + 3000  # metal
+    files = write_ct(tmp_path / "ct", spec, lambda k, ds: setattr(ds, "PixelData", water.tobytes()))
     method = replace(METHOD, find=lambda *_: Search(()))
     report = segment(SegmentRequest(files, tmp_path / "out"), method=method)
     assert report.finding.startswith("no proximal femur is claimed in the scan (no femur was segmented, and there is ")

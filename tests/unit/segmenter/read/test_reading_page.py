@@ -10,6 +10,7 @@ PAGE = (Path(__file__).parents[4] / "docs" / "reference" / "reading.md").read_te
 READ = Path(__file__).parents[4] / "segmenter" / "read"
 SOURCES = (
     "folder", "series", "slices", "stacking", "acquisitions", "pixel_format", "hounsfield", "plane_pixels", "decoding",
+    "doubts",
 )  # fmt: skip
 
 
