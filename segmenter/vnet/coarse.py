@@ -16,7 +16,7 @@ from segmenter.volume.resample import OUTSIDE_HU, covered, reduce
 
 MIN_HEIGHT_MM = 256.0  # the network's receptive field: a lower grid, whose borders all voxels see, misleads it
 NARROW_MM = 200.0  # a field of view that holds little but the hip looks like a limb in air
-AROUND_MM, FLESH_HU = 60.0, 40.0  # around a narrow field of view
+AROUND_MM = 60.0  # to which its borders are continued
 APART_MM = 90.0  # between the middles of the two femurs of one patient, at least
 MIN_PIECE_ML = 4.0  # smaller pieces are noise
 MIN_PROXIMAL_ML = 10.0  # head, neck and trochanters of a small adult have over 100 ml; smaller pieces are not segmented
@@ -66,7 +66,7 @@ class Hip:
 def find_hips(volume: NDArray[np.generic], geometry: Geometry, models: Models) -> list[Hip]:
     """Return the hips of a scan, at most one per side, left first. volume: HU `(z, y, x)` on `geometry`.
 
-    Where a narrow field of view shows none it is looked at again, surrounded by flesh instead of air.
+    Where a narrow field of view shows none it is looked at again, its borders continued instead of air around it.
     """
     corners = geometry.corners()
     low, high = corners.min(axis=0), corners.max(axis=0)
@@ -77,9 +77,8 @@ def find_hips(volume: NDArray[np.generic], geometry: Geometry, models: Models) -
         return hips
     beyond[:2] = AROUND_MM
     coarse = box_geometry(low - beyond, high + beyond, COARSE_MM)
-    hu, inside = reduce(volume, geometry, coarse, OUTSIDE_HU), covered(geometry, coarse)
-    hu[~inside] = FLESH_HU
-    return hips_of(np.where(inside, _classes(hu, models), CoarseClass.BACKGROUND), coarse)
+    classes = _classes(reduce(volume, geometry, coarse, None), models)
+    return hips_of(np.where(covered(geometry, coarse), classes, CoarseClass.BACKGROUND), coarse)
 
 
 def _classes(hu: NDArray[np.float32], models: Models) -> NDArray[np.integer]:

@@ -28,8 +28,11 @@ def resample(volume: NDArray[np.generic], source: Geometry, target: Geometry, ou
     return _transfer(volume, source.inverse @ target.affine, target.shape, (0.0, 0.0, 0.0), outside)
 
 
-def reduce(volume: NDArray[np.generic], source: Geometry, target: Geometry, outside: float) -> FloatVolume:
-    """Return `volume` on a coarser axial grid, averaged over about one voxel, so that thin bone keeps its part."""
+def reduce(volume: NDArray[np.generic], source: Geometry, target: Geometry, outside: float | None) -> FloatVolume:
+    """Return `volume` on a coarser axial grid, averaged over about one voxel, so that thin bone keeps its part.
+
+    outside: value beyond `source`; None takes the nearest voxel's.
+    """
     # Of tilted slices it is the distance of the planes that says how fine the patient was sampled along the stack.
     fine = np.array([source.distances[0], *source.spacing[1:]])
     width = np.abs(np.linalg.norm(target.affine[:3, :3], axis=0).min() / fine)

@@ -77,7 +77,7 @@ def test_a_sliver_at_the_end_of_a_shaft_is_no_hip(proximal: float, shaft: float,
 
 
 @pytest.mark.parametrize(("width", "hips"), [(40, [Side.LEFT]), (120, [])])
-def test_a_narrow_field_of_view_is_looked_at_again_in_flesh(
+def test_a_narrow_field_of_view_is_looked_at_again_without_air(
     monkeypatch: pytest.MonkeyPatch, width: int, hips: list[Side]
 ):
     """A network that sees a hip only where no air is around it."""
