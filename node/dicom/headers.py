@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
+from threading import Lock
 
 from pydicom import Dataset, dcmread
 from pydicom.dataelem import DataElement, RawDataElement
@@ -23,8 +24,9 @@ from pydicom.uid import (
 from node.dicom.attributes import TAGS, WANTED, AttributeReader, Values
 from node.dicom.contrast import contrast_given
 from node.dicom.data_set_start import data_set_start
-from node.dicom.elements import PIXEL_DATA, UNDEFINED_LENGTH, Buffer, UnusualEncodingError, fragments_end, walk
+from node.dicom.elements import UNDEFINED_LENGTH, Buffer, UnusualEncodingError, walk
 from node.dicom.file_meta import decode_file_meta
+from node.dicom.pixel_data import broken, end_of_pixels
 from node.dicom.uids import CT_CLASSES, require_uid
 from node.errors import ObjectError, StoreStatus
 from node.records.instances import IDENTITY, Header
@@ -35,10 +37,22 @@ BOMB_BYTES, BOMB_RATIO = 64_000_000, 200
 MOST_INFLATED = 512 * 2**20
 """Bytes that any deflated data set may have, as in the segmenter: a thousand slices of 512 x 512."""
 PYDICOM_BYTES = 1_000_000
-"""How much of a data set pydicom parses: it needs seconds and 100 MB of memory for a megabyte of empty items."""
+"""How much of a data set pydicom parses."""
+MOST_ITEMS = 20_000
+"""Of sequences in what pydicom parses: it needs seconds and 80 MB of memory for a megabyte of empty items."""
+ITEM_TAGS = (b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00")  # in both byte orders
+ONE_AT_A_TIME = Lock()
+"""So that the memory pydicom needs does not grow with the number of associations."""
 NATIVE = {str(ExplicitVRLittleEndian): 12, str(ImplicitVRLittleEndian): 8}
 """Transfer syntaxes of plain pixel data, and the bytes from the beginning of that element to its value."""
 UNCOMPRESSED = frozenset({*NATIVE, str(ExplicitVRBigEndian), str(DeflatedExplicitVRLittleEndian)})
+PLAIN_EXPLICIT = b"\x08\0\0\0UL\4\0\0\0\0\0"
+PLAIN_ELEMENTS = {
+    str(ImplicitVRLittleEndian): b"\x08\0\0\0\4\0\0\0\0\0\0\0",
+    str(ExplicitVRBigEndian): b"\0\x08\0\0UL\0\4\0\0\0\0",
+}
+"""An element of each encoding: pydicom tells by the first one whether the transfer syntax is as announced."""
+SHORTEST_ELEMENT = 8  # bytes, PS3.5 7.1
 FIRST_GROUP = 0x0008
 """Elements of lower groups do not belong into a data set."""
 KEPT_INFLATED = 16_000_000  # only so much of a deflated data set is parsed
@@ -50,7 +64,7 @@ def file_header(path: Path) -> Header:
         try:
             meta = decode_file_meta(content)
         except UnusualEncodingError as error:
-            raise _broken(f"it is not a DICOM file: {error}") from error
+            raise broken(f"it is not a DICOM file: {error}") from error
         start = begin_of_data_set(content, meta.start, meta.transfer_syntax)
         return read_header(content, start, meta.transfer_syntax, meta.sop_class_uid, meta.sop_instance_uid)
 
@@ -61,23 +75,27 @@ def read_header(content: Buffer, start: int, syntax: str, sop_class_uid: str, so
     content: the whole file, with file meta information. Raises ObjectError with the reason and the status to answer:
     unreadable, incomplete, an invalid UID, or UIDs that differ from those of the command.
     """
-    data, size = content, len(content)
+    data, size, deflated_at = content, len(content), start
     if syntax == DeflatedExplicitVRLittleEndian:
         data, size = _inflated(content, start)
         start, syntax = 0, str(ExplicitVRLittleEndian)
     values, pixels_at = _values(data, start, syntax)
     header = _header(values, big_endian=syntax == ExplicitVRBigEndian)
     _require_uids_of_command(header, sop_class_uid, sop_uid)
-    if header.rows or sop_class_uid in CT_CLASSES:
-        _require_whole_pixels(data, pixels_at, size, syntax)
+    must_be_whole = bool(header.rows) or sop_class_uid in CT_CLASSES
+    end = end_of_pixels(data, pixels_at, size, syntax, must_be_whole=must_be_whole)
+    if end < size:
+        is_all = size == len(data)
+        behind, at = (data, end) if is_all else (_inflated(content, deflated_at, skip=end)[0], 0)
+        _require_nothing_repeated(behind, at, syntax)
     return header
 
 
 def header_ahead(piece: Buffer, syntax: str, sop_class_uid: str, sop_uid: str) -> tuple[Header, int] | None:
     """Read the header from the beginning of a data set, while the rest is still being received.
 
-    Returns the header and the bytes a complete data set has; None when the beginning is not enough to tell, or is not
-    in a plain encoding. Raises ObjectError as `read_header` does.
+    Returns the header and the bytes of a data set that ends with its pixel data; None when the beginning is not enough
+    to tell, or is not in a plain encoding. Raises ObjectError as `read_header` does.
     """
     if syntax not in NATIVE or int.from_bytes(piece[:2], "little") < FIRST_GROUP:
         return None
@@ -110,7 +128,7 @@ def begin_of_data_set(content: Buffer, start: int, syntax: str) -> int:
     try:
         return data_set_start(content, start, big_endian=big_endian, deflated=deflated)
     except UnusualEncodingError as error:
-        raise _broken(f"its data set begins with {error}") from error
+        raise broken(f"its data set begins with {error}") from error
 
 
 @contextmanager
@@ -120,7 +138,7 @@ def mapped(path: Path) -> Iterator[Buffer]:
         try:
             content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except ValueError as error:
-            raise _broken("it is empty") from error
+            raise broken("it is empty") from error
         with content:
             yield content
 
@@ -138,15 +156,18 @@ def _values(data: Buffer, start: int, syntax: str) -> tuple[Values, int]:
 
 def values_by_pydicom(data: Buffer, start: int, syntax: str, unusual: int | None = None) -> tuple[Values, int]:
     """Read the values with pydicom: slower, but it accepts unusual encodings. unusual: a tag, for messages."""
-    ahead = b"" if start else _meta(syntax)  # an inflated data set has no file meta information
-    file = BytesIO(ahead + data[: start + PYDICOM_BYTES])
+    ahead = _meta(syntax)
+    parsed = bytes(data[start : start + PYDICOM_BYTES])
+    if max(parsed.count(item) for item in ITEM_TAGS) > MOST_ITEMS:
+        raise broken(f"its sequences have no valid end and more than {MOST_ITEMS} items")
     try:
-        dataset = dcmread(file, stop_before_pixels=True, specific_tags=list(WANTED))
-        return _raw(dataset), file.tell() - len(ahead)
+        with ONE_AT_A_TIME, BytesIO(ahead + parsed) as file:
+            dataset = dcmread(file, stop_before_pixels=True, specific_tags=list(WANTED))
+            return _raw(dataset), start + file.tell() - len(ahead)
     except Exception as error:
         # pydicom raises nearly any exception on malformed bytes; what it cannot read is broken.
         place = "" if unusual is None else f" at the element ({unusual >> 16:04X},{unusual & 0xFFFF:04X})"
-        raise _broken(f"its data set cannot be read{place} ({type(error).__name__})") from error
+        raise broken(f"its data set cannot be read{place} ({type(error).__name__})") from error
 
 
 def _meta(syntax: str) -> bytes:
@@ -172,8 +193,8 @@ def _raw_value(element: DataElement | RawDataElement) -> bytes:
     return "\\".join(map(str, values)).encode("ascii", "replace")  # pydicom converts the character set at once
 
 
-def _inflated(content: Buffer, start: int) -> tuple[bytes, int]:
-    """Inflate a data set (PS3.5 A.5); return the part of it that is parsed and its whole size."""
+def _inflated(content: Buffer, start: int, skip: int = 0) -> tuple[bytes, int]:
+    """Inflate a data set (PS3.5 A.5); return the part of it from `skip` on that is parsed, and its whole size."""
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     kept, size, at = bytearray(), 0, start
     given = b""
@@ -183,22 +204,22 @@ def _inflated(content: Buffer, start: int) -> tuple[bytes, int]:
                 given, at = bytes(content[at : at + 65536]), at + 65536
             piece = inflater.decompress(given, 1 << 20)
             given = inflater.unconsumed_tail
+            kept += piece[max(skip - size, 0) :][: KEPT_INFLATED - len(kept)]
             size += len(piece)
-            kept += piece[: max(KEPT_INFLATED - len(kept), 0)]
             if size > MOST_INFLATED:
-                raise _broken(f"its deflated data set grows beyond {MOST_INFLATED // 2**20} MB; send it uncompressed")
+                raise broken(f"its deflated data set grows beyond {MOST_INFLATED // 2**20} MB; send it uncompressed")
             if size > max(BOMB_BYTES, BOMB_RATIO * (len(content) - start)):
-                raise _broken(f"its deflated data set grows by a factor of more than {BOMB_RATIO}")
+                raise broken(f"its deflated data set grows by a factor of more than {BOMB_RATIO}")
     except zlib.error as error:
-        raise _broken("its deflated data set cannot be inflated") from error
+        raise broken("its deflated data set cannot be inflated") from error
     if not inflater.eof:
-        raise _broken("its deflated data set has no end: the transfer was interrupted")
+        raise broken("its deflated data set has no end: the transfer was interrupted")
     return bytes(kept), size
 
 
 def _header(values: Values, *, big_endian: bool) -> Header:
     if TAGS["SOPClassUID"] not in values and TAGS["StudyInstanceUID"] not in values:
-        raise _broken("it has none of the attributes that every object has")
+        raise broken("it has none of the attributes that every object has")
     read = AttributeReader(values, big_endian)
     return Header(
         study_uid=require_uid(read.uid("StudyInstanceUID"), "Study Instance UID"),
@@ -248,24 +269,23 @@ def _require_uids_of_command(header: Header, sop_class_uid: str, sop_uid: str) -
             raise ObjectError(Reason.UID_MISMATCH, sentence, StoreStatus.MISMATCH)
 
 
-def _require_whole_pixels(data: Buffer, at: int, size: int, syntax: str) -> None:
-    """Refuse an image without pixel data, or whose pixel data ends before its declared length (PS3.5 7.1).
+def _require_nothing_repeated(data: Buffer, at: int, syntax: str) -> None:
+    """Refuse an object that holds behind its pixel data, at `at`, attributes that stand before it (PS3.5 7.1).
 
-    size: of the whole data set; `data` may be its beginning only.
+    Readers of the file would take these, and see another object than the one recorded here.
     """
-    order = "big" if syntax == ExplicitVRBigEndian else "little"
-    group, element = (int.from_bytes(data[at + n : at + n + 2], order) for n in (0, 2))  # type: ignore[arg-type]
-    if group << 16 | element not in PIXEL_DATA:
-        raise _broken("it is an image, but has no pixel data: the object is incomplete")
-    # Implicit: tag, 4 bytes of length. Explicit OB, OW, OF, OD: tag, VR, 2 bytes reserved, 4 bytes of length.
-    start = at + 8 if syntax == ImplicitVRLittleEndian else at + 12
-    length = int.from_bytes(data[start - 4 : start], order)  # type: ignore[arg-type]
-    if length == UNDEFINED_LENGTH:
-        if fragments_end(data, start) is None:
-            raise _broken("its compressed pixel data has no end: the transfer was interrupted")
-    elif size - start < length:
-        raise _broken(f"its pixel data has {max(size - start, 0)} of {length} bytes: the transfer was interrupted")
-
-
-def _broken(what: str) -> ObjectError:
-    return ObjectError(Reason.BROKEN_OBJECT, f"the object is broken: {what}", StoreStatus.CANNOT_UNDERSTAND)
+    length = len(data) - at
+    if length < SHORTEST_ELEMENT:
+        return
+    if length <= PYDICOM_BYTES:
+        data, at = PLAIN_ELEMENTS.get(syntax, PLAIN_EXPLICIT) + bytes(data[at:]), 0
+    try:
+        values, after = _values(data, at, syntax)
+    except ObjectError as error:
+        if length <= PYDICOM_BYTES and not any(data[-length:]):  # filled up with zeros
+            return
+        raise broken("what follows its pixel data cannot be read") from error
+    if after > len(data):
+        raise broken("what follows its pixel data has no end")
+    if values or after < len(data):
+        raise broken("attributes are repeated behind its pixel data")

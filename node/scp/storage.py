@@ -173,7 +173,7 @@ class StoreOperation:
         return kept
 
     def _header(self, file: IncomingFile) -> Header:
-        if self._header_ahead is not None and file.size - file.start >= self._header_ahead[1]:
+        if self._header_ahead is not None and file.size - file.start == self._header_ahead[1]:
             return self._header_ahead[0]
         request = self._request
         with file.content() as content:
