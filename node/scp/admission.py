@@ -14,6 +14,12 @@ from node.settings.settings import Settings
 
 PERMANENT, TRANSIENT = 1, 2
 USER, PROVIDER_ACSE, PROVIDER_PRESENTATION = 1, 2, 3
+RESERVED_SHARE = 4
+"""One of so many associations is kept free for the peers."""
+LEAST_SHARE = 4
+"""Associations that any address may have, if there are so many."""
+IPV6_NETWORK = 64
+"""Bits of an IPv6 address that tell one caller from another: a host may use any address of its network."""
 LOOKUP_SECONDS = 60.0
 """How long a looked-up address of a peer's host name is reused."""
 
@@ -65,15 +71,20 @@ class AdmissionPolicy:
             return rejection
         known = [peer for peer in self._settings.peers if peer.ae_title == request.calling_ae]
         here = [peer for peer in known if _plain(host) in self._addresses.of(peer.host)]
-        if not self._settings.accepts_unknown_peers and not here and not self._is_ourselves(request, host, own_host):
-            return _unknown_caller(known, request.calling_ae, host)
-        limit = next((peer.maximum_associations for peer in here), None)
-        slot = self._slots.acquire(f"{request.calling_ae}@{host}", limit)
-        if slot is None:
+        if here or self._is_ourselves(request, host, own_host):
+            limit = next((peer.maximum_associations for peer in here), None)
+            slot = self._slots.acquire(f"{request.calling_ae}@{host}", limit)
             setting = "maximum_associations of the peer" if limit is not None else "intake.maximum_associations"
-            return Rejection(
-                TRANSIENT, PROVIDER_PRESENTATION, 2, f"association rejected: all associations are in use ({setting})"
-            )
+        elif not self._settings.accepts_unknown_peers:
+            return _unknown_caller(known, request.calling_ae, host)
+        else:
+            share = self._settings.intake.maximum_per_address or max(self._slots.total // 2, LEAST_SHARE)
+            reserved = self._slots.total // RESERVED_SHARE if self._settings.peers else 0
+            slot = self._slots.acquire(_network(host), share, leave=reserved)
+            setting = "intake.maximum_per_address, or intake.maximum_associations less those kept for the peers"
+        if slot is None:
+            sentence = f"association rejected: all associations are in use ({setting})"
+            return Rejection(TRANSIENT, PROVIDER_PRESENTATION, 2, sentence)
         return slot
 
     def _protocol_rejection(self, request: AssociationRequest) -> Rejection | None:
@@ -118,3 +129,9 @@ def _plain(host: str) -> str:
         return host
     mapped = getattr(address, "ipv4_mapped", None)
     return str(mapped or address)
+
+
+def _network(host: str) -> str:
+    """Return an IPv4 address, or the network of an IPv6 address, in canonical form."""
+    plain = _plain(host)
+    return str(ipaddress.ip_network(f"{plain}/{IPV6_NETWORK}", strict=False)) if ":" in plain else plain

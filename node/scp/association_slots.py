@@ -16,26 +16,30 @@ FREE = 0
 
 
 class AssociationSlots:
-    """A table of `count` slots. Another process opens the same table by its file descriptor."""
+    """A table of `count` slots (`total`). Another process opens the same table by its file descriptor."""
 
     def __init__(self, count: int, descriptor: int | None = None) -> None:
         self.descriptor = os.memfd_create("qct-node-slots") if descriptor is None else descriptor
         if descriptor is None:
             os.ftruncate(self.descriptor, count * ENTRY.size)
-        self._count = os.fstat(self.descriptor).st_size // ENTRY.size
-        self._table = mmap.mmap(self.descriptor, self._count * ENTRY.size)
+        self.total = os.fstat(self.descriptor).st_size // ENTRY.size
+        self._table = mmap.mmap(self.descriptor, self.total * ENTRY.size)
 
-    def acquire(self, caller: str, limit: int | None = None) -> int | None:
-        """Acquire a slot for a caller, who may have `limit` of them; return its number, or None when there is none."""
+    def acquire(self, caller: str, limit: int | None = None, leave: int = 0) -> int | None:
+        """Acquire a slot for a caller, who may have `limit` of them and must leave so many free.
+
+        Returns its number, or None when there is none.
+        """
         key = sha256(caller.encode()).digest()[:8]
         with self._locked():
             entries = list(self._entries())
             if limit is not None and sum(pid != FREE and found == key for pid, found in entries) >= limit:
                 return None
-            slot = next((number for number, (pid, _) in enumerate(entries) if pid == FREE), None)
-            if slot is not None:
-                ENTRY.pack_into(self._table, slot * ENTRY.size, os.getpid(), key)
-            return slot
+            free = [number for number, (pid, _) in enumerate(entries) if pid == FREE]
+            if len(free) <= leave:
+                return None
+            ENTRY.pack_into(self._table, free[0] * ENTRY.size, os.getpid(), key)
+            return free[0]
 
     def release(self, slot: int) -> None:
         """Release a slot."""
@@ -58,7 +62,7 @@ class AssociationSlots:
         os.close(self.descriptor)
 
     def _entries(self) -> Iterator[tuple[int, bytes]]:
-        for slot in range(self._count):
+        for slot in range(self.total):
             pid, key = ENTRY.unpack_from(self._table, slot * ENTRY.size)
             yield pid, key
 

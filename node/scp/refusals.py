@@ -24,8 +24,11 @@ class RefusalLog:
         self._rate_limit = RateLimit()
 
     def record(self, association: Association, code: str, sentence: str) -> None:
-        """Record a refusal; one about a caller only as often as the rate limit allows its address."""
-        if code in ABOUT_CALLERS and not self._rate_limit.allows(association.host):
+        """Record a refusal unless its address has caused too many; of those of objects only the new rows count."""
+        row = "" if code in ABOUT_CALLERS else f"{association.calling_ae}\\{code}\\{sentence}"
+        if not self._rate_limit.allows(association.host, row):
+            if self._rate_limit.just_exceeded(association.host):
+                log.warning("refusals of %s are not recorded for a minute: there are too many", association.host)
             return
         try:
             self._ledger.decisions.record_refusal(Refusal(association.calling_ae, association.host, code, sentence))

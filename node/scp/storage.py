@@ -65,8 +65,9 @@ class Storage:
         meta = encode_file_meta(request.sop_class_uid, request.sop_instance_uid, context.transfer_syntax, calling_ae)
         return self._inbox.create(meta, context.transfer_syntax)
 
-    def require_size(self, size: int) -> None:
-        """Raise ObjectError when an object is larger than allowed."""
+    def require_room(self, size: int) -> None:
+        """Raise ObjectError when an object is larger than allowed, InboxError when the disk becomes full meanwhile."""
+        self._disk_space.require()
         if size > self._max_bytes:
             sentence = f"the object is larger than intake.maximum_object_mb = {self._max_bytes // MB}"
             raise ObjectError(Reason.TOO_LARGE, sentence, StoreStatus.CANNOT_UNDERSTAND)
@@ -127,7 +128,7 @@ class StoreOperation:
                     piece, self._transfer_syntax, request.sop_class_uid, request.sop_instance_uid
                 )
             file.write(piece)
-            self._storage.require_size(file.size)
+            self._storage.require_room(file.size)
 
     def finish(self) -> tuple[StoreStatus, str]:
         """Make the object durable; return status and Error Comment of the response."""

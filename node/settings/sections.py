@@ -90,6 +90,9 @@ class Intake(Section):
     """Receiver processes that share the DICOM port; 0: one per core, at most 4."""
     maximum_associations: Annotated[int, Field(ge=1, le=1000)] = 64
     """Associations at one time, of all senders together; further ones are rejected for the time being."""
+    maximum_per_address: Annotated[int, Field(ge=1, le=1000)] | None = None
+    """Associations at one time of one address that is no peer's; not set: half of `maximum_associations`, or 4.
+    Where there are peers, such senders also leave a quarter of `maximum_associations` to them."""
     maximum_pdu_size: Annotated[int, Field(ge=16384, le=4_194_304)] = 262_144
     """Longest PDU the node accepts, in bytes; senders are told."""
     maximum_object_mb: PositiveInt = 4000

@@ -141,3 +141,27 @@ def test_unknown_callers_do_not_count_for_the_limit_of_a_peer(make_policy):
     assert [code(asks(policy, "NOBODY")) for _ in range(2)] == ["in", "in"]
     assert [code(asks(policy)) for _ in range(2)] == ["in", FULL]
     assert code(asks(policy, host="10.9.9.9")) == "in", "the title alone does not make it the peer"
+
+
+def test_an_address_has_a_share_whatever_titles_it_invents(make_policy):
+    policy = make_policy(slots=8, maximum_associations=8)
+    assert [code(asks(policy, f"E{n}", "10.9.9.9")) for n in range(6)] == ["in"] * 4 + [FULL] * 2
+    assert "intake.maximum_per_address" in asks(policy, "E9", "10.9.9.9").sentence
+    assert code(asks(policy, "SCANNER", "10.0.0.7")) == "in"
+
+
+def test_the_share_of_an_address_can_be_set(make_policy):
+    policy = make_policy(slots=8, maximum_associations=8, maximum_per_address=8)
+    assert [code(asks(policy, f"E{n}", "10.9.9.9")) for n in range(9)] == ["in"] * 8 + [FULL]
+
+
+def test_an_ipv6_network_is_one_address(make_policy):
+    policy = make_policy(slots=8, maximum_associations=8)
+    assert [code(asks(policy, "E", f"2001:db8::{n}")) for n in range(6)] == ["in"] * 4 + [FULL] * 2
+    assert code(asks(policy, "E", "2001:db8:0:1::1")) == "in"
+
+
+def test_unknown_senders_leave_a_quarter_to_the_peers(make_policy):
+    policy = make_policy([CT1], slots=8, maximum_associations=8, accept_unknown_peers=True)
+    assert [code(asks(policy, "NOBODY", f"10.9.9.{n}")) for n in range(8)] == ["in"] * 6 + [FULL] * 2
+    assert [code(asks(policy)) for _ in range(3)] == ["in", "in", FULL]

@@ -70,6 +70,11 @@ def test_a_peer_has_at_most_so_many_and_others_are_not_counted(slots):
     assert slots.acquire("ü") is None
 
 
+def test_some_slots_can_be_left_for_others(slots):
+    assert [slots.acquire("a", leave=2) is not None for _ in range(4)] == [True, True, True, False]
+    assert [slots.acquire("b") is not None for _ in range(3)] == [True, True, False]
+
+
 def test_all_processes_share_the_table(slots, holder):
     assert holder(HOLD, "a,a,b").stdout.readline() == "3\n"
     assert slots.in_use() == 3

@@ -11,3 +11,18 @@ def test_the_count_starts_again_after_the_period(poll):
     rate_limit = RateLimit(1, seconds=0.1)
     assert rate_limit.allows("10.0.0.7") and not rate_limit.allows("10.0.0.7")
     poll(lambda: rate_limit.allows("10.0.0.7"), what="the end of the period")
+
+
+def test_only_new_rows_count_if_they_are_named():
+    rate_limit = RateLimit(2)
+    events = [rate_limit.allows("10.0.0.7", row) for row in ("a", "a", "b", "c", "a", "b", "c")]
+    assert events == [True, True, True, False, True, True, False]
+
+
+def test_the_first_event_beyond_the_limit_is_told():
+    rate_limit = RateLimit(2)
+    told = []
+    for _ in range(5):
+        rate_limit.allows("10.0.0.7")
+        told.append(rate_limit.just_exceeded("10.0.0.7"))
+    assert told == [False, False, True, False, False] and not rate_limit.just_exceeded("10.0.0.8")

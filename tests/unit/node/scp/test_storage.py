@@ -13,12 +13,14 @@ from senders import accepted, association
 
 from node.dicom.dimse import Request
 from node.errors import LedgerError, StoreStatus
+from node.files.disk_space import FreeSpace
 from node.ledger import Ledger
 from node.ledger.decisions import Decisions
 from node.ledger.instances import Instances
 from node.records.instances import Arrival, Header, Outcome
 from node.records.states import JobState, Reason
 from node.scp.group_commit import GroupCommit
+from node.scp.rate_limit import EVENTS
 from node.scp.refusals import RefusalLog
 from node.scp.storage import Storage
 from node.settings.settings import load_settings
@@ -213,3 +215,26 @@ def test_a_refusal_that_cannot_be_recorded_is_still_answered(storage, ledger, fa
     sop_uid, content = slice_of
     faults.fault = LedgerError("gone")
     assert take(storage, sop_uid, content[:-1])[0] is StoreStatus.CANNOT_UNDERSTAND
+
+
+def test_a_disk_that_becomes_full_within_an_object_ends_it(storage, settings, slice_of, monkeypatch):
+    sop_uid, content = slice_of
+    operation = storage.begin(association(), Request(1, 1, CT, sop_uid, True), accepted(CT, EXPLICIT))
+    operation.write(memoryview(content)[:500])
+    monkeypatch.setattr("node.files.disk_space.RECHECK_SECONDS", 0)
+    monkeypatch.setattr("node.files.disk_space.free_space", lambda _path: FreeSpace(499, None))
+    operation.write(memoryview(content)[500:])
+    assert files(settings) == [], "it is removed at once, not when the sender is done"
+    status, comment = operation.finish()
+    assert status is StoreStatus.OUT_OF_RESOURCES and comment.startswith("only 499 MB are free")
+
+
+def test_invented_titles_cause_no_more_rows_than_the_limit_but_an_honest_sender_is_counted_on(ledger, caplog):
+    refusals = RefusalLog(ledger)
+    for _ in range(150):
+        refusals.record(association("CT1"), Reason.BROKEN_OBJECT, "cut off")
+    for number in range(150):
+        refusals.record(association(f"E{number}"), Reason.BROKEN_OBJECT, "cut off")
+    rows = ledger.queries.jobs(JobState.DECLINED)
+    assert len(rows) == EVENTS and max(row.instances for row in rows) == 150
+    assert caplog.text.count("refusals of 127.0.0.1 are not recorded") == 1
