@@ -16,10 +16,11 @@ from segmenter.measure.regions import Voxels, regions
 from segmenter.measure.suspicion import bright_vessels, metal_elsewhere, metal_near
 from segmenter.measure.total import total_of
 from segmenter.volume.coverage import NO_IMAGE_HU
-from segmenter.volume.femur import Femur, Side
+from segmenter.volume.femur import Femur, Level, Side
 from segmenter.volume.geometry import Geometry
 
 METAL = "metal suspected in or near the bone: its densities cannot be relied on"
+UNSURE = "the outline is uncertain: compare it with the images before any number is used"
 CONTRAST = "contrast medium suspected ({}): densities may be too high"
 
 
@@ -56,7 +57,9 @@ def measure_femurs(
 def _femur(femur: Femur, scan: _Scan, how: MeasureOptions) -> FemurMeasurements:
     if not femur.mask.any():
         warnings = ("the mask is empty: there is nothing to measure",)
-        return FemurMeasurements(str(femur.side), femur.complete, femur.reasons, (), warnings=warnings)
+        return FemurMeasurements(
+            str(femur.side), femur.complete, femur.reasons, (), warnings=warnings, confidence=femur.confidence
+        )
     anatomy = find_anatomy(femur, scan.geometry)
     voxels = Voxels.of(femur.mask, scan.volume, scan.geometry)
     total = total_of(anatomy, femur.reasons, how)
@@ -73,6 +76,7 @@ def _femur(femur: Femur, scan: _Scan, how: MeasureOptions) -> FemurMeasurements:
         metal_suspected=metal,
         contrast_suspected=bool(contrast),
         warnings=(
+            *_unsure(femur),
             *anatomy.doubts,
             *total.warnings,
             *((METAL,) if metal else ()),
@@ -80,7 +84,12 @@ def _femur(femur: Femur, scan: _Scan, how: MeasureOptions) -> FemurMeasurements:
             *_no_image(voxels),
         ),
         landmarks=anatomy.landmarks,
+        confidence=femur.confidence,
     )
+
+
+def _unsure(femur: Femur) -> tuple[str, ...]:
+    return (UNSURE,) if femur.confidence and femur.confidence.level is Level.LOW else ()
 
 
 def _contrast(femur: Femur, anatomy: Anatomy, scan: _Scan, how: MeasureOptions) -> str:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from segmenter.density.calibration import Material
+from segmenter.volume.femur import Confidence
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ class FemurMeasurements:
     """All of one femur. regions: by name, only those that could be defined; the first is "integral".
 
     total_rule: how the "total" region is cut, in words ("100 mm below the top of the head"), empty = not cut.
-    landmarks: None = no head was found.
+    landmarks: None = no head was found. confidence: of the outline, None = the method does not say.
     """
 
     side: str
@@ -82,6 +83,7 @@ class FemurMeasurements:
     contrast_suspected: bool = False
     warnings: tuple[str, ...] = ()
     landmarks: Landmarks | None = None
+    confidence: Confidence | None = None
 
     def region(self, name: str) -> Region | None:
         """Return a region by its name."""

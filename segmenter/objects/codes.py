@@ -9,6 +9,7 @@ from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
 from segmenter.density.calibration import CalibrationMode, Material
+from segmenter.volume.femur import Level
 
 SCHEME = "99QCTNODE"
 SCHEME_NAME = "Codes of qct-node for quantitative CT of the hip"
@@ -85,6 +86,15 @@ ASYMMETRY_BMC = _own("ASYM-BMC", "Bone mineral content, left minus right, over t
 COMPLETENESS = _own("COMPLETENESS", "Proximal femur in the scan")
 COMPLETE = _own("COMPLETE", "Whole proximal femur in the scan")
 INCOMPLETE = codes.DCM.AnatomyCoverageIncomplete
+CONFIDENCE = _own("CONFIDENCE", "Confidence of the algorithm in its outline")
+CONFIDENCE_LEVELS = MappingProxyType(
+    {
+        Level.HIGH: codes.SCT.High,
+        Level.MEDIUM: codes.SCT.Medium,
+        Level.LOW: codes.SCT.Low,
+    }
+)
+OUTLINE_WIDTH = _own("OUTLINE-WIDTH", "Width of the zone in which the outline is uncertain")
 METAL_SUSPECTED = _own("METAL", "Metal or implant suspected")
 CONTRAST_SUSPECTED = _own("CONTRAST", "Contrast agent suspected")
 OUTCOME = _own("OUTCOME", "Outcome of the search for femora")

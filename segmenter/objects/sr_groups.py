@@ -28,7 +28,13 @@ from segmenter.objects import codes as own
 from segmenter.objects.common import PRODUCT, ResultIdentity
 from segmenter.objects.labels import ANATOMICAL_STRUCTURE, LABELS, PROXIMAL_FEMUR
 from segmenter.objects.plain_text import plain
-from segmenter.objects.sr_numbers import asymmetry_numbers, calibration_numbers, neck_numbers, region_numbers
+from segmenter.objects.sr_numbers import (
+    asymmetry_numbers,
+    calibration_numbers,
+    confidence_numbers,
+    neck_numbers,
+    region_numbers,
+)
 from segmenter.read.series import Series
 from segmenter.volume.femur import Side
 
@@ -90,10 +96,10 @@ def _contents(femur: FemurMeasurements, calibration: Calibration) -> dict[str, _
 
 
 def _whole_content(femur: FemurMeasurements) -> _Content:
-    """Return the content about a whole femur: completeness, suspected metal and contrast agent, warnings."""
+    """Return the content about a whole femur: completeness, confidence, suspected metal and contrast, warnings."""
     yes_no = {True: codes.SCT.Yes, False: codes.SCT.No}
     warnings = [f"incomplete: {reason}" for reason in femur.incomplete_reasons] + list(femur.warnings)
-    return _Content(
+    return _confidence_content(femur) + _Content(
         answers=(
             QualitativeEvaluation(own.COMPLETENESS, own.COMPLETE if femur.complete else own.INCOMPLETE),
             QualitativeEvaluation(own.METAL_SUSPECTED, yes_no[femur.metal_suspected]),
@@ -101,6 +107,14 @@ def _whole_content(femur: FemurMeasurements) -> _Content:
         ),
         remarks=tuple(sentence(own.WARNING, warning) for warning in warnings),
     )
+
+
+def _confidence_content(femur: FemurMeasurements) -> _Content:
+    """Return how sure the outline is; empty from a method that does not say."""
+    if femur.confidence is None:
+        return _Content()
+    level = QualitativeEvaluation(own.CONFIDENCE, own.CONFIDENCE_LEVELS[femur.confidence.level])
+    return _Content(tuple(confidence_numbers(femur.confidence)), (level,))
 
 
 def _region_group(source: Source, side: Side, name: str, content: _Content) -> Group:

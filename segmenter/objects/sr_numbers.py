@@ -18,6 +18,7 @@ from segmenter.measure.records import Asymmetry, Neck, Region
 from segmenter.objects import codes as own
 from segmenter.read.series import Series
 from segmenter.read.slices import number_of
+from segmenter.volume.femur import Confidence
 
 HU = codes.UCUM.HounsfieldUnit
 ATTENUATION = codes.DCM.AttenuationCoefficient
@@ -58,6 +59,12 @@ def neck_numbers(neck: Neck) -> tuple[Measurement, ...]:
         number(own.NECK_SHAFT_ANGLE, neck.neck_shaft_angle_deg, codes.UCUM.Degree, 1),
         number(own.NECK_AREA, neck.narrowest_area_mm2, codes.UCUM.SquareMillimeter, 1),
     )
+
+
+def confidence_numbers(confidence: Confidence) -> Iterator[Measurement]:
+    """Yield the figure behind a confidence, where the method has one."""
+    if confidence.width_mm is not None:
+        yield number(own.OUTLINE_WIDTH, confidence.width_mm, own.MILLIMETER, 2)
 
 
 def asymmetry_numbers(asymmetry: Asymmetry, calibration: Calibration) -> Iterator[Measurement]:

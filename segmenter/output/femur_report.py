@@ -9,7 +9,7 @@ from typing import Any, ClassVar, TypeVar
 
 from segmenter.measure.records import Asymmetry, FemurMeasurements, Measurements, Region
 
-Kind = TypeVar("Kind", "PlaneReport", "NeckReport", "LandmarksReport")
+Kind = TypeVar("Kind", "PlaneReport", "NeckReport", "LandmarksReport", "ConfidenceReport")
 
 
 class Described:
@@ -85,6 +85,16 @@ class LandmarksReport(Described):
 
 
 @dataclass(frozen=True)
+class ConfidenceReport(Described):
+    """How sure the network is of an outline. It is no probability that the outline is right."""
+
+    level: str
+    """"high", "medium" or "low"; at "low" the outline must be compared with the images before a number is used."""
+    width_mm: float | None
+    """Over how many mm the network passes from bone to none, on the most uncertain twentieth of the surface or less."""
+
+
+@dataclass(frozen=True)
 class FemurReport(RegionReport):
     """One femur; the numbers beside `side` are of the whole mask ("integral")."""
 
@@ -94,6 +104,8 @@ class FemurReport(RegionReport):
     """Whether the scan holds head, neck and trochanters."""
     incomplete_reasons: tuple[str, ...]
     """What is cut off; empty when complete."""
+    confidence: ConfidenceReport | None
+    """How sure the outline is; null from a method that does not say."""
     regions: Mapping[str, RegionReport]
     """Other regions by name: "cortical", "trabecular", "total", "neck"; one that cannot be defined is absent."""
     total_rule: str
@@ -147,6 +159,7 @@ def _femur(femur: FemurMeasurements) -> FemurReport:
         side=femur.side,
         complete=femur.complete,
         incomplete_reasons=femur.incomplete_reasons,
+        confidence=_as(ConfidenceReport, femur.confidence),
         regions={region.name: RegionReport(**_region(region)) for region in others},
         total_rule=femur.total_rule,
         total_plane=_as(PlaneReport, femur.total_plane),

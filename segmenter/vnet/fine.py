@@ -1,6 +1,7 @@
 """The fine stage: outline each hip in one window at full resolution, map it to the source grid, prove it a femur."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,11 +10,12 @@ from scipy import ndimage
 from segmenter.refine.outline import completed
 from segmenter.refine.recognise import why_not
 from segmenter.vnet.coarse import Hip, find_hips
+from segmenter.vnet.confidence import confidence
 from segmenter.vnet.grids import FINE_MARGIN_MM, FINE_MM
 from segmenter.vnet.network import probabilities
 from segmenter.vnet.weights import Models
 from segmenter.volume.coverage import completeness
-from segmenter.volume.femur import Femur, Refusal, Side
+from segmenter.volume.femur import Confidence, Femur, Refusal, Side
 from segmenter.volume.geometry import Geometry, Matrix, box_geometry
 from segmenter.volume.masks import bounding_box, clean
 from segmenter.volume.resample import OUTSIDE_HU, covered, crop_to, cut, reduce, resample
@@ -25,6 +27,19 @@ GROWTH_MM = 40.0
 MIN_FEMUR_ML = 5.0  # less means that the fine network does not see the bone the coarse one found
 MAX_WINDOWS = 4
 UNSEEN = "runs on beyond the largest window looked at"
+
+
+@dataclass(frozen=True, eq=False)
+class Outline:
+    """One femur in a box of the source grid: its mask `(z, y, x)` there, and how sure that is.
+
+    whole: the window that was looked at held all of it.
+    """
+
+    box: tuple[slice, ...]
+    mask: NDArray[np.bool_]
+    whole: bool
+    confidence: Confidence | None
 
 
 def segment_femurs(
@@ -43,32 +58,29 @@ def segment_femurs(
     on_stage("segment")
     femurs: list[Femur] = []
     for hip in hips:
-        box, part, whole = segment_hip(volume, geometry, hip, models)
+        found = segment_hip(volume, geometry, hip, models)
+        part = found.mask
         for femur in femurs:  # no voxel belongs to two bones
-            part &= ~femur.mask[box]
+            part &= ~femur.mask[found.box]
         if part.sum() * geometry.voxel_volume_mm3 >= MIN_FEMUR_ML * 1000:
             # Only the written pages of the mask take memory.
             mask = np.zeros(geometry.shape, bool)
-            mask[box] = part
+            mask[found.box] = part
             if reason := why_not(mask, volume, geometry, hip.side, (hip.proximal_ml, hip.shaft_ml)):
                 on_refused(Refusal(hip.side, reason))
                 continue
             _, reasons = completeness(mask, volume, geometry)
-            reasons += () if whole else (UNSEEN,)
-            femurs.append(Femur(hip.side, mask, not reasons, reasons))
+            reasons += () if found.whole else (UNSEEN,)
+            femurs.append(Femur(hip.side, mask, not reasons, reasons, found.confidence))
     return femurs
 
 
-def segment_hip(
-    volume: NDArray[np.generic], geometry: Geometry, hip: Hip, models: Models
-) -> tuple[tuple[slice, ...], NDArray[np.bool_], bool]:
-    """Return a box of the source grid, one femur's mask `(z, y, x)` in it, and whether the window held all of it.
-
-    The mask comes from resampled probabilities, not from a resampled mask.
-    """
+def segment_hip(volume: NDArray[np.generic], geometry: Geometry, hip: Hip, models: Models) -> Outline:
+    """Return the outline of one femur; its mask comes from resampled probabilities, not from a resampled mask."""
     femur, fine, whole = outline_hip(volume, geometry, hip, models)
+    sure = confidence(femur, clean(femur > SURFACE), fine, geometry)
     femur = completed(femur, fine, (volume, geometry), hip.side)
-    return *_on_source(femur, fine, geometry), whole
+    return Outline(*_on_source(femur, fine, geometry), whole, sure)
 
 
 def outline_hip(

@@ -58,7 +58,8 @@ def title_of(side: Side, femur: FemurMeasurements | None) -> str:
     """Return the heading of a side's half of the page."""
     if femur is None:
         return f"{side.capitalize()}: no proximal femur found"
-    return f"{side.capitalize()} proximal femur" + ("" if femur.complete else ", incomplete")
+    sure = f", confidence {femur.confidence.level}" if femur.confidence else ""
+    return f"{side.capitalize()} proximal femur" + ("" if femur.complete else ", incomplete") + sure
 
 
 def nothing_on(side: Side, findings: Findings) -> str:

@@ -7,11 +7,11 @@ import pytest
 from femur_model import Model, grid
 
 from segmenter.density.calibration import UNCALIBRATED, Calibration, CalibrationMode, Material
-from segmenter.measure.femurs import measure_femurs
+from segmenter.measure.femurs import UNSURE, measure_femurs
 from segmenter.measure.options import STANDARD, TotalRule
 from segmenter.measure.records import Measurements
 from segmenter.volume.coverage import HEAD_CUT
-from segmenter.volume.femur import Femur, Side
+from segmenter.volume.femur import Confidence, Femur, Level, Side
 from segmenter.volume.geometry import Geometry
 
 LINE = Calibration(CalibrationMode.ASYNCHRONOUS, Material.HA, slope_hu_per_mg_cm3=1.3, intercept_hu=0.0)
@@ -43,6 +43,25 @@ def test_both_sides_are_measured_left_first_and_compared(measured):
     assert by_name["integral"].volume_percent > 4  # the right one is shorter
     assert abs(by_name["total"].volume_percent) < 1.5
     assert all(femur.warnings == () for femur in measured.femurs)
+
+
+@pytest.mark.parametrize(
+    ("confidence", "warned"),
+    [(None, False), (Confidence(Level.HIGH, 2.0), False), (Confidence(Level.MEDIUM, 4.0), False),
+     (Confidence(Level.LOW, 5.0), True), (Confidence(Level.LOW), True)],
+)  # fmt: skip
+def test_an_uncertain_outline_is_told_as_a_warning(scan, confidence, warned):
+    femurs, volume, geometry = scan
+    (femur,) = measure_femurs([replace(femurs[1], confidence=confidence)], volume, geometry, UNCALIBRATED).femurs
+    assert femur.confidence == confidence
+    assert (UNSURE in femur.warnings) is warned
+
+
+def test_an_empty_mask_keeps_what_was_said_of_it(scan):
+    femurs, volume, geometry = scan
+    nothing = Femur(Side.LEFT, np.zeros_like(femurs[1].mask), False, (), Confidence(Level.LOW))
+    (femur,) = measure_femurs([nothing], volume, geometry, UNCALIBRATED).femurs
+    assert femur.confidence == Confidence(Level.LOW)
 
 
 def test_the_result_names_its_settings(measured):

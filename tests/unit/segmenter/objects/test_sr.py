@@ -21,7 +21,7 @@ from segmenter.objects.codes import SCHEME, own_codes
 from segmenter.objects.seg import write_seg
 from segmenter.objects.sr import write_sr
 from segmenter.read.series import read_series
-from segmenter.volume.femur import Side
+from segmenter.volume.femur import Confidence, Level, Side
 
 ROOT = Path(__file__).parents[4]
 BOTH = ("left", "right")
@@ -195,6 +195,26 @@ def test_left_against_right(scan, tmp_path):
     found = numbers(others_of(path)["qct-node left against right proximal femur, total"])
     assert list(found.values()) == [(1.25, "%"), (-12.5, "[hnsf'U]"), (-2.5, "%"), (0.75, "%")]
     assert not any("against" in name for name in others_of(report(scan, tmp_path, findings(phantom(), "left"))))
+
+
+@pytest.mark.parametrize(
+    ("confidence", "answer", "width"),
+    [(Confidence(Level.HIGH, 2.13), "75540009", (2.13, "mm")),
+     (Confidence(Level.MEDIUM, 3.9), "255508009", (3.9, "mm")),
+     (Confidence(Level.LOW, 6.0), "62482003", (6.0, "mm")), (Confidence(Level.LOW), "62482003", None),
+     (None, None, None)],
+)  # fmt: skip
+def test_the_confidence_is_that_of_the_outline_or_absent(scan, tmp_path, confidence, answer, width):
+    said = findings(phantom(), "left")
+    (femur,) = said.measurements.femurs
+    measured = replace(said.measurements, femurs=(replace(femur, confidence=confidence),))
+    groups = groups_of(report(scan, tmp_path, replace(said, measurements=measured)))
+    for name, group in groups.items():
+        answers = [a.value for a in group.get_qualitative_evaluations() if a.name.value == "CONFIDENCE"]
+        whole = name == "qct-node left proximal femur"
+        assert [(a.value, a.scheme_designator) for a in answers] == ([(answer, "SCT")] if whole and answer else [])
+        found = numbers(group).get(("Width of the zone in which the outline is uncertain", ""))
+        assert found == (width if whole else None)
 
 
 def test_what_is_wrong_with_a_femur_is_answered_and_told(scan, tmp_path):

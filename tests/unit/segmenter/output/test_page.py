@@ -16,12 +16,12 @@ from segmenter.measure.records import Measurements, Plane
 from segmenter.output.page import content
 from segmenter.output.page.drawing import fitted, width_of, wrapped
 from segmenter.output.page.files import save_pdf, save_png
-from segmenter.output.page.layout import BOTTOM, HALF, PAGE, PageData, draw_page, half_of, panels_of
+from segmenter.output.page.layout import BOTTOM, HALF, PAGE, TITLE, PageData, draw_page, half_of, panels_of
 from segmenter.output.page.panel import Mark, Scan, draw_panel
 from segmenter.output.page.plot import draw_plot, ticks
 from segmenter.output.page.views import AXIAL, CORONAL, Frame, cuts_through
 from segmenter.read.series import read_series
-from segmenter.volume.femur import Femur, Refusal, Side
+from segmenter.volume.femur import Confidence, Femur, Level, Refusal, Side
 
 RADIUS_MM = 11
 BOTH = (Side.LEFT, Side.RIGHT)
@@ -108,6 +108,15 @@ def test_both_sides_differ_for_the_colour_blind():
         light = DEUTERANOPIA @ np.where(vivid <= 0.04045, vivid / 12.92, ((vivid + 0.055) / 1.055) ** 2.4)
         seen.append(light)
     assert np.abs(seen[0] - seen[1]).max() > 0.2
+
+
+@pytest.mark.parametrize("level", [*Level, None])
+@pytest.mark.parametrize("made", [femur, cut_femur])
+def test_the_heading_tells_the_confidence_or_says_nothing_of_it(made, level):
+    one = replace(made("left", UNCALIBRATED), confidence=level and Confidence(level, 3.0))
+    title = content.title_of(Side.LEFT, one)
+    assert title.endswith(f", confidence {level}") if level else "confidence" not in title
+    assert fitted(title, TITLE, HALF - 50) == title
 
 
 def test_the_coronal_view_follows_a_bent_femur():

@@ -13,6 +13,7 @@ from segmenter.density.calibration import UNCALIBRATED, Material
 from segmenter.measure.records import Measurements
 from segmenter.output.femur_report import describe_measurements
 from segmenter.output.report_json import describe_calibration, json_schema
+from segmenter.volume.femur import Confidence, Level
 
 DOCS = Path(__file__).parents[4] / "docs/reference"
 UNITS = ("_ml", "_mm", "_mm2", "_hu", "_g", "_mg_cm3", "_deg", "_percent", "_hu_per_mg_cm3")
@@ -89,6 +90,15 @@ def test_the_material_travels_with_every_density(material):
     assert (told.mode, told.equivalent_material, len(told.rods)) == ("phantom", str(material), 5)
     assert told.rods[1].residual_hu == -2.0
     assert femur.vbmd_mg_cm3 == round(float(calibration.density(354.5)), 3)
+
+
+@pytest.mark.parametrize("width_mm", [3.25, None])
+def test_the_confidence_is_given_or_null(width_mm):
+    unsaid = cut_femur("left", UNCALIBRATED)
+    said = replace(unsaid, side="right", confidence=Confidence(Level.MEDIUM, width_mm))
+    (first, second), _ = describe_measurements(Measurements((unsaid, said)))
+    assert first.confidence is None
+    assert (second.confidence.level, second.confidence.width_mm) == ("medium", width_mm)
 
 
 def test_a_femur_without_neck_and_total_has_null_there():

@@ -105,19 +105,19 @@ def column(length_mm: float) -> np.ndarray:
 
 def test_a_bone_is_followed_beyond_what_the_coarse_network_saw_of_it(models: Models):
     volume = column(200.0)
-    box, mask, whole = segment_hip(volume, SCAN_GRID, HIP, models)
+    outline = segment_hip(volume, SCAN_GRID, HIP, models)
     found = np.zeros(volume.shape, bool)
-    found[box] = mask
-    assert whole
+    found[outline.box] = outline.mask
+    assert outline.whole
     assert found.sum() == pytest.approx((volume > 0).sum(), rel=0.06)
     assert found.any(axis=(1, 2)).sum() == pytest.approx(40, abs=2)
 
 
 def test_a_bone_longer_than_all_windows_is_not_taken_for_whole(models: Models):
     seen_mm = 15 + 2 * FINE_MARGIN_MM + 2 * (MAX_WINDOWS - 1) * GROWTH_MM
-    _, mask, whole = segment_hip(column(360.0), SCAN_GRID, HIP, models)
-    assert not whole
-    assert mask.any(axis=(1, 2)).sum() * 5 == pytest.approx(seen_mm, abs=10)
+    outline = segment_hip(column(360.0), SCAN_GRID, HIP, models)
+    assert not outline.whole
+    assert outline.mask.any(axis=(1, 2)).sum() * 5 == pytest.approx(seen_mm, abs=10)
 
 
 def test_what_cannot_be_shown_to_be_a_femur_is_left_out_and_named(models: Models):
@@ -135,11 +135,11 @@ def test_a_femur_not_seen_whole_says_so(models: Models, monkeypatch: pytest.Monk
 
 
 def test_where_nothing_is_seen_there_is_no_mask(models: Models):
-    box, mask, whole = segment_hip(column(0.0), SCAN_GRID, HIP, models)
-    assert (whole, mask.size) == (True, 0)
-    assert np.zeros(SCAN_GRID.shape)[box].size == 0
+    outline = segment_hip(column(0.0), SCAN_GRID, HIP, models)
+    assert (outline.whole, outline.mask.size, outline.confidence) == (True, 0, None)
+    assert np.zeros(SCAN_GRID.shape)[outline.box].size == 0
 
 
 def test_the_same_input_gives_the_same_mask(models: Models):
-    first, second = (segment_hip(column(150.0), SCAN_GRID, HIP, models)[1] for _ in range(2))
+    first, second = (segment_hip(column(150.0), SCAN_GRID, HIP, models).mask for _ in range(2))
     assert np.array_equal(first, second)
