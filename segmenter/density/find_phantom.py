@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from segmenter.density.placement import Placement, join, settle
+from segmenter.density.joining import join
+from segmenter.density.placement import Placement, settle
 from segmenter.density.rods import (
     AROUND,
     Cylinder,

@@ -1,22 +1,15 @@
-"""The position of a phantom: candidates of the blocks joined to a straight phantom, then fitted to its rods."""
+"""The position of a phantom: straight parallel rods, fitted to where the scan is most uniform in them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage, optimize
 
-from segmenter.density.row_search import Candidate
 from segmenter.density.template import FloatArray, Template
 from segmenter.density.thick_slabs import PIXEL_MM, Blocks
 
-MOST_TILT = 0.27  # mm sideways per mm along the table, 15 degrees: beyond it rows of rods cannot be distinguished
-STRAY_MM = 6.0  # of a block's candidate from the straight line; candidates lie anywhere within their rods
-TURN_STRAY_DEG = 9.0
-LEAST_LENGTH_MM = 30.0
-LEAST_SHARE = 0.25  # of the blocks
 SAMPLES = ((0.3, 6), (0.6, 10), (0.85, 14), (1.0, 18))  # of a rod's radius, points on that circle
 
 
@@ -61,62 +54,6 @@ class Placement:
     def form(self, template: Template) -> Template:
         """Return the phantom with the end at the lowest x first."""
         return template.mirrored if self.flipped else template
-
-
-def join(candidates: Sequence[Candidate], blocks: Blocks) -> Placement | None:
-    """Return the straight phantom that most blocks agree on, or None if too few do."""
-    best: list[Candidate] = []
-    for first, second in combinations(candidates, 2):
-        members = _members(first, second, candidates, blocks)
-        if (len(members), sum(c.r2 for c in members)) > (len(best), sum(c.r2 for c in best)):
-            best = members
-    length = len(best) * blocks.grid.spacing[0]
-    if length < LEAST_LENGTH_MM or len(best) < LEAST_SHARE * blocks.grid.shape[0]:
-        return None
-    heights = blocks.z(np.array([c.block for c in best]))
-    points = np.array([(c.x_mm, c.y_mm) for c in best])
-    drift = _slopes(heights, points)
-    half = blocks.grid.spacing[0] / 2
-    return Placement(
-        np.median(points - heights[:, None] * drift, axis=0),
-        drift,
-        float(np.median([c.turn_deg for c in best])),
-        float(np.mean([c.scale for c in best])),
-        best[0].flipped,
-        float(heights.min() - half),
-        float(heights.max() + half),
-    )
-
-
-def _members(first: Candidate, second: Candidate, candidates: Sequence[Candidate], blocks: Blocks) -> list[Candidate]:
-    """Return the candidates, one a block, that lie on the line through two of them."""
-    if first.block == second.block or not _alike(first, second):
-        return []
-    step = blocks.grid.spacing[0]
-    drift = np.array([second.x_mm - first.x_mm, second.y_mm - first.y_mm]) / ((second.block - first.block) * step)
-    if np.hypot(*drift) > MOST_TILT:
-        return []
-    nearest: dict[int, tuple[float, Candidate]] = {}
-    for other in candidates:
-        if not _alike(first, other):
-            continue
-        x, y = drift * (other.block - first.block) * step
-        away = float(np.hypot(other.x_mm - first.x_mm - x, other.y_mm - first.y_mm - y))
-        if away <= STRAY_MM and away < nearest.get(other.block, (np.inf, other))[0]:
-            nearest[other.block] = (away, other)
-    return [candidate for _, candidate in nearest.values()]
-
-
-def _alike(first: Candidate, second: Candidate) -> bool:
-    return first.flipped == second.flipped and abs(first.turn_deg - second.turn_deg) <= TURN_STRAY_DEG
-
-
-def _slopes(heights: FloatArray, points: FloatArray) -> FloatArray:
-    """Return the median of the slopes between all pairs (Theil and Sen) of x and y over the height."""
-    pairs = [(a, b) for a, b in combinations(range(len(heights)), 2) if heights[a] != heights[b]]
-    steps = [(points[b] - points[a]) / (heights[b] - heights[a]) for a, b in pairs]
-    slopes: FloatArray = np.median(steps, axis=0)
-    return slopes
 
 
 def settle(placement: Placement, blocks: Blocks, template: Template) -> Placement:

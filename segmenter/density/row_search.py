@@ -4,6 +4,7 @@ All positions are tried at once: per block the mean and the spread of a disc abo
 spacing of the row the pixels of its rods.
 """
 
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -63,7 +64,7 @@ def make_discs(blocks: Blocks, radius_mm: float) -> Discs:
 
 
 def candidates(blocks: Blocks, discs: Discs, template: Template) -> list[Candidate]:
-    """Return the best positions of every block, with either end first."""
+    """Return the best positions of every block, with either end first, those that fit best before the others."""
     found = [
         candidate
         for flipped, form in ((False, template), (True, template.mirrored))
@@ -73,11 +74,12 @@ def candidates(blocks: Blocks, discs: Discs, template: Template) -> list[Candida
     ]
     found.sort(key=lambda c: -c.r2)
     kept: list[Candidate] = []
+    kinds: defaultdict[tuple[int, bool, bool], list[Candidate]] = defaultdict(list)
     for candidate in found:
-        kind = candidate.block, candidate.flipped, candidate.whole
-        rivals = [c for c in kept if (c.block, c.flipped, c.whole) == kind]
+        rivals = kinds[candidate.block, candidate.flipped, candidate.whole]
         near = any(np.hypot(c.x_mm - candidate.x_mm, c.y_mm - candidate.y_mm) < template.radius for c in rivals)
         if len(rivals) < PER_BLOCK and not near:
+            rivals.append(candidate)
             kept.append(candidate)
     return kept
 
