@@ -14,6 +14,7 @@ from segmenter.density.quality_gates import WARN_R2, calibration_of
 from segmenter.density.scanner import Scanner, read_scanner, same
 from segmenter.density.settings import DensitySettings, PhantomSettings
 from segmenter.density.thick_slabs import make_blocks
+from segmenter.density.tissue_check import contradicts_certificate, doubts_of_phantom, find_tissues
 from segmenter.read.series import Series
 from segmenter.volume.geometry import Geometry
 
@@ -31,13 +32,22 @@ def calibrate(
     """
     if settings.mode == "none":
         return UNCALIBRATED
-    scanner = read_scanner(series.header)
+    scanner = read_scanner(series.header, series.slices)
+    if scanner.differing:
+        return uncalibrated(
+            f"no line holds for the whole scan: {', '.join(scanner.differing)}; "
+            "send each reconstruction as its own series"
+        )
+    tissues = find_tissues(volume, series.geometry)
     certificate = by_certificate(settings.asynchronous, scanner)
+    if certificate.usable and (why := contradicts_certificate(tissues, scanner.beam)):
+        certificate = uncalibrated(why)
     if settings.mode == "asynchronous":
         return certificate
     phantom = by_phantom(volume, series.geometry, femur_masks, fitting(settings.phantoms, scanner))
-    if phantom.usable:
-        return _compared(phantom, certificate)
+    if phantom.intercept_hu is not None:
+        doubts = doubts_of_phantom(tissues, phantom.intercept_hu)
+        return _compared(_with_warnings(phantom, (doubts,) if doubts else ()), certificate)
     if settings.mode == "phantom" or not settings.asynchronous:
         return phantom
     return _with_warnings(certificate, phantom.warnings)

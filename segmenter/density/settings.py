@@ -15,6 +15,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from segmenter.density.calibration import Material
 from segmenter.errors import Reason, SegmenterError
+from segmenter.read.image_kind import Beam
 
 LEAST_RODS = 3  # two points always lie on a line
 LEAST_SPAN_MG_CM3 = 50.0  # between the thinnest and the densest rod
@@ -113,7 +114,10 @@ class PhantomSettings(Record):
 
 
 class AsynchronousSettings(Record):
-    """The line measured for one scanner at one tube voltage, and its period of validity."""
+    """The line measured for one scanner at one tube voltage, and its period of validity.
+
+    image, kev: the kind of images it was measured in; kev is the energy of monoenergetic ones.
+    """
 
     manufacturer: Name
     model: Name
@@ -121,6 +125,8 @@ class AsynchronousSettings(Record):
     device_serial: Text = ""
     kvp: Annotated[float, Field(ge=60, le=160)]
     kernel: Text = ""
+    image: Annotated[Beam, Field(strict=False)] = Beam.POLYCHROMATIC
+    kev: Annotated[float, Field(ge=30, le=200)] | None = None
     slope_hu_per_mg_cm3: Annotated[float, Field(ge=0.3, le=5)]
     intercept_hu: Annotated[float, Field(ge=-300, le=300)]
     equivalent_material: Substance
@@ -131,6 +137,8 @@ class AsynchronousSettings(Record):
     def _one_scanner(self) -> Self:
         if not (self.station_name or self.device_serial):
             raise ValueError("station_name or device_serial must say which scanner it is")
+        if (self.image is Beam.MONOENERGETIC) != (self.kev is not None):
+            raise ValueError('kev must be given for image = "monoenergetic", and only then')
         if self.valid_until < self.certificate_date:
             raise ValueError(f"valid_until {self.valid_until} lies before certificate_date {self.certificate_date}")
         return self

@@ -9,6 +9,7 @@ from pydicom.dataset import Dataset
 from segmenter.errors import Reason, SegmenterError, Verdict
 from segmenter.read.files import drop_unreadable
 from segmenter.read.identity import require_one_patient
+from segmenter.read.image_kind import Beam
 from segmenter.read.set_aside import choose_scan, read_objects
 from segmenter.read.slices import Slice, read_header
 from segmenter.read.stacking import require_one
@@ -42,6 +43,14 @@ class Series:
         """SOP Instance UIDs in geometric order, once each: an enhanced object holds many slices."""
         return tuple(dict.fromkeys(plane.sop_instance_uid for plane in self.slices))
 
+    @property
+    def beam(self) -> str:
+        """Tube voltage, and energy of monoenergetic images, in words; empty where the slices do not state one."""
+        voltages = {plane.kind.kvp for plane in self.slices}
+        kinds = {plane.kind.described for plane in self.slices if plane.kind.beam is Beam.MONOENERGETIC}
+        voltage = [f"{kvp:.0f} kVp" for kvp in voltages if kvp and len(voltages) == 1]
+        return ", ".join([*sorted(kinds), *voltage])
+
 
 def read_series(files: Sequence[Path]) -> Series:
     """Read the headers of one series' files, in any order.
@@ -62,14 +71,27 @@ def read_series(files: Sequence[Path]) -> Series:
             Verdict.DECLINED,
         )
     found, warnings = choose_scan(images, odd)
+    _require_attenuation(found.slices)
     if len(images) < len(planes):
         warnings.insert(0, f"{len(planes) - len(images)} localiser images were left out")
     if found.copies:
         warnings.append(f"{found.copies} duplicate slices were left out")
-    warnings += _of_tilt(found.slices, found.geometry) + _of_loss(found.slices) + _of_unit(found.slices)
+    warnings += _of_tilt(found.slices, found.geometry) + _of_loss(found.slices)
+    warnings += _of_unit(found.slices) + _of_kind(found.slices)
     header = read_header(found.slices[0].path)
     drop_unreadable(header)
     return Series(header, found.slices, found.geometry, tuple(warnings))
+
+
+def _require_attenuation(slices: Sequence[Slice]) -> None:
+    """Raise SegmenterError(NOT_HU) for maps and projections, whose values are not the attenuation at a place."""
+    others = [plane.kind.not_hu for plane in slices if plane.kind.not_hu]
+    if others:
+        raise SegmenterError(
+            Reason.NOT_HU,
+            f"{len(others)} of {len(slices)} images are {others[0]}, according to their headers: "
+            "send the series with the attenuation in HU",
+        )
 
 
 def _of_tilt(slices: Sequence[Slice], geometry: Geometry) -> list[str]:
@@ -101,3 +123,9 @@ def _of_unit(slices: Sequence[Slice]) -> list[str]:
     if not any(plane.unspecified for plane in slices):
         return []
     return ["RescaleType is US (unspecified): the values were taken for HU because their histogram is that of a CT"]
+
+
+def _of_kind(slices: Sequence[Slice]) -> list[str]:
+    """Return a warning of computed images, in which bone has other HU than in those of a tube voltage."""
+    kinds = {plane.kind.described for plane in slices if plane.kind.beam is Beam.MONOENERGETIC}
+    return [f"the images are {kind}: HU of bone differ from those at a tube voltage" for kind in sorted(kinds)]

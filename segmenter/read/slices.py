@@ -19,6 +19,7 @@ from segmenter.read.contrast import contrast_given
 from segmenter.read.files import MOST_INFLATED, UNREADABLE, InflatedTooLargeError, parse_file
 from segmenter.read.header_values import as_texts
 from segmenter.read.identity import Identity, read_identity
+from segmenter.read.image_kind import PLAIN, ImageKind, image_kind
 from segmenter.read.pixel_format import LOSE, pixel_format
 
 MULTI_FRAME = frozenset({EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage})
@@ -50,7 +51,7 @@ class Slice:
     marks: what the plane belongs to according to the header, such as "acquisition 2": one for each of STACK_MARKS and
     one for the object, empty where the header has no value. gantry: the tilt in the header, degrees. lossy: the pixels
     were once compressed with loss. identity: whose image it is. contrast: the header says that contrast medium was
-    given. unspecified: Rescale Type does not say that the values are HU.
+    given. unspecified: Rescale Type does not say that the values are HU. kind: what the values show.
     """
 
     path: Path
@@ -73,6 +74,7 @@ class Slice:
     identity: Identity = field(default=Identity(), repr=False)
     contrast: bool = False
     unspecified: bool = False
+    kind: ImageKind = PLAIN
 
     @property
     def point(self) -> NDArray[np.float64]:
@@ -246,6 +248,7 @@ def _slice(path: Path, header: Dataset, groups: list[Dataset], frame: int | None
         identity=read_identity(header),
         contrast=contrast_given(header, groups),
         unspecified=unit == UNSPECIFIED,
+        kind=PLAIN if localiser else image_kind(groups),
     )
 
 

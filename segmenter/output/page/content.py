@@ -8,7 +8,6 @@ from segmenter.measure.findings import Findings
 from segmenter.measure.records import Asymmetry, FemurMeasurements, Region
 from segmenter.objects.common import PRODUCT, VERSION, ResultIdentity
 from segmenter.read.series import Series
-from segmenter.read.slices import number_of
 from segmenter.volume.femur import Side
 
 REGION_NAMES = {
@@ -149,9 +148,8 @@ def describe_maker(identity: ResultIdentity) -> str:
 
 
 def describe_source(series: Series) -> str:
-    """Return the grid and voltage of the scan; no text of the header, which could name the patient."""
+    """Return the grid and beam of the scan; no text of the header, which could name the patient."""
     slices, rows, columns = series.geometry.shape
     step, down, across = series.geometry.distances
     text = f"CT {columns} x {rows} x {slices}, {across:.2f} x {down:.2f} x {step:.2f} mm"
-    kilovolt = number_of(series.header, "KVP")
-    return f"{text}, {kilovolt:.0f} kVp" if kilovolt else text
+    return f"{text}, {series.beam}" if series.beam else text

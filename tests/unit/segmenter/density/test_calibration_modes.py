@@ -1,9 +1,11 @@
 """How a scan is calibrated in each mode: phantom, certificate, both, or none, and what is said about it."""
 
+from dataclasses import replace
 from datetime import date
 
 import numpy as np
 import pytest
+from ct_factory import CtSpec, write_ct
 from pydicom.dataset import Dataset
 from qct_factory import AXIAL, MODELS, Scene, phantom_settings
 
@@ -11,7 +13,8 @@ from segmenter.density.calibrate import calibrate, fitting
 from segmenter.density.calibration import UNCALIBRATED, Calibration, CalibrationMode, Material
 from segmenter.density.scanner import Scanner
 from segmenter.density.settings import AsynchronousSettings, DensitySettings
-from segmenter.read.series import Series
+from segmenter.read.image_kind import Beam, ImageKind
+from segmenter.read.series import Series, read_series
 
 SCENE = Scene(MODELS["qrm-bdc"], slope=1.25, intercept=4.0)
 
@@ -26,14 +29,15 @@ def volumes() -> dict[bool, np.ndarray]:
 def series() -> Series:
     header = Dataset()
     header.Manufacturer, header.ManufacturerModelName, header.StationName = "Maker", "M", "CT1"
-    header.KVP, header.StudyDate = "120", "20260601"
+    header.KVP, header.StudyDate, header.ConvolutionKernel = "120", "20260601", "B30f"
     return Series(header, (), AXIAL)
 
 
 def settings(mode: str, *, slope: float = 1.25, material: str = "HA", station: str = "CT1") -> DensitySettings:
     certificate = AsynchronousSettings(
-        manufacturer="Maker", model="M", station_name=station, kvp=120, slope_hu_per_mg_cm3=slope, intercept_hu=4.0,
-        equivalent_material=material, certificate_date="2026-01-01", valid_until="2027-01-01",
+        manufacturer="Maker", model="M", station_name=station, kvp=120, kernel="B30f",
+        slope_hu_per_mg_cm3=slope, intercept_hu=4.0, equivalent_material=material,
+        certificate_date="2026-01-01", valid_until="2027-01-01",
     )  # fmt: skip
     return DensitySettings(mode=mode, phantoms=(phantom_settings(SCENE.model),), asynchronous=(certificate,))
 
@@ -96,3 +100,36 @@ def test_the_same_scan_gives_the_same_line(volumes, series):
     first, second = (calibrate(volumes[True], series, [], settings("auto")) for _ in range(2))
     assert first == second
     assert isinstance(first, Calibration)
+
+
+@pytest.mark.parametrize("mode", ["auto", "phantom", "asynchronous"])
+@pytest.mark.parametrize(
+    ("one", "other", "told"),
+    [
+        ({"kvp": 80.0}, {"kvp": 120.0}, "made at 80 and 120 kV"),
+        ({"kernel": "B30f"}, {"kernel": "B60s"}, "reconstructed with 2 different kernels"),
+        ({}, {"beam": Beam.MONOENERGETIC, "kev": 70.0}, "of different kinds (monoenergetic at 70 keV, polychromatic)"),
+    ],
+    ids=["voltage", "kernel", "kind"],
+)
+def test_no_line_is_given_to_slices_that_differ(
+    volumes, series, tmp_path, mode: str, one: dict, other: dict, told: str
+):
+    plain = {"kvp": 120.0, "kernel": "B30f"}
+    slices = read_series(write_ct(tmp_path, CtSpec())).slices
+    for first, last in ((one, other), (other, one)):  # whichever slice comes first
+        mixed = tuple(
+            replace(plane, kind=ImageKind(**plain | (first if n < 10 else last))) for n, plane in enumerate(slices)
+        )
+        calibration = calibrate(volumes[True], replace(series, slices=mixed), [], settings(mode))
+        assert calibration.mode is CalibrationMode.NONE
+        assert told in calibration.warnings[0]
+
+
+def test_a_voltage_that_some_slices_do_not_state_fits_no_certificate(volumes, series, tmp_path):
+    kinds = [ImageKind(kvp=120.0 if n else None, kernel="B30f") for n in range(20)]
+    slices = read_series(write_ct(tmp_path, CtSpec())).slices
+    partly = replace(series, slices=tuple(replace(plane, kind=kind) for plane, kind in zip(slices, kinds, strict=True)))
+    refused = calibrate(volumes[True], partly, [], settings("asynchronous"))
+    assert "does not state its tube voltage" in refused.warnings[0]
+    assert calibrate(volumes[True], partly, [], settings("auto")).mode is CalibrationMode.PHANTOM

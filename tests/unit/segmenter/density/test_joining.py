@@ -37,7 +37,7 @@ def noise(count: int, each: int, seed: int) -> list[Candidate]:
 def rods(at: range, drift: float = 0.05, seed: int = 1) -> list[Candidate]:
     """Return the candidates of a phantom that leans by `drift` mm per mm, within 2 mm of its line."""
     rng = np.random.default_rng(seed)
-    at_mm = [(10 + drift * STEP_MM * n, 140) + rng.uniform(-1.4, 1.4, 2) for n in at]
+    at_mm = [np.array((10 + drift * STEP_MM * n, 140)) + rng.uniform(-1.4, 1.4, 2) for n in at]
     return [Candidate(n, float(x), float(y), 0.0, 1.0, False, True, 0.99) for n, (x, y) in zip(at, at_mm, strict=True)]
 
 

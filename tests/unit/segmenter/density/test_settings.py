@@ -107,6 +107,12 @@ FAULTS = {
         "station_name or device_serial must say which scanner it is",
     ),
     "expired before issued": (CERTIFICATE.replace("2027", "2025"), "valid_until 2025-01-01 lies before"),
+    "energy of plain images": (
+        CERTIFICATE + "\nkev = 70",
+        'kev must be given for image = "monoenergetic", and only then',
+    ),
+    "no energy": (CERTIFICATE + '\nimage = "monoenergetic"', 'kev must be given for image = "monoenergetic"'),
+    "image": (CERTIFICATE + '\nimage = "iodine"', "'polychromatic', 'monoenergetic' or 'multi-energy'"),
     "voltage": (CERTIFICATE.replace("= 120", "= 12"), "asynchronous.0.kvp = 12: Input should be greater than"),
 }
 

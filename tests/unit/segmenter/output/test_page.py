@@ -9,6 +9,7 @@ import pytest
 from ct_factory import ORIENTATIONS, CtSpec, write_ct
 from findings_factory import IDENTITY, certificate, cut_femur, femur, findings, phantom
 from PIL import Image
+from pydicom.dataset import Dataset
 
 from segmenter.density.calibration import UNCALIBRATED, Calibration, CalibrationMode, Material
 from segmenter.measure.findings import Findings
@@ -229,12 +230,24 @@ def test_the_comparison_and_the_shape_are_told_in_a_line():
     assert content.shape_of(cut_femur("left", phantom())) == ""
 
 
+def test_the_source_names_the_energy_and_no_voltage_that_holds_for_some_slices_only(tmp_path):
+    tags = {"KVP": "120", "ImageType": ["DERIVED", "PRIMARY", "AXIAL", "VMI"], "SeriesDescription": "MonoE 140 keV"}
+    energy = read_series(write_ct(tmp_path / "energy", CtSpec(tags=tags)))
+    assert content.describe_source(energy).endswith("3.00 mm, monoenergetic at 140 keV, 120 kVp")
+
+    def edit(index: int, ds: Dataset) -> None:
+        ds.KVP = "80" if index < 5 else "120"
+
+    mixed = read_series(write_ct(tmp_path / "mixed", CtSpec(), edit))
+    assert content.describe_source(mixed).endswith("x 3.00 mm")
+
+
 def test_the_source_is_told_without_a_word_of_the_header(tmp_path):
     tags = {"KVP": "120", "SeriesDescription": "Smith hip", "PatientName": "Smith", "StationName": "Smith"}
     series = read_series(write_ct(tmp_path / "ct", CtSpec(tags=tags)))
     assert content.describe_source(series) == "CT 28 x 24 x 20, 2.00 x 2.50 x 3.00 mm, 120 kVp"
-    del series.header.KVP
-    assert content.describe_source(series) == "CT 28 x 24 x 20, 2.00 x 2.50 x 3.00 mm"
+    bare = read_series(write_ct(tmp_path / "bare", CtSpec()))
+    assert content.describe_source(bare) == "CT 28 x 24 x 20, 2.00 x 2.50 x 3.00 mm"
     assert re.fullmatch(r"femur-vnet 1\.2\.3, model abababababab, qct-node \S+", content.describe_maker(IDENTITY))
 
 
