@@ -135,7 +135,8 @@ REASON_HELP: dict[Reason, ReasonHelp] = {
         "Export the series again with complete headers, under new UIDs.",
     ),
     Reason.NOT_HU: ReasonHelp(
-        "The pixel values are not Hounsfield units, or the image is in colour.",
+        "The pixel values are not Hounsfield units: the image is in colour, a map (iodine, material removed, atomic "
+        "number, electron or relative density, perfusion) or a projection (MIP).",
         "Send the original CT series instead of the derived one.",
     ),
     Reason.PIXEL_FORMAT: ReasonHelp(
