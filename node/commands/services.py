@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from node.files.data_folder import require_data_folder
 from node.ledger import Ledger
 from node.logs import configure_logging
 from node.records.processes import ProcessKind
@@ -36,7 +37,9 @@ def up(ctx: click.Context, /, **given: Any) -> None:
 
     config = ctx.obj["config"]
     section = {key: value for key, value in given.items() if value is not None}
-    run_up(Path(config) if config else None, load_settings(config, **({"node": section} if section else {})))
+    settings = load_settings(config, **({"node": section} if section else {}))
+    require_data_folder(settings.data)
+    run_up(Path(config) if config else None, settings)
 
 
 @click.command()
@@ -116,6 +119,7 @@ def _part(ctx: click.Context, kind: ProcessKind) -> Iterator[tuple[Settings, Led
     keep_private()
     configure_logging()
     settings = load_settings(ctx.obj["config"])
+    require_data_folder(settings.data)
     stop = threading.Event()
     for number in STOP_SIGNALS:
         signal.signal(number, lambda *_: stop.set())

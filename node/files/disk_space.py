@@ -52,7 +52,7 @@ def free_space(path: Path) -> FreeSpace:
     found = os.statvfs(existing)
     # f_bavail, f_favail: without the share that is reserved for root. Some file systems (btrfs, FAT) make
     # inodes as they need them and report none at all.
-    read_only = next((str(folder) for folder in (existing, *_below(path)) if _is_read_only(folder)), "")
+    read_only = next((str(folder) for folder in (existing, *_below(path)) if is_read_only(folder)), "")
     return FreeSpace(found.f_bavail * found.f_frsize // MB, found.f_favail if found.f_files else None, read_only)
 
 
@@ -60,7 +60,7 @@ def _below(data: Path) -> list[Path]:
     return [folder for folder in (data / INBOX, data / INBOX / TEMPORARY, data / "results") if folder.is_dir()]
 
 
-def _is_read_only(folder: Path) -> bool:
+def is_read_only(folder: Path) -> bool:
     """Tell whether a folder, or its whole file system, is read-only; also to root, whom the rights do not stop."""
     mounted = os.statvfs(folder).f_flag & os.ST_RDONLY
     return bool(mounted) or not folder.stat().st_mode & stat.S_IWUSR or not os.access(folder, os.W_OK | os.X_OK)

@@ -8,6 +8,7 @@ from typing import Self
 from sqlalchemy.engine import make_url
 
 from node.ledger.associations import Associations
+from node.ledger.broker_waits import BrokerWaits
 from node.ledger.clock_jumps import ClockJumps
 from node.ledger.database import Clock, Database, utc_now
 from node.ledger.decisions import Decisions
@@ -40,6 +41,7 @@ class Ledger:
     retention: Retention
     processes: ProcessHeartbeats
     clock_jumps: ClockJumps
+    broker_waits: BrokerWaits
 
     @classmethod
     def of(cls, settings: Settings, clock: Clock = utc_now) -> Self:
@@ -79,6 +81,7 @@ class Ledger:
             retention=Retention(database),
             processes=ProcessHeartbeats(database),
             clock_jumps=ClockJumps(database),
+            broker_waits=BrokerWaits(database),
         )
 
     @property

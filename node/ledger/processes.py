@@ -15,9 +15,11 @@ class ProcessHeartbeats:
         self._db = database
 
     def report(self, name: str, kind: str, host: str, pid: int) -> None:
-        """Record that a process is alive. name: unique, such as `supervisor@host:pid`."""
+        """Record that a process is alive. name: unique. Another one of its kind, host and process id has ended."""
         now = self._db.now()
         with self._db.write() as connection:
+            own = (processes.c.kind == kind) & (processes.c.host == host) & (processes.c.pid == pid)
+            connection.execute(delete(processes).where(own, processes.c.name != name))
             values = {"kind": kind, "host": host, "pid": pid, "last_seen": now}
             insert_or_update(connection, processes, {"name": name}, {"started_at": now}, values)
 

@@ -1,6 +1,7 @@
 """The node's processes: their kinds, their reports, and how long one may be silent."""
 
 import os
+import secrets
 import socket
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -9,6 +10,8 @@ from typing import Any
 
 from node.records.as_json import json_form
 
+LIFE = secrets.token_hex(4)
+"""Random, for this process only."""
 MISSED_REPORTS = 3
 """A process that has not reported for so many heartbeats counts as dead."""
 
@@ -59,5 +62,9 @@ def allowed_silence(heartbeat_seconds: float, at_least: float = 0.0) -> timedelt
 
 
 def process_name(kind: ProcessKind) -> str:
-    """Return the name under which this process reports itself."""
-    return f"{kind}@{socket.gethostname()}:{os.getpid()}"
+    """Return the name under which this process reports itself.
+
+    In a container that starts again a process has the same host name and often the same process id as in its former
+    life; the random part tells the two apart.
+    """
+    return f"{kind}@{socket.gethostname()}:{os.getpid()}:{LIFE}"

@@ -138,6 +138,10 @@ REASON_HELP: dict[Reason, ReasonHelp] = {
         "A queued job is tried again automatically; a failed one has used up `jobs.max_attempts`.",
         "Look for the cause in the log of the node and of the kernel (often too little memory), then `retry ID`.",
     ),
+    Reason.BROKER_DOWN: ReasonHelp(
+        "The broker (`node.broker_url`) does not take messages, so no worker is told of the job. Nothing is lost.",
+        "See with `qct-node check` what is wrong with it, and repair it: the job then goes on by itself.",
+    ),
     Reason.UNEXPECTED: ReasonHelp(
         "The time limit was exceeded, or an error occurred that nobody foresaw.",
         "Look up the job's id in the log. After the repair `retry ID` a failed job, `release ID` a held one. "

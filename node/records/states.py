@@ -59,6 +59,7 @@ class Reason(StrEnum):
     NO_DESTINATION = "no-destination"
     NO_FEMUR = "no-femur"
     WORKER_DIED = "worker-died"
+    BROKER_DOWN = "broker-down"
     UNEXPECTED = "unexpected"
     DELIVERY_REFUSED = "delivery-refused"
     DAMAGED_FILE = "damaged-file"

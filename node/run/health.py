@@ -37,10 +37,12 @@ class Health:
         }
 
 
-def assess(processes: Iterable[Process], now: datetime, heartbeat_seconds: float, disk: DiskSpaceStatus) -> Health:
-    """Assess the disk, and the processes by the age of their last report.
+def assess(
+    processes: Iterable[Process], now: datetime, heartbeat_seconds: float, disk: DiskSpaceStatus, broker_fault: str = ""
+) -> Health:
+    """Assess the disk, the broker, and the processes by the age of their last report.
 
-    One process of each needed kind must be alive.
+    One process of each needed kind must be alive. broker_fault: what is wrong with the broker, empty if nothing is.
     """
     allowed = allowed_silence(heartbeat_seconds, LEAST_SECONDS)
     rows = []
@@ -54,6 +56,8 @@ def assess(processes: Iterable[Process], now: datetime, heartbeat_seconds: float
             stale.append(f"{name} has never reported")
         elif not any(alive for _, alive in own):
             stale.append(f"{name} has not reported for {min(own)[0]:.0f} s")
+    if broker_fault:
+        stale.append(broker_fault)
     if disk.full:
         stale.append(disk.sentence)
     warnings = (disk.sentence,) if disk.level is Level.WARNING else ()

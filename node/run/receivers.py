@@ -33,6 +33,7 @@ def run_receivers(config: str | None, settings: Settings, ledger: Ledger, stop: 
         listen(settings.node.dicom_host, settings.node.dicom_port) as listener,
     ):
         reconcile(ledger, settings.data)  # before any receiver writes
+        ledger.associations.end_lost([])  # those of a former life: no receiver runs
         inherited = (listener.fileno(), slots.descriptor)
         command = (*COMMAND, "--listener", str(inherited[0]), "--slots", str(inherited[1]))
         parts = [Part(f"receive-{n}", command, inherited) for n in range(process_count(settings))]

@@ -28,6 +28,7 @@ TICK_SECONDS = 0.5
 NEVER_AGAIN = timedelta(days=36500).total_seconds()
 FORGOTTEN_AFTER = timedelta(days=1)
 REMOVE_UNRECORDED_SECONDS = 600.0
+WAITS_FOR_BROKER = "waiting: the broker does not take messages; `qct-node check` says why"
 
 Judged = TypeVar("Judged", Job, Receiving)
 
@@ -51,7 +52,7 @@ class Supervisor:
         self._ledger = ledger
         self._settings = settings
         self._dispatcher = dispatcher
-        self._broker_down = False
+        self._broker_down: bool | None = None
         self._next_removal = 0.0
         self._retention = RetentionStage(ledger, settings.retention)
         self._completeness = CompletenessStage(ledger, settings)
@@ -93,10 +94,13 @@ class Supervisor:
         try:
             self._dispatch()
         except BrokerDownError as error:
-            if not self._broker_down:
+            if self._broker_down is not True:
                 log.warning("%s", error)
             self._broker_down = True
+            self._ledger.broker_waits.explain(WAITS_FOR_BROKER)
         else:
+            if self._broker_down is not False:  # None: a former supervisor may have explained something
+                self._ledger.broker_waits.clear(WAITS_FOR_BROKER)
             self._broker_down = False
         self._retention.tick()
         self._remove_unrecorded()

@@ -20,6 +20,7 @@ from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Respon
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from node.dispatch.broker_health import BrokerWatch
 from node.errors import NodeError, UnknownJobError
 from node.files.disk_space import assess_disk_space, free_space
 from node.files.store import FileStore
@@ -55,6 +56,7 @@ class Dashboard:
         self._settings = settings
         self._store = FileStore(settings.data)
         self._ledger = ledger
+        self._broker = BrokerWatch(settings)
         self._pages = Environment(
             loader=PackageLoader("node.web"),
             autoescape=True,
@@ -144,7 +146,8 @@ class Dashboard:
 
     def _health(self) -> Health:
         disk = assess_disk_space(free_space(self._settings.data), self._settings.intake)
-        return assess(self._ledger.processes.all(), self._ledger.now(), self._settings.jobs.heartbeat_seconds, disk)
+        processes, every = self._ledger.processes.all(), self._settings.jobs.heartbeat_seconds
+        return assess(processes, self._ledger.now(), every, disk, self._broker.fault())
 
     def _node(self) -> dict[str, Any]:
         own = self._settings.node
