@@ -106,7 +106,7 @@ def judge(headers: Sequence[Header], evidence: Evidence, rules: Intake) -> Decis
     images = scan.images
     hopeless = foreign or _localisers(headers, images) or scan.fault
     if hopeless:
-        return hopeless if phase.quiet or phase.late or phase.settled else _awaiting_quiet(rules)
+        return hopeless if phase.quiet or phase.late or phase.settled else _awaiting_quiet(phase, rules)
     stack = None if any(image.frames > 1 for image in images) else _stack(images, phase)
     known = expected_counts(headers, phase.expected, phase.expected_from, rules.expect)
     decision = _missing(stack, known, phase) or _short(stack, phase, rules) or _whole(stack, known, phase, rules)
@@ -122,16 +122,21 @@ def too_early(phase: Phase, rules: Intake) -> Decision | None:
     if phase.sender_open:
         return _wait("its sender has another association open")
     if phase.broken:
-        return _wait(f"an association broke off, so no slice must come for {rules.quiet_seconds:g} s")
-    return _awaiting_quiet(rules)
+        return _wait(f"an association broke off, so no slice must come for {_patience(phase, rules):g} s")
+    return _awaiting_quiet(phase, rules)
 
 
 def _wait(for_what: str) -> Decision:
     return Decision(JobState.RECEIVED, reason=f"waiting: {for_what}")
 
 
-def _awaiting_quiet(rules: Intake) -> Decision:
-    return _wait(f"no slice must come for {rules.quiet_seconds:g} s")
+def _awaiting_quiet(phase: Phase, rules: Intake) -> Decision:
+    return _wait(f"no slice must come for {_patience(phase, rules):g} s")
+
+
+def _patience(phase: Phase, rules: Intake) -> float:
+    """Return for how many seconds no slice must come."""
+    return max(rules.quiet_seconds, float(round(PATIENCE * phase.paused)))
 
 
 def _not_ct(headers: Sequence[Header]) -> Decision | None:
@@ -199,7 +204,7 @@ def _short(stack: Stack | None, phase: Phase, rules: Intake) -> Decision | None:
     if stack is None or (stack.slices >= MIN_SLICES and stack.length >= MIN_LENGTH_MM):
         return None
     if not phase.late and not phase.quiet:
-        return _awaiting_quiet(rules)
+        return _awaiting_quiet(phase, rules)
     if not phase.late and phase.open:
         return _wait("the association is still open")
     sentence = (

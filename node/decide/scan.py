@@ -52,7 +52,8 @@ def scan_of(headers: Sequence[Header]) -> Scan:
         return Scan(tuple(images), fault)
     placed = [image for image in images if image.position and image.orientation and image.spacing]
     alike = _alike(placed)
-    odd = [image for image in images if image not in alike]
+    kept = set(map(id, alike))  # to compare headers would take a second for a large scan
+    odd = [image for image in images if id(image) not in kept]
     if len(odd) <= max(1, min(MAX_ODD, int(MAX_ODD_SHARE * len(images)))) and not _needs(alike, odd):
         return Scan(tuple(alike))
     return Scan(tuple(images), _lost(images, placed) or _mixed(placed))

@@ -16,8 +16,8 @@ from node.ledger.tables import instances, jobs
 from node.records.instances import Arrival
 from node.records.states import UNFINISHED, JobState, Reason
 
-LONGEST_PAUSE_SECONDS = 600.0
-"""A longer pause says nothing about how a sender sends the rest of a series."""
+LONGEST_PAUSE_SECONDS = 60.0
+"""After a longer pause somebody has sent slices by hand, or again: that is no rhythm that will go on."""
 
 
 class Revisions:
@@ -34,6 +34,7 @@ class Revisions:
         revision = found.revision or 0
         so_far = 0 if found.removed_at is not None else found.instances or 0
         before = _job(connection, found.id)
+        pause = 0.0 if sentence or before is None else _pause(before.last_slice_at, arrival)
         if found.id is not None and found.state in UNFINISHED:
             reason = "more slices arrived, so a new revision of the series takes its place"
             values: dict[str, Any] = {"code": Reason.SUPERSEDED, "reason": reason, "finished_at": self._db.now()}
@@ -51,7 +52,7 @@ class Revisions:
                 instances=so_far,
                 received_at=self._db.now(),
                 last_slice_at=self._db.now(),
-                pause=max(before.pause, _pause(before.last_slice_at, arrival)) if before else 0.0,
+                pause=max(before.pause, pause) if before else 0.0,
                 other_sender=before is not None and _by_other_sender(before, arrival),
                 corrected=before.corrected if before and not before.forced else 0,
             )

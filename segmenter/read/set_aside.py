@@ -72,7 +72,8 @@ def choose_scan(images: Sequence[Slice], odd: Sequence[Odd]) -> tuple[Stack, lis
         alike = _alike(images)
         if len(alike) == len(images):
             raise refusal from None
-        odd_images += [Odd(_unlike(image, alike[0])) for image in images if image not in set(alike)]
+        others = sorted(set(images).difference(alike), key=lambda image: image.sop_instance_uid)
+        odd_images += [Odd(_unlike(image, alike[0])) for image in others]
         _require_few(odd_images, len(images), refusal)
         try:
             found, warnings = choose_stack(alike)

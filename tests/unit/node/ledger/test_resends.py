@@ -107,8 +107,8 @@ def test_the_longest_pause_between_associations_is_remembered_and_goes_to_the_ne
     sent(ledger, clock, [90], 40)
     assert evidence(ledger).pause == pytest.approx(40, abs=0.2)
     ledger.decisions.apply(newest(ledger).id, Decision(S.COMPLETE))
-    sent(ledger, clock, [91], 86_400)
-    assert evidence(ledger).pause == pytest.approx(40, abs=0.2), "a day is no pause"
+    sent(ledger, clock, [91], 90)
+    assert evidence(ledger).pause == pytest.approx(40, abs=0.2), "after so long it is no rhythm"
 
 
 def test_a_pause_within_an_association_does_not_count(ledger, clock):
