@@ -66,7 +66,8 @@ def segment_femurs(
             # Only the written pages of the mask take memory.
             mask = np.zeros(geometry.shape, bool)
             mask[found.box] = part
-            if reason := why_not(mask, volume, geometry, hip.side, (hip.proximal_ml, hip.shaft_ml)):
+            coarse_ml = (hip.proximal_ml, hip.shaft_ml)
+            if reason := why_not(mask, volume, geometry, hip.side, coarse_ml, alone=len(hips) == 1):
                 on_refused(Refusal(hip.side, reason))
                 continue
             _, reasons = completeness(mask, volume, geometry)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from segmenter.refine.recognise import CUT_PELVIS, SHAFT_ONLY, THIN, Seen, refusal, why_not
+from segmenter.refine.recognise import CUT_PELVIS, SHAFT_ONLY, SIDE, THIN, Seen, lateral_cut, refusal, why_not
 from segmenter.volume.femur import Side
 from segmenter.volume.geometry import Geometry
 
@@ -18,6 +18,9 @@ TABLE = {
     "a lower leg": (Seen(False, 18, 32, 123, 15), SHAFT_ONLY),
     "a shaft": (Seen(False, 0, 90, 150, 15), SHAFT_ONLY),
     "skull and jaw taken for trochanters and a shaft": (Seen(False, 60, 40, 110, 7), THIN.format(14)),
+    "a femur cut where the head of the other one would be": (Seen(False, 57, 58, 130, 15, 30), SIDE),
+    "the same with a head": (Seen(True, 57, 58, 130, 15, 30), ""),
+    "a femur cut through its neck": (Seen(False, 57, 58, 130, 15, -30), ""),
 }
 GRID = Geometry.axial((60, 60, 60), (2.0, 2.0, 2.0), (-60.0, -60.0, -60.0))
 
@@ -59,6 +62,24 @@ def test_a_rod_without_head_or_trochanters_is_none():
     assert why_not(mask, volume, GRID, Side.LEFT, (5, 80)) == SHAFT_ONLY
     assert why_not(mask, volume, GRID, Side.LEFT, (30, 0)) == CUT_PELVIS
     assert why_not(mask, volume, GRID, Side.LEFT, (60, 60)) == ""
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_the_side_of_a_lone_bone_cut_on_its_lateral_side_is_not_certain(turned: bool):
+    geometry = GRID
+    mask = np.zeros(GRID.shape, bool)
+    mask[10:50, 20:40, 30:] = True  # its last plane lies to the patient's left, or after the turn to the right
+    if turned:
+        affine = GRID.affine.copy()
+        affine[:3, 2] *= -1
+        geometry = Geometry(GRID.shape, affine)
+    outer, inner = (Side.RIGHT, Side.LEFT) if turned else (Side.LEFT, Side.RIGHT)
+    assert lateral_cut(mask, geometry, outer) == pytest.approx(32.0)  # 40 x 20 voxels of 4 mm2
+    assert lateral_cut(mask, geometry, inner) == pytest.approx(-32.0)
+    volume = np.where(mask, 400, 40).astype(np.int16)
+    assert why_not(mask, volume, geometry, outer, (60, 60)) == SIDE
+    assert why_not(mask, volume, geometry, outer, (60, 60), alone=False) == ""
+    assert why_not(mask, volume, geometry, inner, (60, 60)) == ""
 
 
 def test_a_ball_of_metal_is_no_head():
