@@ -24,7 +24,7 @@ SURE_ON = 0.75  # share of the edges that lie on the sphere of a head
 CUT_PELVIS = "bone that could be part of an ilium or a femur, cut by the field of view: neither head nor shaft is seen"
 SHAFT_ONLY = "a shaft without a head and with little or nothing of the trochanters: no proximal femur"
 THIN = "bone of {:.0f} mm thickness: too thin for trochanters with a shaft, and no head is seen"
-SIDE = "a femur without a head, cut by the field of view on its outer side: it may be the other femur, cut on its inner side"
+SIDE = "a femur without a head, cut by the scan on its outer side: it may be the other one, cut on its inner side"
 SIZE = "bone of {:.0f} mL, which is no size of a proximal femur: {:.0f} to {:.0f} mL"
 
 
