@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from segmenter.density.asynchronous import by_certificate
 from segmenter.density.calibration import UNCALIBRATED, Calibration, uncalibrated
-from segmenter.density.find_phantom import Found, find_phantom
+from segmenter.density.find_phantom import Found, apart, find_phantoms
 from segmenter.density.quality_gates import WARN_R2, calibration_of
 from segmenter.density.scanner import Scanner, read_scanner, same
 from segmenter.density.settings import DensitySettings, PhantomSettings
@@ -20,6 +20,7 @@ from segmenter.volume.geometry import Geometry
 
 COMPARED_AT_MG_CM3 = 200.0  # a typical density in a hip
 APART_MG_CM3 = 10.0
+TWO_APART_MG_CM3 = 5.0  # of two phantoms in one scan: noise alone makes them differ by 2
 
 
 def calibrate(
@@ -77,15 +78,36 @@ def by_phantom(
     if not phantoms:
         return uncalibrated("no calibration phantom of the settings belongs to this scanner")
     blocks = make_blocks(volume, geometry, masks)
-    seen = [(phantom, find_phantom(volume, geometry, blocks, phantom)) for phantom in phantoms]
-    judged = [(found.form.count, calibration_of(found)) for _, found in seen if isinstance(found, Found)]
-    if not judged:
-        reasons = "; ".join(f"{phantom.title}: {why}" for phantom, why in seen)
+    seen = [(phantom, *find_phantoms(volume, geometry, blocks, phantom)) for phantom in phantoms]
+    first = [(found, calibration_of(found)) for _, found, _ in seen if isinstance(found, Found)]
+    if not first:
+        reasons = "; ".join(f"{phantom.title}: {why}" for phantom, why, _ in seen)
         return uncalibrated(f"no calibration phantom was found ({reasons})")
-    good = [(count, calibration) for count, calibration in judged if calibration.usable]
+    good = [(found, calibration) for found, calibration in first if calibration.usable]
     if not good:
-        return uncalibrated("; ".join(warning for _, calibration in judged for warning in calibration.warnings))
-    return choose(good)
+        return uncalibrated("; ".join(warning for _, calibration in first for warning in calibration.warnings))
+    chosen = choose([(found.form.count, calibration) for found, calibration in good])
+    second = [(found, calibration_of(found)) for _, _, found in seen if found]
+    return _undisputed(chosen, [*good, *second])
+
+
+def _undisputed(chosen: Calibration, all_found: list[tuple[Found, Calibration]]) -> Calibration:
+    """Return the chosen calibration; mode NONE if another phantom of its material elsewhere in the scan disagrees."""
+    where = [found for found, calibration in all_found if calibration is chosen]
+    for found, other in all_found if where else ():
+        height = (found.placement.low_mm + found.placement.high_mm) / 2
+        middle = found.placement.middle + height * found.placement.drift
+        if not other.usable or other.material is not chosen.material or not apart(where[0], middle, height):
+            continue
+        assert chosen.slope_hu_per_mg_cm3 is not None
+        assert chosen.intercept_hu is not None
+        gives = float(other.density(chosen.slope_hu_per_mg_cm3 * COMPARED_AT_MG_CM3 + chosen.intercept_hu))
+        if abs(gives - COMPARED_AT_MG_CM3) > TWO_APART_MG_CM3:
+            return uncalibrated(
+                f"two calibration phantoms lie in the scan and disagree: where {chosen.phantom} {chosen.serial} gives "
+                f"{COMPARED_AT_MG_CM3:g} mg/cm3 the other one gives {gives:.0f}; scan one of them only"
+            )
+    return chosen
 
 
 def choose(good: list[tuple[int, Calibration]]) -> Calibration:

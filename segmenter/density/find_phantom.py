@@ -20,7 +20,7 @@ from segmenter.density.rods import (
     find_edge,
     slice_step,
 )
-from segmenter.density.row_search import candidates, make_discs
+from segmenter.density.row_search import SPARE_FROM, Candidate, candidates, make_discs
 from segmenter.density.settings import PhantomSettings
 from segmenter.density.template import FloatArray, Template
 from segmenter.density.thick_slabs import Blocks
@@ -53,19 +53,56 @@ class Found:
 
 
 def find_phantom(volume: NDArray[Any], geometry: Geometry, blocks: Blocks, settings: PhantomSettings) -> Found | str:
-    """Return the phantom with its rods measured, or the reason why it was not found.
+    """Return the phantom with its rods measured, or the reason why it was not found."""
+    return find_phantoms(volume, geometry, blocks, settings)[0]
 
-    A row with all rods visible is tried first: evenly spaced rods, shifted by one, look like a row with one hidden.
-    """
+
+def find_phantoms(
+    volume: NDArray[Any], geometry: Geometry, blocks: Blocks, settings: PhantomSettings
+) -> tuple[Found | str, Found | None]:
+    """Return the phantom with its rods measured, or the reason why it was not found, and a second one elsewhere."""
     template = Template.of(settings)
     places = candidates(blocks, make_discs(blocks, template.radius), template)
-    whole, hidden = join([place for place in places if place.whole], blocks), join(places, blocks)
-    found: Found | str = "no row of rods was found"
-    for joined in filter(None, (whole, hidden)):
-        found = _measured(volume, geometry, settle(joined, blocks, template), template)
-        if isinstance(found, Found):
-            break
-    return found
+
+    def best(among: list[Candidate]) -> Found | str:
+        # A row with all rods visible first: evenly spaced rods, shifted by one, look like a row with one hidden.
+        found: Found | str = _no_row(template)
+        for some, spare in (([place for place in among if place.whole], False), (among, template.count >= SPARE_FROM)):
+            if joined := join(some, blocks):
+                found = _measured(volume, geometry, settle(joined, blocks, template, spare), template)
+                if isinstance(found, Found):
+                    break
+        return found
+
+    first = best(places)
+    if isinstance(first, str):
+        return first, None
+    second = best([place for place in places if _elsewhere(place, first, blocks)])
+    return first, None if isinstance(second, str) else second
+
+
+def _no_row(template: Template) -> str:
+    few = template.count < SPARE_FROM
+    return "no row of rods was found" + (
+        "; an air bubble or metal in one of so few rods hides all of them" if few else ""
+    )
+
+
+def _elsewhere(place: Candidate, found: Found, blocks: Blocks) -> bool:
+    """Return whether a candidate is no part of a phantom that was found."""
+    height = float(blocks.z(np.array(place.block)))
+    return apart(found, np.array([place.x_mm, place.y_mm]), height)
+
+
+def apart(found: Found, at: FloatArray, height: float) -> bool:
+    """Return whether a row whose middle is `at` (LPS x and y, mm) at this height lies beside a phantom that was found."""
+    placement, template = found.placement, found.template
+    away = at - placement.middle - height * placement.drift
+    turn = np.radians(placement.turn_deg)
+    along = float(away @ (np.cos(turn), np.sin(turn)))
+    across = float(away @ (-np.sin(turn), np.cos(turn)))
+    length = float(np.ptp(template.offsets)) + 2 * template.radius
+    return abs(across) > 2 * template.radius or abs(along) > length
 
 
 def _measured(volume: NDArray[Any], geometry: Geometry, placement: Placement, template: Template) -> Found | str:
@@ -108,6 +145,12 @@ def _edges_against(edges: list[Edge], template: Template) -> str:
     allowed = max(EDGE_SHARE * template.radius, EDGE_MM)
     right = [radius for radius in radii if abs(radius - template.radius) <= allowed]
     if len(right) < 0.7 * len(radii):
+        if max(radii) - min(radii) > 2 * allowed:
+            span = f"{2 * min(radii):.0f} to {2 * max(radii):.0f} mm"
+            return (
+                f"the edges in the row have diameters of {span}, in the settings it is {2 * template.radius:g} mm: "
+                "an air bubble, metal, or no rods at all"
+            )
         return (
             f"the rods' diameter is about {2 * float(np.median(radii)):.0f} mm, "
             f"in the settings it is {2 * template.radius:g} mm"

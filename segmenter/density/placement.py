@@ -56,8 +56,11 @@ class Placement:
         return template.mirrored if self.flipped else template
 
 
-def settle(placement: Placement, blocks: Blocks, template: Template) -> Placement:
-    """Return the placement at which the discs of the rods' full width are most uniform, over all blocks at once."""
+def settle(placement: Placement, blocks: Blocks, template: Template, spare: bool = False) -> Placement:
+    """Return the placement at which the discs of the rods' full width are most uniform, over all blocks at once.
+
+    spare: without the least uniform rod, which hides an air bubble or lies under a streak.
+    """
     start = np.array([*placement.middle, *placement.drift, placement.turn_deg, placement.scale])
     middle_z = (placement.low_mm + placement.high_mm) / 2
     start[:2] += middle_z * start[2:4]  # turn about the middle: place and tilt then hardly depend on each other
@@ -73,7 +76,8 @@ def settle(placement: Placement, blocks: Blocks, template: Template) -> Placemen
         )
 
     def unevenness(change: FloatArray) -> float:
-        return _spread(moved(change), blocks, blocks_in, template, pattern)
+        spread = _spread(moved(change), blocks, blocks_in, template, pattern)
+        return float(np.sort(spread.mean(axis=0))[:-1].mean() if spare else spread.mean())
 
     simplex = np.vstack([np.zeros(6), np.eye(6)])
     options = {"initial_simplex": simplex, "maxfev": 600, "xatol": 0.02, "fatol": 0.01}
@@ -90,8 +94,8 @@ def _pattern(radius: float) -> FloatArray:
 
 def _spread(
     placement: Placement, blocks: Blocks, blocks_in: Sequence[int], template: Template, pattern: FloatArray
-) -> float:
-    """Return the mean standard deviation of HU in the rods' discs."""
+) -> NDArray[np.float32]:
+    """Return the standard deviation of HU in the disc of each rod in each block, `(b, n)`."""
     axes = placement.axes(template)
     heights = blocks.z(np.array(blocks_in))
     centres = axes[None, :, :2] + heights[:, None, None] * placement.drift
@@ -100,4 +104,5 @@ def _spread(
     rows = (points[..., 1] - blocks.grid.affine[1, 3]) / PIXEL_MM
     planes = np.broadcast_to(np.array(blocks_in, float)[:, None, None], rows.shape)
     hu: NDArray[np.float32] = ndimage.map_coordinates(blocks.images, (planes, rows, columns), order=1, mode="nearest")
-    return float(hu.std(axis=-1).mean())
+    spread: NDArray[np.float32] = hu.std(axis=-1)
+    return spread

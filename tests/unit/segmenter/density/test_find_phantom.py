@@ -10,6 +10,7 @@ from scipy.spatial.transform import Rotation
 from segmenter.density.calibrate import by_phantom
 from segmenter.density.calibration import Calibration, CalibrationMode, Material
 from segmenter.density.find_phantom import Found, find_phantom
+from segmenter.density.template import Template
 from segmenter.density.thick_slabs import make_blocks
 from segmenter.volume.geometry import Geometry
 
@@ -148,6 +149,59 @@ def test_two_certificates_that_fit_alike_are_not_chosen_between():
     calibration = by_phantom(Scene(model).draw(AXIAL), AXIAL, [], twins)
     assert calibration.mode is CalibrationMode.NONE
     assert "QRM-BDC A and QRM-BDC B equally well" in calibration.warnings[0]
+
+
+def with_second(scene: Scene, factor: float) -> np.ndarray:
+    """Return the scan with a copy of the phantom in front of the body, whose HU are multiplied."""
+    volume = scene.draw(AXIAL).astype(float)
+    volume[:, 1:18] = factor * volume[:, 98:115]
+    return np.rint(volume).astype(np.int16)
+
+
+@pytest.mark.parametrize("name", ["slab", "qrm-bdc", "mindways"])
+def test_two_phantoms_that_disagree_give_no_line(name: str):
+    scene = Scene(MODELS[name])
+    for factor in (1.08, 0.92):
+        calibration = by_phantom(with_second(scene, factor), AXIAL, [], (phantom_settings(scene.model),))
+        assert calibration.mode is CalibrationMode.NONE
+        assert "two calibration phantoms lie in the scan and disagree" in calibration.warnings[0]
+    alike = by_phantom(with_second(scene, 1.0), AXIAL, [], (phantom_settings(scene.model),))
+    assert_line(alike, scene)
+    assert alike.warnings == ()
+
+
+def test_phantoms_of_two_models_that_disagree_give_no_line():
+    both = Scene(MODELS["qrm-bdc"]).draw(AXIAL)
+    both[:, 1:18] = Scene(MODELS["slab"], slope=1.17).draw(AXIAL)[:, 98:115]  # 10 % less
+    settings = tuple(phantom_settings(MODELS[name]) for name in ("qrm-bdc", "slab"))
+    assert "disagree" in by_phantom(both, AXIAL, [], settings).warnings[0]
+    both[:, 1:18] = Scene(MODELS["slab"]).draw(AXIAL)[:, 98:115]
+    assert_line(by_phantom(both, AXIAL, [], settings), Scene())
+
+
+def with_bubble(scene: Scene, number: int) -> np.ndarray:
+    """Return the scan with an air bubble along the upper side of a rod."""
+    volume = scene.draw(AXIAL)
+    point = scene.placement().axes(Template.of(phantom_settings(scene.model)))[number]
+    place = AXIAL.to_patient(np.stack(np.meshgrid(*map(np.arange, AXIAL.shape), indexing="ij"), axis=-1))
+    volume[np.hypot(place[..., 0] - point[0], place[..., 1] - point[1] + 5) < 4] = -900
+    return volume
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_a_rod_with_an_air_bubble_is_left_out(number: int):
+    scene = Scene()
+    calibration = by_phantom(with_bubble(scene, number), AXIAL, [], (phantom_settings(scene.model),))
+    assert_line(calibration, scene, percent=1.0, hu=4.0)
+    density = scene.model.rods[number].density_mg_cm3
+    assert any(f"the rod of {density:g} mg/cm3 is disturbed and was left out" in told for told in calibration.warnings)
+
+
+def test_an_air_bubble_in_one_of_three_rods_is_told_as_a_possible_reason():
+    scene = Scene(MODELS["qrm-bdc"])
+    calibration = by_phantom(with_bubble(scene, 1), AXIAL, [], (phantom_settings(scene.model),))
+    assert calibration.mode is CalibrationMode.NONE
+    assert "an air bubble" in calibration.warnings[0]
 
 
 def test_a_row_whose_ends_cannot_be_told_is_refused():
