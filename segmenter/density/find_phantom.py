@@ -95,7 +95,7 @@ def _elsewhere(place: Candidate, found: Found, blocks: Blocks) -> bool:
 
 
 def apart(found: Found, at: FloatArray, height: float) -> bool:
-    """Return whether a row whose middle is `at` (LPS x and y, mm) at this height lies beside a phantom that was found."""
+    """Return whether a row with its middle `at` (LPS x, y, mm) at this height lies beside a phantom that was found."""
     placement, template = found.placement, found.template
     away = at - placement.middle - height * placement.drift
     turn = np.radians(placement.turn_deg)

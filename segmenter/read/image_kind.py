@@ -62,7 +62,7 @@ def _any_of(*patterns: str) -> re.Pattern[str]:
 # Whole words of Image Type from its third value on. What they say holds whatever else is in the header.
 TYPES = {
     "a map of one material": _any_of("MAT_SPECIFIC", "MAT_FRACTIONAL", "MAT_VALUE_BASED", "IODINE"),
-    "images with a material removed or changed": _any_of("MAT_REMOVED", "MAT_MODIFIED", "VNC", "VNCA"),
+    "what is left without one material": _any_of("MAT_REMOVED", "MAT_MODIFIED", "VNC", "VNCA"),
     "a map of effective atomic numbers": _any_of("EFF_ATOMIC_NUM", "Z_?EFF", "RHO_?Z"),
     "a map of electron densities": _any_of("ELECTRON_DENSITY", "EDW?"),
     "a perfusion map": _any_of("CBF", "CBV", "MTT", "TTP", "TMAX", "PBV"),
@@ -78,14 +78,14 @@ PHRASES = {
         "CALCIUM (?:MAP|DENSITY)",
         "URIC ACID (?:MAP|IMAGE)S?",
     ),
-    "images with a material removed or changed": _any_of(
+    "what is left without one material": _any_of(
         "VNC", "VNCA", "(?:VIRTUAL|VIRT) (?:NON|UN)[ -]?(?:CALCIUM|CONTRAST|ENHANCED)", "CALCIUM SUPPRESS(?:ED|ION)",
         "(?:BONE MARROW|MARROW) MAP",
     ),
     "a map of effective atomic numbers": _any_of("Z ?EFF(?:ECTIVE)?", "EFFECTIVE (?:Z|ATOMIC NUMBER)S?", "RHO ?/ ?Z"),
     "a map of electron densities": _any_of("ELECTRON DENSIT(?:Y|IES)"),
-    "relative densities instead of attenuation (DirectDensity)": _any_of("DIRECT ?DENSITY"),
-    "stopping powers instead of attenuation (DirectSPR)": _any_of("DIRECT ?SPR", "STOPPING POWERS?"),
+    "relative densities (DirectDensity)": _any_of("DIRECT ?DENSITY"),
+    "stopping powers (DirectSPR)": _any_of("DIRECT ?SPR", "STOPPING POWERS?"),
     "a projection of the highest or lowest values": _any_of("MIP", "MINIP", "MAXIP"),
 }  # fmt: skip
 DERIVED_IODINE = _any_of("IODINE", "IODE", "JOD")  # in the description of derived images
@@ -140,7 +140,7 @@ def _instead_of_hu(words: str, phrases: str, kernel: str, calculated: str, deriv
     if derived and DERIVED_IODINE.search(phrases):
         found.append("a map of one material")
     if DENSITY_KERNEL.match(kernel.upper()):
-        found.append("relative densities instead of attenuation (DirectDensity)")
+        found.append("relative densities (DirectDensity)")
     return found[0] if found else ""
 
 

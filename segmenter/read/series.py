@@ -89,7 +89,7 @@ def _require_attenuation(slices: Sequence[Slice]) -> None:
     if others:
         raise SegmenterError(
             Reason.NOT_HU,
-            f"{len(others)} of {len(slices)} images are {others[0]}, according to their headers: "
+            f"{len(others)} of {len(slices)} images show, by their headers, no attenuation but {others[0]}: "
             "send the series with the attenuation in HU",
         )
 

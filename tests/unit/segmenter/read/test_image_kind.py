@@ -29,8 +29,8 @@ MAPS = [
     ("MAT_SPECIFIC", "", "map of one material"),
     ("MAT_FRACTIONAL", "", "map of one material"),
     ("MAT_VALUE_BASED", "", "map of one material"),
-    ("MAT_REMOVED", "", "material removed"),
-    ("MAT_MODIFIED", "", "material removed"),
+    ("MAT_REMOVED", "", "without one material"),
+    ("MAT_MODIFIED", "", "without one material"),
     ("EFF_ATOMIC_NUM", "", "atomic numbers"),
     ("ELECTRON_DENSITY", "", "electron densities"),
     ("CT_SOM5 MIP", "", "projection"),
@@ -43,11 +43,11 @@ MAPS = [
     ("", "Iodine no Water [mg/ml]", "map of one material"),
     ("", "GSI Water(Iodine)", "map of one material"),
     ("", "HAP(Water) 1.25mm", "map of one material"),
-    ("", "VNC[HU*]", "material removed"),
-    ("", "VNCa bone marrow", "material removed"),
-    ("", "virtual non calcium", "material removed"),
-    ("", "Virtual non-contrast 3.0", "material removed"),
-    ("", "Calcium Suppression 25", "material removed"),
+    ("", "VNC[HU*]", "without one material"),
+    ("", "VNCa bone marrow", "without one material"),
+    ("", "virtual non calcium", "without one material"),
+    ("", "Virtual non-contrast 3.0", "without one material"),
+    ("", "Calcium Suppression 25", "without one material"),
     ("", "Z Effective", "atomic numbers"),
     ("", "Rho/Z", "atomic numbers"),
     ("", "Electron Density[%EDW]", "electron densities"),
@@ -178,7 +178,9 @@ def test_a_map_among_the_slices_is_refused(tmp_path: Path):
         if index == 11:
             ds.ImageType = ["DERIVED", "SECONDARY", "AXIAL", "MAT_SPECIFIC"]
 
-    with pytest.raises(SegmenterError, match="1 of 20 images are a map of one material") as refused:
+    with pytest.raises(
+        SegmenterError, match="1 of 20 images show, by their headers, no attenuation but a map of one material"
+    ) as refused:
         read_series(write_ct(tmp_path, CtSpec(), edit))
     assert refused.value.reason is Reason.NOT_HU
 
