@@ -77,8 +77,8 @@ REASON_HELP: dict[Reason, ReasonHelp] = {
     ),
     Reason.MIXED_PATIENT: ReasonHelp(
         "The images of the series name different patients. The sentence says which attributes differ.",
-        "Find out whose images they are. Send those of each patient under a Series Instance UID of their own, then "
-        "`cancel ID`. `release` does not help.",
+        "Find out whose images they are. After a correction in the archive, send the whole series again. Else send "
+        "those of each patient under a Series Instance UID of their own, then `cancel ID`. `release` does not help.",
     ),
     Reason.MIXED_STUDY: ReasonHelp(
         "The images of the series name different studies. The sentence says which attributes differ.",

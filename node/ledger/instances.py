@@ -79,9 +79,8 @@ class Instances:
         job_id = found.id
         if fresh and not joins:
             job_id = self.revisions.open(connection, found, arrivals[outcomes.index(Outcome.NEW)])
-        elif self.revisions.is_whole_resend(connection, found, arrivals):
-            sentence = "the series was sent whole again, so it is decided anew"
-            job_id = self.revisions.open(connection, found, arrivals[-1], sentence)
+        elif reopened := self.revisions.reopen(connection, found, arrivals):
+            job_id = reopened
         elif fresh and first_of and job_id is not None:
             self.revisions.note_pause(connection, job_id, first_of[0])
         if fresh:

@@ -9,22 +9,21 @@ from node.ledger.database import Database
 from node.ledger.identity_digests import IdentityDigests
 from node.ledger.instance_statements import InstanceStatements
 from node.ledger.instances import Instances, header_of
-from node.ledger.revisions import takes_more
+from node.ledger.revisions import may_start_again, takes_more
 from node.ledger.tables import instances, jobs, series
-from node.records.instances import Arrival, Header
+from node.records.instances import Arrival
 from node.records.states import JobState
 
 
 @dataclass(frozen=True)
 class Known:
-    """The object in use when another one came under its UID. key: of its file. header: with a digest of the identity.
+    """The object in use when another one came under its UID. key: of its file.
 
     same_header, same_identity: what the later one shares with it.
     """
 
     key: str
     transfer_syntax: str
-    header: Header
     same_header: bool
     same_identity: bool
 
@@ -49,7 +48,6 @@ class Resends:
         return Known(
             key=row.path,
             transfer_syntax=row.transfer_syntax,
-            header=first,
             same_header=replace(first, identity=()) == replace(later, identity=()),
             same_identity=unread or first.identity == later.identity,
         )
@@ -77,8 +75,10 @@ class Resends:
         with self._db.write() as connection:
             statements = InstanceStatements(connection)
             found = statements.newest_job(header.study_uid, header.series_uid)
-            if found is None or found.id is None or found.state == JobState.CANCELLED:
+            if found is None or found.id is None:
                 return False
+            if may_start_again(found) and found.state != JobState.FAILED:
+                return False  # nothing was delivered; once all objects have come again, they are used
             if takes_more(found):
                 if not connection.execute(select(jobs.c.corrected).where(jobs.c.id == found.id)).scalar():
                     return False

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Row, func, insert, select, update
 from node.ledger.database import Database
 from node.ledger.ids import new_job_id
 from node.ledger.instance_statements import NewestJob
-from node.ledger.tables import instances, jobs
+from node.ledger.tables import events, instances, jobs
 from node.records.instances import Arrival
 from node.records.states import UNFINISHED, JobState, Reason
 
@@ -70,23 +70,30 @@ class Revisions:
             longest = func.max(jobs.c.pause, pause)
             connection.execute(update(jobs).where(jobs.c.id == job_id).values(pause=longest))
 
-    def is_whole_resend(self, connection: Connection, found: NewestJob, arrivals: Sequence[Arrival]) -> bool:
-        """Tell whether every object of a cancelled or failed series has been sent again since.
+    def reopen(self, connection: Connection, found: NewestJob, arrivals: Sequence[Arrival]) -> str | None:
+        """Open a revision once every object of a series that may start again has been sent since it ended.
 
-        The objects are marked as received now. Only associations that began after the job had ended count.
+        It uses the content that was sent last. Only associations that began later count, and their objects are marked
+        as received now. Returns the job's id; None while objects are missing.
         """
-        if not may_start_again(found):
-            return False
-        job = _job(connection, found.id)
-        ended = None if job is None else job.finished_at
-        later = [a.header.sop_uid for a in arrivals if ended is not None and a.association.started_at > ended]
+        if found.id is None or not may_start_again(found):
+            return None
+        ended = connection.execute(select(func.max(events.c.at)).where(events.c.job_id == found.id)).scalar_one()
+        later = [arrival for arrival in arrivals if arrival.association.started_at > ended]
         if not later:
-            return False
+            return None
         own = instances.c.series_id == found.series_id
-        again = own & instances.c.sop_uid.in_(later)
-        connection.execute(update(instances).where(again).values(received_at=self._db.now()))
-        missing = own & (instances.c.variant == 0) & (instances.c.received_at <= ended)
-        return connection.execute(select(instances.c.id).where(missing).limit(1)).first() is None
+        for arrival in later:
+            same = own & (instances.c.sop_uid == arrival.header.sop_uid) & (instances.c.sha256 == arrival.sha256)
+            connection.execute(update(instances).where(same).values(received_at=self._db.now()))
+        since = select(instances.c.sop_uid).where(own, instances.c.received_at > ended)
+        if connection.execute(select(instances.c.id).where(own, instances.c.sop_uid.not_in(since)).limit(1)).first():
+            return None
+        job_id = self.open(connection, found, later[-1], "the series was sent whole again, so it is decided anew")
+        several = select(instances.c.sop_uid).where(own).group_by(instances.c.sop_uid).having(func.count() > 1)
+        last = own & (instances.c.received_at > ended) & instances.c.sop_uid.in_(several)
+        connection.execute(update(instances).where(last).values(revision=(found.revision or 0) + 1))
+        return job_id
 
 
 def takes_more(job: NewestJob) -> bool:
@@ -97,13 +104,17 @@ def takes_more(job: NewestJob) -> bool:
 
 
 def may_start_again(job: NewestJob) -> bool:
-    """Tell whether a series that is sent whole again is decided anew: a person cancelled it, or it failed."""
+    """Tell whether a series that is sent whole again is decided anew.
+
+    A person cancelled it, it failed, or it is held because its images belong to several patients or studies.
+    """
     cancelled = job.state == JobState.CANCELLED and job.code == Reason.PERSON_CANCELS
-    return cancelled or job.state == JobState.FAILED
+    mixed = job.state == JobState.HELD and job.code in {Reason.MIXED_PATIENT, Reason.MIXED_STUDY}
+    return cancelled or mixed or job.state == JobState.FAILED
 
 
 def _job(connection: Connection, job_id: str | None) -> Row[Any] | None:
-    columns = "calling_ae", "host", "last_slice_at", "finished_at", "pause", "other_sender", "corrected", "forced"
+    columns = "calling_ae", "host", "last_slice_at", "pause", "other_sender", "corrected", "forced"
     return connection.execute(select(*jobs.c[columns]).where(jobs.c.id == job_id)).first()
 
 

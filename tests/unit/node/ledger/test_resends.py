@@ -69,6 +69,30 @@ def test_a_delivered_series_that_is_sent_again_stays_as_it_is(ledger, clock):
     assert only_job(ledger).duplicates == 1
 
 
+def test_a_series_held_for_two_patients_that_is_sent_whole_for_one_is_decided_anew(ledger, clock):
+    """An archive corrects the patient while the series arrives, and sends all of it again."""
+    sent(ledger, clock, range(2), identity=ALPHA)
+    sent(ledger, clock, range(4), 1, sha256="right", identity=BETA)
+    job_id = only_job(ledger).id
+    ledger.decisions.apply(job_id, Decision(S.HELD, Reason.MIXED_PATIENT, "two patients"))
+    sent(ledger, clock, range(3), 60, sha256="right", identity=BETA)
+    assert only_job(ledger).state is S.HELD, "one is missing"
+    sent(ledger, clock, [3], 1, sha256="right", identity=BETA)
+    old, new = sorted(ledger.queries.jobs(), key=lambda job: job.revision)
+    assert (old.code, new.state, new.instances) == (Reason.SUPERSEDED, S.RECEIVED, 4)
+    assert len({header.identity for header in ledger.instances.headers_of(new.id)}) == 1
+    assert len(ledger.instances.headers_of(new.id)) == 4
+
+
+def test_a_cancelled_series_that_is_sent_for_another_patient_uses_what_came_last(ledger, clock):
+    sent(ledger, clock, range(3), identity=ALPHA)
+    before = ledger.instances.headers_of(only_job(ledger).id)
+    ledger.operator.cancel(only_job(ledger).id, "tester")
+    sent(ledger, clock, range(3), 60, sha256="right", identity=BETA)
+    used = {header.identity for header in ledger.instances.headers_of(newest(ledger).id)}
+    assert len(used) == 1 and used.isdisjoint(header.identity for header in before)
+
+
 # --- another sender
 
 
