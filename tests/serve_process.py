@@ -26,9 +26,9 @@ class ServeProcess:
         self._poll = poll
         self._process = None
 
-    def start(self):
+    def start(self, stderr=subprocess.DEVNULL):
         command = [sys.executable, "-m", "node", "serve"]
-        self._process = subprocess.Popen(command, cwd=REPOSITORY, env=self._environment, stderr=subprocess.DEVNULL)
+        self._process = subprocess.Popen(command, cwd=REPOSITORY, env=self._environment, stderr=stderr)
         self._poll(self.answers, what="qct-node serve")
 
     def kill(self):

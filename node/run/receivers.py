@@ -11,6 +11,7 @@ from pathlib import Path
 
 from node.files.reconcile import reconcile
 from node.ledger import Ledger
+from node.logs import stderr_stream
 from node.run.processes import DataLock, Part, ProcessGroup
 from node.scp.association_slots import AssociationSlots
 from node.scp.listener import listen
@@ -37,7 +38,7 @@ def run_receivers(config: str | None, settings: Settings, ledger: Ledger, stop: 
         inherited = (listener.fileno(), slots.descriptor)
         command = (*COMMAND, "--listener", str(inherited[0]), "--slots", str(inherited[1]))
         parts = [Part(f"receive-{n}", command, inherited) for n in range(process_count(settings))]
-        group = ProcessGroup(parts, environment, _print_line, on_end=slots.release_process)
+        group = ProcessGroup(parts, environment, _Output(), on_end=slots.release_process)
         try:
             while not stop.wait(WATCH_SECONDS):
                 group.watch()
@@ -51,5 +52,11 @@ def process_count(settings: Settings) -> int:
     return settings.intake.receivers or min(os.cpu_count() or 1, MAX_PROCESSES)
 
 
-def _print_line(_part: str, line: str) -> None:
-    sys.stderr.write(f"{line}\n")
+class _Output:
+    """Passes the lines of the receivers on to stderr, without waiting for whoever reads it."""
+
+    def __init__(self) -> None:
+        self._stream = stderr_stream()
+
+    def __call__(self, _part: str, line: str) -> None:
+        self._stream.write(f"{line}\n")

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from node.errors import NodeError, PeerError
 from node.ledger import Ledger
+from node.logs import stderr_stream
 from node.records.processes import NEEDED_KINDS
 from node.run.processes import DataLock, Part, ProcessGroup, reserve_port
 from node.scu.requestor import echo
@@ -172,7 +173,7 @@ class _LogLines:
         folder.mkdir(parents=True, exist_ok=True)
         file = RotatingFileHandler(folder / "node.log", maxBytes=LOG_BYTES, backupCount=LOG_FILES - 1)
         self._log = logging.Logger("parts")  # not the root logger: the lines have a time and a level already
-        for handler in (file, logging.StreamHandler()):
+        for handler in (file, logging.StreamHandler(stderr_stream())):
             handler.setFormatter(logging.Formatter("%(message)s"))
             self._log.addHandler(handler)
         logging.getLogger().addHandler(file)

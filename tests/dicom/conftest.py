@@ -84,9 +84,9 @@ def start_serving(tmp_path, free_port, poll):
     """Return a function that starts `qct-node serve` with the given environment."""
     started = []
 
-    def start(**environment):
+    def start(stderr=subprocess.DEVNULL, **environment):
         started.append(ServeProcess(tmp_path / "data", free_port(), poll, **environment))
-        started[-1].start()
+        started[-1].start(stderr)
         return started[-1]
 
     yield start

@@ -1,13 +1,16 @@
 """Several receiver processes on one port: they share it and its limits, and end with their parent."""
 
+import fcntl
 import os
 import resource
 import signal
 import subprocess
 import sys
 import threading
+from contextlib import closing
 
 import pytest
+import raw_caller as raw
 from pynetdicom import AE
 from pynetdicom.sop_class import CTImageStorage
 from serve_process import REPOSITORY
@@ -119,3 +122,18 @@ def test_a_second_node_on_the_same_port_or_folder_is_refused(serving, tmp_path, 
     assert ended.returncode == 1
     words = "cannot listen for DICOM" if same == "port" else "already uses"
     assert words in ended.stderr.splitlines()[-1]
+
+
+def test_a_log_that_nobody_reads_does_not_stop_receiving(start_serving, ct_series):
+    """A stopped terminal, or a log shipper that hangs: 1,000 refused objects cause more lines than the pipes hold."""
+    reader, writer = os.pipe()
+    fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
+    with closing(os.fdopen(reader, "rb")), closing(os.fdopen(writer, "wb")):
+        serving = start_serving(writer, QCT_NODE_INTAKE__RECEIVERS="1")
+        sop_uid, content = raw.data_set(ct_series(1)[0])
+        with raw.Caller(serving.peer.port).established() as caller:
+            for number in range(1000):
+                caller.send(raw.store(sop_uid, content[: 5000 + number], 1 + number))
+                assert caller.answer().Status == 0xC000
+            caller.send(raw.store(sop_uid, content, 2000))
+            assert caller.answer().Status == 0
