@@ -218,7 +218,8 @@ class NodeProcess:
     def ready(self, seconds: float = 2 * PATIENCE) -> "NodeProcess":
         """Wait for the ready line and read the addresses from it."""
         line = self._lines.get(timeout=seconds)
-        found = re.fullmatch(r"ready: dicom 127\.0\.0\.1:(\d+) aet QCTNODE, web (http://127\.0\.0\.1:\d+)\n", line)
+        host = r"(?:127\.0\.0\.1|\[::1?\])"
+        found = re.fullmatch(rf"ready: dicom {host}:(\d+) aet QCTNODE, web (http://{host}:\d+)\n", line)
         assert found, f"{line!r}\n{self.log.read_text()}"
         self.dicom_port, self.web = int(found[1]), found[2]
         return self

@@ -41,6 +41,8 @@ def route(
     if not found:
         what = f"none of the {broken.total()} DICOM files can be read: {next(iter(broken))}" if broken else ""
         raise NodeError(f"{folder}: {what}" if what else f"there is no DICOM file in {folder}")
+    if called_ae and not settings.answers_to(called_ae):
+        click.echo(f"the node does not answer to {called_ae}: add it to further_ae_titles under [node]", err=True)
     studies = preview(found, settings, called_ae or settings.node.ae_title, calling_ae)
     if as_json:
         unreadable = [{"reason": reason, "files": count} for reason, count in broken.items()]

@@ -43,13 +43,15 @@ def up(ctx: click.Context, /, **given: Any) -> None:
 
 
 @click.command()
+@click.option("--listener", type=int, hidden=True, help="File descriptor of the listening socket.")
 @click.pass_context
-def serve(ctx: click.Context) -> None:
+def serve(ctx: click.Context, listener: int | None) -> None:
     """Run the receiver. It is the Storage SCP, in several processes on one port."""
     with _part(ctx, ProcessKind.RECEIVERS) as (settings, ledger, stop):
         from node.run.receivers import run_receivers
 
-        run_receivers(ctx.obj["config"], settings, ledger, stop)
+        handed = None if listener is None else socket.socket(fileno=listener)
+        run_receivers(ctx.obj["config"], settings, ledger, stop, handed)
 
 
 @click.command(hidden=True)
@@ -109,7 +111,7 @@ def web(ctx: click.Context) -> None:
             for number in STOP_SIGNALS:
                 signal.signal(number, lambda *_: setattr(server, "should_exit", True))
             server.should_exit = server.should_exit or stop.is_set()
-            server.run()
+            server.run(sockets=[held])  # uvicorn's own would be for IPv6 only with `::`
 
 
 @contextmanager

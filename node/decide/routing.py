@@ -1,15 +1,15 @@
 """Routing of a complete series: a pure decision from its candidate and the routes; the first match decides."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 
 from node.decide.candidate import Candidate
 from node.records.jobs import Decision
 from node.records.states import JobState, Reason
 from node.settings.routing import Route
 from node.settings.settings import Settings
+from node.settings.types import any_match
 
 # Body Part Examined (PS3.16 annex L) without hips in view. What is not here may show a hip (PELVIS, LEG, EXTREMITY,
 # ABDOMEN, WHOLEBODY, nothing at all), and then the segmenter decides.
@@ -90,7 +90,7 @@ def conditions(rule: Route, candidate: Candidate) -> Iterator[Condition]:
     )
     for key, patterns, value in texts:
         if patterns:
-            yield Condition(key, " or ".join(patterns), value, _any_match(patterns, value))
+            yield Condition(key, " or ".join(patterns), value, any_match(patterns, value))
     thickness = candidate.thickness_mm
     shown = "" if thickness is None else f"{thickness:g}"
     if rule.min_slice_thickness_mm is not None:
@@ -112,10 +112,6 @@ def _accept(settings: Settings, chosen: Route | None, state: JobState = JobState
         code, reason = Reason.ROUTE_HOLDS, f"the route {chosen.name} holds it; `release` lets it go on"
     destinations = settings.peer_names if chosen.destinations is None else chosen.destinations
     return Decision(state, code, reason, destinations, chosen.priority, chosen.name, chosen.model)
-
-
-def _any_match(patterns: Iterable[str], value: str) -> bool:
-    return any(fnmatchcase(value.casefold(), pattern.casefold()) for pattern in patterns)
 
 
 def _away(candidate: Candidate, chosen: Route | None) -> Decision | None:

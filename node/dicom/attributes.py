@@ -1,10 +1,12 @@
 """The attributes that the node reads, and their raw values as Python values."""
 
+import re
 from math import isfinite
 from typing import Literal
 
 from pydicom.charset import convert_encodings, decode_bytes
 from pydicom.tag import Tag
+from pydicom.valuerep import TEXT_VR_DELIMS
 
 # The attributes that are read, by keyword.
 TAGS = {
@@ -20,6 +22,8 @@ TAGS = {
     )
 }  # fmt: skip
 WANTED = frozenset(TAGS.values())
+ESCAPE = b"\x1b"
+ESCAPE_SEQUENCE = re.compile(r"\x1b[ -/]*[0-~]")  # ISO 2022
 MAX_TEXT = 64  # LO and SH are never longer
 LARGEST_INTEGER = 2**31 - 1  # of an IS, PS3.5 6.2
 
@@ -44,15 +48,17 @@ class AttributeReader:
     def text(self, keyword: str) -> str:
         """Return a text, decoded, without padding and unprintable characters, 64 characters at most."""
         raw = self._bytes(keyword)
-        value = raw.decode("ascii") if raw.isascii() else self._decoded(raw)
+        # In ISO 2022 with multi-byte characters all bytes are those of ASCII, between escape sequences (PS3.5 6.1.2.5).
+        value = raw.decode("ascii") if raw.isascii() and ESCAPE not in raw else self._decoded(raw)
         if not value.isprintable():
+            value = ESCAPE_SEQUENCE.sub("", value)  # pydicom leaves some
             value = "".join(c for c in value if c.isprintable())
         return value.strip()[:MAX_TEXT]
 
     def _decoded(self, raw: bytes) -> str:
         names = self._bytes("SpecificCharacterSet").decode("ascii", "replace").strip("\0 ").split("\\")
         try:
-            return decode_bytes(raw, convert_encodings(names), set())
+            return decode_bytes(raw, convert_encodings(names), TEXT_VR_DELIMS)
         except (LookupError, ValueError):
             return raw.decode("ascii", "replace")
 

@@ -70,16 +70,19 @@ class DataLock:
         self.release()
 
 
-def reserve_port(host: str, port: int, what: str) -> socket.socket:
+def reserve_port(host: str, port: int, what: str, backlog: int | None = None) -> socket.socket:
     """Return a socket that reserves a port (0 = any free one) for a part; raises NodeError when it is in use.
 
-    It is bound but never listens: a server that sets SO_REUSEADDR, as ours do, can still bind and listen there, while
-    the kernel does not use the port for an outgoing connection in between.
+    Without a backlog it is bound but does not listen: a server that sets SO_REUSEADDR, as ours do, can still bind and
+    listen there, while the kernel does not use the port for an outgoing connection in between. With one it listens, and
+    is to be handed down to the part.
     """
     held = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
     held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         held.bind((host, port))
+        if backlog is not None:
+            held.listen(backlog)
     except OSError as error:
         held.close()
         raise NodeError(f"{what}: cannot listen on {host}:{port} ({error.strerror or error}).") from error

@@ -1,10 +1,12 @@
 """`qct-node serve`: several receiver processes on one port, restarted when they die.
 
 The parent holds the listening socket and never accepts on it, so a connection made while a receiver is down waits
-instead of being refused. It also owns the table of association slots: the limits are for the node, not for a process.
+instead of being refused; `up` hands it down, so that the same holds while `serve` is down. The parent also owns the
+table of association slots: the limits are for the node, not for a process.
 """
 
 import os
+import socket
 import sys
 import threading
 from pathlib import Path
@@ -25,13 +27,18 @@ SINGLE_THREADED = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 COMMAND = (sys.executable, "-P", "-m", "node", "receive")
 
 
-def run_receivers(config: str | None, settings: Settings, ledger: Ledger, stop: threading.Event) -> None:
-    """Receive until `stop` is set. Raises NodeError when the port or the data folder is in use."""
+def run_receivers(
+    config: str | None, settings: Settings, ledger: Ledger, stop: threading.Event, handed: socket.socket | None = None
+) -> None:
+    """Receive until `stop` is set, on the listening socket that was handed down, or on one of our own.
+
+    Raises NodeError when the port or the data folder is in use.
+    """
     environment = os.environ | SINGLE_THREADED | ({"QCT_NODE_CONFIG": str(Path(config).absolute())} if config else {})
     slots = AssociationSlots(settings.intake.maximum_associations)
     with (
         DataLock(settings.data, "inbox.lock"),
-        listen(settings.node.dicom_host, settings.node.dicom_port) as listener,
+        handed or listen(settings.node.dicom_host, settings.node.dicom_port) as listener,
     ):
         reconcile(ledger, settings.data)  # before any receiver writes
         ledger.associations.end_lost([])  # those of a former life: no receiver runs

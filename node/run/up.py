@@ -9,7 +9,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
@@ -19,13 +19,15 @@ from node.ledger import Ledger
 from node.logs import stderr_stream
 from node.records.processes import NEEDED_KINDS
 from node.run.processes import DataLock, Part, ProcessGroup, reserve_port
+from node.scp.listener import BACKLOG
 from node.scu.requestor import echo
 from node.settings.routing import Peer
 from node.settings.settings import Settings
 
 COMMAND = (sys.executable, "-P", "-m", "node")  # -P: do not import a folder `node` in the current directory
+RECEIVER = "serve"
 PARTS = (
-    Part("serve", (*COMMAND, "serve")),
+    Part(RECEIVER, (*COMMAND, "serve")),
     Part("supervise", (*COMMAND, "supervise")),
     Part("segment", (*COMMAND, "worker", "--queue", "segment")),
     Part("deliver", (*COMMAND, "worker", "--queue", "deliver")),
@@ -35,24 +37,36 @@ GIVE_UP_AFTER = 3  # times one part may end soon after its start before the node
 STOP_SECONDS = 30.0
 WATCH_SECONDS = 0.2
 LOG_BYTES, LOG_FILES = 10_000_000, 5
-ALL_INTERFACES = {"", "0.0.0.0", "::"}  # noqa: S104  # the administrator asked for it; the loopback reaches it
+LOOPBACK = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
+"""How a node that listens on all interfaces reaches itself."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Address:
-    """Where the node listens; port 0 is already replaced by a free one."""
+    """Where the node listens; port 0 is already replaced by a free one. listener: the listening socket for DICOM."""
 
     dicom_host: str
     dicom_port: int
     http_host: str
     http_port: int
+    listener: int
+
+    @property
+    def dicom(self) -> str:
+        """Host and port for DICOM."""
+        return f"{_in_brackets(self.dicom_host)}:{self.dicom_port}"
 
     @property
     def web(self) -> str:
         """The web page's URL."""
-        return f"http://{self.http_host}:{self.http_port}"
+        return f"http://{_in_brackets(self.http_host)}:{self.http_port}"
+
+
+def _in_brackets(host: str) -> str:
+    """Return a host as it stands before a port: an IPv6 address in brackets (RFC 3986 3.2.2)."""
+    return f"[{host}]" if ":" in host else host
 
 
 def run_up(config: Path | None, settings: Settings, parts: Sequence[Part] = PARTS) -> None:
@@ -63,12 +77,18 @@ def run_up(config: Path | None, settings: Settings, parts: Sequence[Part] = PART
         _reserved(settings) as address,
         closing(Ledger.of(settings)) as ledger,
     ):
+        parts = [_with_listener(part, address.listener) if part.name == RECEIVER else part for part in parts]
         group = ProcessGroup(parts, _environment(config, settings, address), _LogLines(settings.data))
         try:
             _run(group, _Readiness(settings, address, ledger), stop)
         finally:
             log.info("stopping")
             group.stop(STOP_SECONDS)
+
+
+def _with_listener(part: Part, descriptor: int) -> Part:
+    """Return the receiver's part so that it gets the listening socket: connections wait in it while it restarts."""
+    return replace(part, command=(*part.command, "--listener", str(descriptor)), inherited=(descriptor,))
 
 
 def _run(group: ProcessGroup, readiness: "_Readiness", stop: threading.Event) -> None:
@@ -93,13 +113,13 @@ class _Readiness:
         self._ledger = ledger
         self._since = ledger.now()
         self._title = settings.node.ae_title
-        host = "127.0.0.1" if address.dicom_host in ALL_INTERFACES else address.dicom_host
+        host = LOOPBACK.get(address.dicom_host, address.dicom_host)
         self._self = Peer(name="self", ae_title=self._title, host=host, port=address.dicom_port)
-        web_host = "127.0.0.1" if address.http_host in ALL_INTERFACES else address.http_host
+        web_host = _in_brackets(LOOPBACK.get(address.http_host, address.http_host))
         # A proxy of `http_proxy` cannot reach our loopback.
         self._direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         self._healthz = f"http://{web_host}:{address.http_port}/healthz"
-        self.line = f"ready: dicom {address.dicom_host}:{address.dicom_port} aet {self._title}, web {address.web}"
+        self.line = f"ready: dicom {address.dicom} aet {self._title}, web {address.web}"
 
     def reached(self) -> bool:
         now = self._ledger.now()
@@ -142,15 +162,16 @@ def _environment(config: Path | None, settings: Settings, address: Address) -> M
 
 @contextmanager
 def _reserved(settings: Settings) -> Iterator[Address]:
-    """Reserve both ports for our parts while the block runs; raises NodeError when one is in use."""
+    """Keep both ports for our parts while the block runs; raises NodeError when one is in use."""
     node = settings.node
     if node.dicom_port == node.http_port != 0:
         raise NodeError(f"dicom_port and http_port are both {node.dicom_port}; each needs a port of its own.")
     with (
-        reserve_port(node.dicom_host, node.dicom_port, "DICOM") as dicom,
+        reserve_port(node.dicom_host, node.dicom_port, "DICOM", BACKLOG) as dicom,
         reserve_port(node.http_host, node.http_port, "web page") as http,
     ):
-        yield Address(node.dicom_host, dicom.getsockname()[1], node.http_host, http.getsockname()[1])
+        dicom_port, http_port = (held.getsockname()[1] for held in (dicom, http))
+        yield Address(node.dicom_host, dicom_port, node.http_host, http_port, dicom.fileno())
 
 
 @contextmanager

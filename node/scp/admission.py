@@ -1,6 +1,7 @@
 """Admission: whether an association is accepted, by AE titles, addresses and free slots (PS3.8 9.3.4)."""
 
 import ipaddress
+import logging
 import socket
 import time
 from dataclasses import dataclass, field
@@ -11,6 +12,8 @@ from node.records.states import Reason
 from node.scp.association_slots import AssociationSlots
 from node.settings.routing import Peer
 from node.settings.settings import Settings
+
+log = logging.getLogger(__name__)
 
 PERMANENT, TRANSIENT = 1, 2
 USER, PROVIDER_ACSE, PROVIDER_PRESENTATION = 1, 2, 3
@@ -37,18 +40,19 @@ class Rejection:
 
 @dataclass
 class Addresses:
-    """The addresses of host names, looked up again after `LOOKUP_SECONDS`."""
+    """The addresses of host names, looked up again after `LOOKUP_SECONDS`; the last ones while that fails."""
 
     _known: dict[str, tuple[float, frozenset[str]]] = field(default_factory=dict)
 
     def of(self, host: str) -> frozenset[str]:
-        """Return the addresses of a host; none while its name cannot be resolved."""
+        """Return the addresses of a host, none if its name could never be resolved."""
         at, found = self._known.get(host, (-LOOKUP_SECONDS, frozenset()))
         if time.monotonic() - at >= LOOKUP_SECONDS:
             try:
                 found = frozenset(_plain(str(info[4][0])) for info in socket.getaddrinfo(host, None))
-            except (OSError, UnicodeError):
-                found = frozenset()
+            except (OSError, UnicodeError) as error:
+                kept = "its last address is kept" if found else "no address is known"
+                log.warning("the host name %s of a peer cannot be resolved (%s): %s", host, error, kept)
             self._known[host] = (time.monotonic(), found)
         return found
 
@@ -76,7 +80,7 @@ class AdmissionPolicy:
             slot = self._slots.acquire(f"{request.calling_ae}@{host}", limit)
             setting = "maximum_associations of the peer" if limit is not None else "intake.maximum_associations"
         elif not self._settings.accepts_unknown_peers:
-            return _unknown_caller(known, request.calling_ae, host)
+            return self._unknown_caller(known, request.calling_ae, host)
         else:
             share = self._settings.intake.maximum_per_address or max(self._slots.total // 2, LEAST_SHARE)
             reserved = self._slots.total // RESERVED_SHARE if self._settings.peers else 0
@@ -88,37 +92,39 @@ class AdmissionPolicy:
         return slot
 
     def _protocol_rejection(self, request: AssociationRequest) -> Rejection | None:
-        ours = self._settings.node.ae_title
         if not request.protocol_version & 1:
             return Rejection(PERMANENT, PROVIDER_ACSE, 2, "association rejected: unsupported protocol version")
         if request.application_context != DICOM_APPLICATION:
             return Rejection(PERMANENT, USER, 2, "association rejected: unsupported application context")
-        if request.called_ae != ours:
-            return Rejection(
-                PERMANENT,
-                USER,
-                7,
-                f"association rejected: the called AE title is {request.called_ae}, but ours is {ours}",
-            )
+        if not self._settings.answers_to(request.called_ae):
+            ours = self._settings.ae_titles
+            sentence = f"but ours {'is' if len(ours) == 1 else 'are'} {', '.join(ours)}"
+            sentence = f"association rejected: the called AE title is {request.called_ae}, {sentence}"
+            return Rejection(PERMANENT, USER, 7, sentence)
         if not request.calling_ae:
             return Rejection(PERMANENT, USER, 3, "association rejected: the calling AE title is blank")
         return None
 
+    def _unknown_caller(self, known: list[Peer], calling_ae: str, host: str) -> Rejection:
+        unresolved = [peer.host for peer in known if not self._addresses.of(peer.host)]
+        if unresolved:
+            sentence = (
+                f"association rejected: the host name of the peer {calling_ae}, {', '.join(unresolved)}, cannot be "
+                "resolved to an address; repair the name service, or set the peer's host to its address"
+            )
+        elif known:
+            hosts = ", ".join(peer.host for peer in known)
+            sentence = f"association rejected: the peer {calling_ae} is configured at {hosts}, but called from {host}"
+        else:
+            sentence = (
+                "association rejected: the calling AE title is not among the peers; add it under [[peers]], "
+                "or set intake.accept_unknown_peers = true"
+            )
+        return Rejection(PERMANENT, USER, 3, sentence)
+
     def _is_ourselves(self, request: AssociationRequest, host: str, own_host: str) -> bool:
         """Tell whether the caller is this node, which verifies itself in `up` and `status`."""
         return request.calling_ae == self._settings.node.ae_title and _plain(host) == _plain(own_host)
-
-
-def _unknown_caller(known: list[Peer], calling_ae: str, host: str) -> Rejection:
-    if known:
-        hosts = ", ".join(peer.host for peer in known)
-        sentence = f"association rejected: the peer {calling_ae} is configured at {hosts}, but called from {host}"
-    else:
-        sentence = (
-            "association rejected: the calling AE title is not among the peers; add it under [[peers]], "
-            "or set intake.accept_unknown_peers = true"
-        )
-    return Rejection(PERMANENT, USER, 3, sentence)
 
 
 def _plain(host: str) -> str:

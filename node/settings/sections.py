@@ -25,8 +25,11 @@ class Node(Section):
 
     ae_title: AETitle = "QCTNODE"
     """AE title of the node, as senders call it and as it calls itself: 1 to 16 printable ASCII characters."""
+    further_ae_titles: tuple[AETitle, ...] = ()
+    """Other AE titles to which the node answers. It also answers to those that a route names in `called_ae`."""
     dicom_host: str = "127.0.0.1"
-    """Address on which DICOM associations are accepted; `0.0.0.0` for all addresses of the machine."""
+    """Address on which DICOM associations are accepted; `0.0.0.0` for all addresses of the machine, `::` for those of
+    IPv6, too."""
     dicom_port: ListenPort = 11112
     """Port for DICOM; 0 chooses a free one, which `up` prints."""
     http_host: str = "127.0.0.1"

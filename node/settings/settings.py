@@ -15,6 +15,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDic
 from node.errors import SettingsError
 from node.settings.routing import Peer, Route
 from node.settings.sections import Delivery, Intake, Jobs, Node, Retention, Segmenter
+from node.settings.types import any_match
 
 DEFAULT_FILE = "qct-node.toml"
 
@@ -71,6 +72,18 @@ class Settings(BaseSettings):
         """Whether every host may send: the default is no as soon as peers are configured."""
         chosen = self.intake.accept_unknown_peers
         return not self.peers if chosen is None else chosen
+
+    def answers_to(self, called_ae: str) -> bool:
+        """Tell whether an AE title is one of the node's: its own, a further one, or one that a route waits for."""
+        if called_ae in (self.node.ae_title, *self.node.further_ae_titles):
+            return True
+        return bool(called_ae) and any(any_match(route.called_ae, called_ae) for route in self.routes)
+
+    @property
+    def ae_titles(self) -> tuple[str, ...]:
+        """The AE titles, or patterns of them, to which the node answers; its own is the first."""
+        waited_for = (pattern for route in self.routes for pattern in route.called_ae)
+        return tuple(dict.fromkeys((self.node.ae_title, *self.node.further_ae_titles, *waited_for)))
 
     @property
     def data(self) -> Path:

@@ -1,5 +1,7 @@
 """The value types that the sections of the settings share."""
 
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
 from typing import Annotated
 
 from pydantic import (
@@ -24,6 +26,11 @@ AETitle = Annotated[str, AfterValidator(valid_ae_title)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 ListenPort = Annotated[int, Field(ge=0, le=65535)]
 Patterns = tuple[str, ...]
+
+
+def any_match(patterns: Iterable[str], value: str) -> bool:
+    """Tell whether one of some shell patterns matches a whole value, upper and lower case alike."""
+    return any(fnmatchcase(value.casefold(), pattern.casefold()) for pattern in patterns)
 
 
 class Section(BaseModel):

@@ -11,6 +11,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+import raw_caller as raw
 import sql
 
 from node.run.processes import reserve_port
@@ -121,13 +122,37 @@ def test_invalid_settings_are_refused_before_anything_starts(start_node, tmp_pat
 def test_killed_parts_are_restarted(node, poll):
     before = node.descendants()
     commands = {pid: Path(f"/proc/{pid}/cmdline").read_text() for pid in before}
-    serve = next(pid for pid, command in commands.items() if command.endswith("serve\0"))
+    serve = next(pid for pid, command in commands.items() if "\0serve\0" in command)
     web = next(pid for pid, command in commands.items() if command.endswith("web\0"))
     for pid in (serve, web):
         os.kill(pid, signal.SIGKILL)
     poll(lambda: healthy(node), what="a healthy node")
     poll(lambda: answers(node), what="an answer to C-ECHO")
     assert not {serve, web} & node.descendants()
+
+
+def test_a_connection_made_while_the_receiver_is_down_waits_and_is_served(node):
+    """The listening socket belongs to `up`: a scanner sees a pause, not a refused connection."""
+    commands = {pid: Path(f"/proc/{pid}/cmdline").read_text() for pid in node.descendants()}
+    receivers = [pid for pid, command in commands.items() if "\0serve\0" in command or "\0receive\0" in command]
+    assert len(receivers) >= 2
+    for pid in receivers:
+        os.kill(pid, signal.SIGKILL)
+    with raw.Caller(node.dicom_port, patience=120).established() as caller:
+        caller.send(raw.echo())
+        assert caller.answer().Status == 0
+        assert not set(receivers) & node.descendants()
+
+
+def test_a_node_that_listens_on_all_addresses_of_ipv6_becomes_ready(start_node, tmp_path):
+    (tmp_path / "qct-node.toml").write_text('[node]\nhttp_host = "::"\ndicom_host = "::"\n')
+    node = start_node(*UP, str(tmp_path / "data")).ready()
+    for host in ("127.0.0.1", "[::1]"):
+        node.web = f"http://{host}:{node.web.rpartition(':')[2]}"
+        assert node.get("/healthz")["status"] == "ok"
+    for host in ("127.0.0.1", "::1"):
+        echo(Peer(name="it", ae_title="QCTNODE", host=host, port=node.dicom_port), "TEST")
+    assert node.stop() == (0, "")
 
 
 def healthy(node) -> bool:

@@ -1,5 +1,7 @@
 """The admission policy as a table: titles, addresses, host names and slots (PS3.8 table 9-21)."""
 
+import socket
+
 import pytest
 from raw_caller import request
 
@@ -165,3 +167,40 @@ def test_unknown_senders_leave_a_quarter_to_the_peers(make_policy):
     policy = make_policy([CT1], slots=8, maximum_associations=8, accept_unknown_peers=True)
     assert [code(asks(policy, "NOBODY", f"10.9.9.{n}")) for n in range(8)] == ["in"] * 6 + [FULL] * 2
     assert [code(asks(policy)) for _ in range(3)] == ["in", "in", FULL]
+
+
+TITLES = {"further_ae_titles": ["OLDNAME"]}
+ROUTES = [{"name": "trial", "called_ae": ["QCTTRIAL", "TRIAL*"]}, {"name": "rest"}]
+
+
+@pytest.mark.parametrize(
+    ("called", "expected"),
+    [("QCTNODE", "in"), ("OLDNAME", "in"), ("QCTTRIAL", "in"), ("TRIAL7", "in"), ("OTHER", CALLED), ("", CALLED)],
+)
+def test_the_node_answers_to_its_further_titles_and_those_of_routes(tmp_path, monkeypatch, called, expected):
+    monkeypatch.chdir(tmp_path)
+    slots = AssociationSlots(4)
+    policy = AdmissionPolicy(load_settings(None, node=TITLES, routes=ROUTES), slots)
+    found = asks(policy, called=called)
+    assert code(found) == expected
+    if expected == CALLED:
+        assert found.sentence.endswith("but ours are QCTNODE, OLDNAME, QCTTRIAL, TRIAL*")
+    slots.close()
+
+
+def test_the_last_address_is_kept_while_a_host_name_cannot_be_resolved(make_policy, monkeypatch, caplog):
+    monkeypatch.setattr("node.scp.admission.LOOKUP_SECONDS", 0)
+    policy = make_policy([PACS])
+    assert code(asks(policy, "PACS", "127.0.0.1")) == "in"
+
+    def no_answer(*_):
+        raise socket.gaierror(-3, "Temporary failure in name resolution")
+
+    monkeypatch.setattr(socket, "getaddrinfo", no_answer)
+    assert code(asks(policy, "PACS", "127.0.0.1")) == "in"
+    assert "localhost of a peer cannot be resolved" in caplog.text and "its last address is kept" in caplog.text
+
+
+def test_a_host_name_that_was_never_resolved_is_told(make_policy):
+    found = asks(make_policy([GONE]), "GONE")
+    assert "the host name of the peer GONE, no-such-host.invalid, cannot be resolved" in found.sentence
