@@ -17,7 +17,6 @@ from highdicom.sr import (
     VolumetricROIMeasurementsAndQualitativeEvaluations,
 )
 from pydicom.dataset import Dataset
-from pydicom.multival import MultiValue
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
@@ -194,17 +193,12 @@ def _calibration_group(source: Source, calibration: Calibration) -> Group:
         (codes.DCM.CalibrationObject, calibration.phantom),
         (codes.DCM.DeviceSerialNumber, calibration.serial),
         (own.CERTIFICATE_DATE, calibration.certificate_date),
-        (codes.DCM.ReconstructionAlgorithm, _kernel(source.series.header)),
+        (codes.DCM.ReconstructionAlgorithm, source.series.kernel.replace("\\", " ")),
         *((own.WARNING, warning) for warning in calibration.warnings),
     ):
         if value:
             group[0].ContentSequence.append(sentence(name, value))
     return group
-
-
-def _kernel(header: Dataset) -> str:
-    value = header.get("ConvolutionKernel") or ""
-    return " ".join(map(str, value)) if isinstance(value, MultiValue) else str(value)
 
 
 def _nothing_found_group(source: Source, findings: Findings) -> Group:

@@ -85,7 +85,7 @@ def calibration_numbers(calibration: Calibration, series: Series) -> Iterator[Me
         (own.SLOPE, calibration.slope_hu_per_mg_cm3, own.HU_PER_MG_PER_CM3),
         (own.INTERCEPT, calibration.intercept_hu, HU),
         (own.R2, calibration.r2, codes.UCUM.NoUnits),
-        (codes.DCM.KVP, number_of(series.header, "KVP"), own.KILOVOLT),
+        (codes.DCM.KVP, series.kvp, own.KILOVOLT),
         (codes.DCM.SliceThickness, number_of(series.header, "SliceThickness"), own.MILLIMETER),
     ):
         if value is not None:

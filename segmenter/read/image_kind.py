@@ -88,7 +88,11 @@ PHRASES = {
     "stopping powers (DirectSPR)": _any_of("DIRECT ?SPR", "STOPPING POWERS?"),
     "a projection of the highest or lowest values": _any_of("MIP", "MINIP", "MAXIP"),
 }  # fmt: skip
-DERIVED_IODINE = _any_of("IODINE", "IODE", "JOD")  # in the description of derived images
+# In the description of derived images; reformations of a scan with contrast medium are derived, too.
+IODINE, WITH_CONTRAST = (
+    _any_of("IODINE"),
+    _any_of("WITH", "W", "AFTER", "POST", "CONTRAST", "ENHANCED", "IV", "INJECTED"),
+)
 CALCULATED = {
     "MAX_IP": "a projection of the highest or lowest values",
     "MIN_IP": "a projection of the highest or lowest values",
@@ -137,7 +141,7 @@ def _instead_of_hu(words: str, phrases: str, kernel: str, calculated: str, deriv
     found = [what for what, pattern in TYPES.items() if pattern.search(words)]
     found += [CALCULATED[calculated]] if calculated in CALCULATED else []
     found += [what for what, pattern in PHRASES.items() if pattern.search(phrases)]
-    if derived and DERIVED_IODINE.search(phrases):
+    if derived and IODINE.search(phrases) and not WITH_CONTRAST.search(phrases):
         found.append("a map of one material")
     if DENSITY_KERNEL.match(kernel.upper()):
         found.append("relative densities (DirectDensity)")

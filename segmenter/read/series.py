@@ -44,12 +44,22 @@ class Series:
         return tuple(dict.fromkeys(plane.sop_instance_uid for plane in self.slices))
 
     @property
-    def beam(self) -> str:
-        """Tube voltage, and energy of monoenergetic images, in words; empty where the slices do not state one."""
+    def kvp(self) -> float | None:
+        """Tube voltage, kV; None where the slices do not all state the same."""
         voltages = {plane.kind.kvp for plane in self.slices}
+        return voltages.pop() if len(voltages) == 1 else None
+
+    @property
+    def kernel(self) -> str:
+        """The kernel as in the headers, several values joined by a backslash; empty where the slices differ in it."""
+        kernels = {plane.kind.kernel for plane in self.slices}
+        return kernels.pop() if len(kernels) == 1 else ""
+
+    @property
+    def beam(self) -> str:
+        """Energy of monoenergetic images, and tube voltage, in words; empty where the slices do not state one."""
         kinds = {plane.kind.described for plane in self.slices if plane.kind.beam is Beam.MONOENERGETIC}
-        voltage = [f"{kvp:.0f} kVp" for kvp in voltages if kvp and len(voltages) == 1]
-        return ", ".join([*sorted(kinds), *voltage])
+        return ", ".join([*sorted(kinds), *([f"{self.kvp:.0f} kVp"] if self.kvp else [])])
 
 
 def read_series(files: Sequence[Path]) -> Series:

@@ -20,6 +20,7 @@ from segmenter.measure.records import Measurements
 from segmenter.objects.codes import SCHEME, own_codes
 from segmenter.objects.seg import write_seg
 from segmenter.objects.sr import write_sr
+from segmenter.read.image_kind import ImageKind
 from segmenter.read.series import read_series
 from segmenter.volume.femur import Confidence, Level, Side
 
@@ -178,6 +179,16 @@ def test_the_calibration_can_be_checked(scan, tmp_path):
     assert properties == [[round(rod.density_mg_cm3, 2), 8.5] for rod in calibration.rods]
     said = texts(group)
     assert said[1:] == ["Mindways Gro?e 3", "M3-0815", "2023-11-30", "Br40 3", "rods are noisy"]
+
+
+def test_a_voltage_and_a_kernel_of_some_slices_only_are_not_those_of_the_scan(scan, tmp_path):
+    series, seg = scan
+    kinds = [ImageKind(kvp=80.0 if n < 5 else 120.0, kernel="Br40" if n < 5 else "Br60") for n in range(20)]
+    slices = tuple(replace(plane, kind=kind) for plane, kind in zip(series.slices, kinds, strict=True))
+    path = report((replace(series, slices=slices), seg), tmp_path, findings(UNCALIBRATED, "left"))
+    group = others_of(path)["qct-node density calibration"]
+    assert [number.name.meaning for number in group.get_measurements()] == ["Slice Thickness"]
+    assert not [said for said in texts(group) if "Br" in said]
 
 
 @pytest.mark.parametrize("calibration", [UNCALIBRATED, Calibration(CalibrationMode.NONE, warnings=("no rods seen",))])

@@ -87,6 +87,8 @@ def test_maps_and_projections_are_not_hu(value: str, words: str, what: str):
 def test_derived_images_named_after_iodine_are_a_map():
     assert image_kind([header("DERIVED", "SECONDARY", "AXIAL", SeriesDescription="Iodine")]).not_hu
     assert not image_kind([header("ORIGINAL", "PRIMARY", "AXIAL", SeriesDescription="Iodine")]).not_hu
+    for words in ("MPR COR WITH IODINE", "post iodine 3 mm", "MPR apres iode"):
+        assert not image_kind([header("DERIVED", "SECONDARY", "REFORMATTED", SeriesDescription=words)]).not_hu
 
 
 @pytest.mark.parametrize(
