@@ -1,6 +1,8 @@
 """The command line `qct-node COMMAND`; the module of a command is imported only when that command runs."""
 
+import contextlib
 import importlib
+import os
 import sys
 from typing import Any
 
@@ -8,6 +10,8 @@ import click
 
 from node.errors import NodeError
 from node.logs import silence_pydicom
+from node.plain_text import PrintableStream
+from node.run.processes import private
 
 # name -> "module:function". As strings, so that the command line imports neither torch nor Celery and the packages
 # `node`, `segmenter` and `worker` stay independent of each other.
@@ -66,17 +70,30 @@ def main(args: list[str] | None = None) -> Any:
     """Run the command line; a known error becomes one sentence on stderr and exit code 1."""
     silence_pydicom()
     try:
-        return cli.main(args=args, prog_name="qct-node", standalone_mode=False)
+        with private(), contextlib.redirect_stdout(PrintableStream(sys.stdout)):
+            return cli.main(args=args, prog_name="qct-node", standalone_mode=False)
     except click.exceptions.Exit as stop:
         sys.exit(stop.exit_code)
     except click.UsageError as error:
         error.show()
         sys.exit(2)
     except click.ClickException as error:
-        click.echo(error.format_message(), err=True)
+        _tell(error.format_message())
         sys.exit(1)
     except NodeError as error:
-        click.echo(str(error), err=True)
+        _tell(str(error))
+        sys.exit(1)
+    except BrokenPipeError:  # the reader of our output has ended, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:
+        if error.strerror is None:
+            raise
+        _tell(f"{error.filename}: {error.strerror}" if error.filename else error.strerror)
         sys.exit(1)
     except click.Abort:
         sys.exit(1)
+
+
+def _tell(sentence: str) -> None:
+    PrintableStream(sys.stderr).write(f"{sentence}\n")

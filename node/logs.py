@@ -12,7 +12,9 @@ import threading
 import time
 import warnings
 from collections import Counter
-from typing import TextIO
+from typing import Any, TextIO
+
+from node.plain_text import printable
 
 PATIENCE_SECONDS = 0.2
 """How long a line waits for the reader of the log, unless the line before waited in vain."""
@@ -21,14 +23,22 @@ KIND_SECONDS = 60.0
 MOST_KINDS = 1000
 """Kinds that are told apart within a minute; all others are one kind."""
 OTHER_KINDS = "other records"
+LINE_MAX = 2000  # characters
 
 
 class OneLineFormatter(logging.Formatter):
-    """Escapes control characters, so that data from a sender can neither forge log lines nor control a terminal."""
+    """Escapes control characters, so that data from a sender can neither forge log lines nor control a terminal.
+
+    A line is no longer than LINE_MAX characters.
+    """
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
         """Return the record without its traceback, control characters escaped."""
-        return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in super().formatMessage(record))
+        return printable(super().formatMessage(record), LINE_MAX)
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802
+        """Return a traceback, each of its lines escaped: the message of an error may quote a header."""
+        return "\n".join(printable(line, LINE_MAX) for line in super().formatException(ei).split("\n"))
 
 
 class LossyStream:

@@ -193,10 +193,13 @@ ALLOCATION_FAILED = ("out of memory", "allocate memory", "bad_alloc", "bad alloc
 
 
 class SegmenterError(Exception):
-    """A named refusal; the message is one sentence a person can act on, without patient data."""
+    """A named refusal; the message is a sentence a person can act on, or one per line, without patient data.
+
+    What is not printable in it is escaped.
+    """
 
     def __init__(self, reason: Reason, message: str, verdict: Verdict = Verdict.HELD, *, retry: bool = False) -> None:
-        super().__init__(message)
+        super().__init__("".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in message))
         self.reason = reason
         self.verdict = verdict
         self.retry = retry

@@ -5,7 +5,7 @@ import sys
 import click
 
 from node.logs import configure_logging
-from node.run.processes import die_with_parent, keep_private
+from node.run.processes import die_with_parent
 from node.settings.settings import load_settings
 
 
@@ -15,7 +15,6 @@ from node.settings.settings import load_settings
 def worker(ctx: click.Context, queue: str) -> None:
     """Run a worker on one queue. `segment` needs one worker per GPU; `deliver` sends results. Stops on SIGTERM."""
     die_with_parent()
-    keep_private()
     configure_logging()
     from worker.app import make_worker_app, run_worker
 

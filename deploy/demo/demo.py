@@ -27,6 +27,8 @@ from pydicom.uid import SegmentationStorage
 from result import show
 from rich.console import Console
 
+from node.commands.tools import is_dicom
+
 ARCHIVE = Path(__file__).resolve().parent / "archive.py"
 QCT_NODE = Path(sys.executable).with_name("qct-node")
 SETTINGS = """\
@@ -161,6 +163,19 @@ def check_outcome(jobs: list[Job], found: list[Path]) -> None:
         )
 
 
+def require_dicom(study: Path | None) -> None:
+    """Raise DemoError for a folder that holds nothing the node could receive, before anything is started."""
+    if study is None:
+        return
+    files = [path for path in study.rglob("*") if path.is_file()]
+    if not any(is_dicom(path) for path in files):
+        found = ", ".join(sorted({path.suffix.lower() or path.name for path in files})[:5]) or "nothing"
+        raise DemoError(
+            f"{study} holds no DICOM files (found: {found}). Unpack archives such as .zip first; pictures such as .jpg "
+            "cannot be used: export the series as DICOM."
+        )
+
+
 def run(study: Path | None, out: Path, timeout_s: float, console: Console) -> None:
     """Send one patient through the node and print the results."""
     patient, archive, data = out / "patient", out / "archive", out / "node"
@@ -199,7 +214,13 @@ def main(study: Path | None, out: Path, timeout: float) -> None:
     """Send a study through the node and print its results."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the servers are stopped, too
     folder = out.resolve() / datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
-    folder.mkdir(parents=True)
+    try:
+        require_dicom(study)
+        folder.mkdir(parents=True)
+    except OSError as error:
+        raise click.ClickException(f"nothing can be written to {out}: {error.strerror}") from None
+    except DemoError as error:
+        raise click.ClickException(str(error)) from None
     try:
         run(study and study.resolve(), folder, timeout, Console())
     except DemoError as error:

@@ -33,4 +33,4 @@ def opened_ledger(settings: Settings) -> Iterator[Ledger]:
 
 def print_json(document: Any) -> None:
     """Print one JSON document."""
-    click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+    click.echo(json.dumps(document, indent=2, ensure_ascii=True))

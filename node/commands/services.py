@@ -16,7 +16,7 @@ from node.ledger import Ledger
 from node.logs import configure_logging
 from node.records.processes import ProcessKind
 from node.run.process_heartbeat import ProcessHeartbeat
-from node.run.processes import die_with_parent, keep_private, reserve_port
+from node.run.processes import die_with_parent, reserve_port
 from node.settings.settings import Settings, load_settings
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -31,7 +31,6 @@ BACKLOG = 128  # asyncio accepts as many at once, before the limits of connectio
 @click.pass_context
 def up(ctx: click.Context, /, **given: Any) -> None:
     """Run the whole node on this machine. Prints one line when all parts are ready; stops on SIGTERM."""
-    keep_private()
     configure_logging()
     from node.run.up import run_up
 
@@ -118,7 +117,6 @@ def web(ctx: click.Context) -> None:
 def _part(ctx: click.Context, kind: ProcessKind) -> Iterator[tuple[Settings, Ledger, threading.Event]]:
     """Set up what every part needs: settings, ledger, heartbeat, and an event set on SIGTERM or SIGINT."""
     die_with_parent()
-    keep_private()
     configure_logging()
     settings = load_settings(ctx.obj["config"])
     require_data_folder(settings.data)

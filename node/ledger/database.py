@@ -51,7 +51,7 @@ class Database:
             engine = _engine(url)
             with _migration_lock(engine):
                 _migrate(engine)
-        except (SQLAlchemyError, OSError) as error:
+        except (SQLAlchemyError, OSError, ImportError) as error:
             cause = getattr(error, "orig", None) or error
             shown = make_url(url).render_as_string(hide_password=True) if "://" in url else "its database_url"
             raise LedgerError(f"the ledger {shown} cannot be opened: {cause}", retry=True) from error

@@ -21,6 +21,8 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
+from node.plain_text import sentence
+
 HEAD = "0004"
 """The newest migration; an open ledger at this revision needs no Alembic."""
 
@@ -38,6 +40,17 @@ class Moment(TypeDecorator[datetime]):
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         """Mark what comes back as UTC."""
         return None if value is None else value.replace(tzinfo=UTC)
+
+
+class Sentence(TypeDecorator[str]):
+    """A sentence for people: printable and short, whatever the errors that it comes from quote."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        """Escape and cut what is stored."""
+        return None if value is None else sentence(value)
 
 
 metadata = MetaData(
@@ -120,7 +133,7 @@ jobs = Table(
     Column("state", String(16), nullable=False),
     Column("resume_state", String(16), nullable=False, default=""),  # where a held job goes when it is released
     Column("code", String(32), nullable=False, default=""),
-    Column("reason", Text, nullable=False, default=""),
+    Column("reason", Sentence, nullable=False, default=""),
     Column("calling_ae", String(16), nullable=False),
     Column("called_ae", String(16), nullable=False, default=""),
     Column("host", String(64), nullable=False),
@@ -175,7 +188,7 @@ deliveries = Table(
     Column("peer", String(64), nullable=False),
     Column("state", String(16), nullable=False),
     Column("attempts", Integer, nullable=False, default=0),
-    Column("reason", Text, nullable=False, default=""),
+    Column("reason", Sentence, nullable=False, default=""),
     Column("next_at", Moment, nullable=False),
     Column("last_dispatched_at", Moment),
     Column("owner", String(128), nullable=False, default=""),
@@ -192,7 +205,7 @@ events = Table(
     Column("job_id", ForeignKey("jobs.id"), nullable=False, index=True),
     Column("at", Moment, nullable=False),
     Column("state", String(16), nullable=False),
-    Column("text", Text, nullable=False),
+    Column("text", Sentence, nullable=False),
 )
 
 processes = Table(

@@ -5,6 +5,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from node.plain_text import sentence
 from node.records.as_json import json_form
 from node.records.results import Delivery, Result
 from node.records.states import JobState, Reason
@@ -69,6 +70,9 @@ class Refusal:
     code: str
     reason: str
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "reason", sentence(self.reason))
+
 
 @dataclass(frozen=True)
 class Decision:
@@ -85,6 +89,9 @@ class Decision:
     priority: int = 0
     route: str = ""
     model: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "reason", sentence(self.reason))
 
 
 @dataclass(frozen=True)

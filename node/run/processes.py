@@ -8,13 +8,15 @@ import ctypes
 import fcntl
 import logging
 import os
+import resource
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Self
@@ -99,9 +101,19 @@ def die_with_parent() -> None:
         sys.exit(1)
 
 
-def keep_private() -> None:
-    """Make files of this process and its children readable by their user only: they hold patient data."""
-    os.umask(0o077)
+@contextmanager
+def private() -> Iterator[None]:
+    """Keep what this process and its children hold from others: it is patient data.
+
+    Files are readable by their user only; there are no core dumps, which would hold the images of the day.
+    """
+    mask, limits = os.umask(0o077), resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, limits[1]))
+    try:
+        yield
+    finally:
+        os.umask(mask)
+        resource.setrlimit(resource.RLIMIT_CORE, limits)
 
 
 @dataclass(frozen=True)

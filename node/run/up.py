@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -36,6 +37,8 @@ PARTS = (
 GIVE_UP_AFTER = 3  # times one part may end soon after its start before the node is ready
 STOP_SECONDS = 30.0
 WATCH_SECONDS = 0.2
+TEMPORARY = "tmp"
+"""The folder under `data` for the temporary files of libraries: they may hold patient data."""
 LOG_BYTES, LOG_FILES = 10_000_000, 5
 LOOPBACK = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 """How a node that listens on all interfaces reaches itself."""
@@ -78,7 +81,8 @@ def run_up(config: Path | None, settings: Settings, parts: Sequence[Part] = PART
         closing(Ledger.of(settings)) as ledger,
     ):
         parts = [_with_listener(part, address.listener) if part.name == RECEIVER else part for part in parts]
-        group = ProcessGroup(parts, _environment(config, settings, address), _LogLines(settings.data))
+        temporary = _empty_folder(settings.data / TEMPORARY)
+        group = ProcessGroup(parts, _environment(config, settings, address, temporary), _LogLines(settings.data))
         try:
             _run(group, _Readiness(settings, address, ledger), stop)
         finally:
@@ -146,7 +150,14 @@ class _Readiness:
         return True
 
 
-def _environment(config: Path | None, settings: Settings, address: Address) -> Mapping[str, str]:
+def _empty_folder(folder: Path) -> Path:
+    """Return a folder without content: what parts that were killed have left there is removed."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return folder
+
+
+def _environment(config: Path | None, settings: Settings, address: Address, temporary: Path) -> Mapping[str, str]:
     """Return the environment of every part: the same program and the same settings as ours."""
     package = Path(__file__).parents[2]
     given = {"QCT_NODE_CONFIG": str(config.absolute())} if config else {}
@@ -154,6 +165,7 @@ def _environment(config: Path | None, settings: Settings, address: Address) -> M
         **os.environ,
         **given,
         "PYTHONPATH": os.pathsep.join(filter(None, (str(package), os.environ.get("PYTHONPATH")))),
+        "TMPDIR": str(temporary),
         "QCT_NODE_NODE__DATA": str(settings.data),
         "QCT_NODE_NODE__DICOM_PORT": str(address.dicom_port),
         "QCT_NODE_NODE__HTTP_PORT": str(address.http_port),

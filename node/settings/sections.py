@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import (
     Field,
@@ -52,8 +53,21 @@ class Node(Section):
     def _only_sqlite(cls, url: str) -> str:
         if url.startswith("postgresql"):
             raise ValueError(f"PostgreSQL is not supported yet; {LEAVE_EMPTY}")
-        if url and not re.match(r"sqlite(\+[a-z0-9]+)?:///.", url):
+        if url and not re.match(r"sqlite(\+pysqlite)?:///.", url):
             raise ValueError(f"expected sqlite:/// and the path of a file; {LEAVE_EMPTY}")
+        return url
+
+    @field_validator("broker_url")
+    @classmethod
+    def _has_an_address(cls, url: str) -> str:
+        try:
+            parts = urlsplit(url)
+            port = parts.port
+        except ValueError:
+            port = -1
+        scheme = url.partition(":")[0]
+        if scheme in {"redis", "rediss"} and (port == -1 or not parts.hostname or parts.fragment):
+            raise ValueError("expected redis://[:PASSWORD@]HOST:PORT/NUMBER, with / # ? of a password as %2F %23 %3F")
         return url
 
     @field_validator("storage_url")

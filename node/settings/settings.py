@@ -1,15 +1,20 @@
 """The node's settings: a TOML file and `QCT_NODE_SECTION__KEY`, read once into a frozen, typed object."""
 
+import os
 import re
 import tomllib
+from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin
 
 from pydantic import (
+    BaseModel,
     ValidationError,
     ValidationInfo,
     field_validator,
 )
+from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
 
 from node.errors import SettingsError
@@ -117,15 +122,19 @@ def load_settings(path: Path | str | None = None, **overrides: dict[str, Any]) -
     `qct-node.toml` in the current folder is read if it exists. Raises SettingsError with all faults at once.
     """
     file = _settings_file(path)
+    unknown = _unknown_variables()
     try:
         values = _read_file(file) if file else {}
         for stronger in (EnvSettingsSource(Settings)(), overrides):
             values = _merged(values, stronger)
-        return Settings.model_validate(values)
+        settings = Settings.model_validate(values)
     except ValidationError as error:
-        raise SettingsError([_fault(dict(e)) for e in error.errors()]) from None
+        raise SettingsError([*(_fault(dict(e)) for e in error.errors()), *unknown]) from None
     except (OSError, ValueError) as error:  # ValueError: TOML, or JSON in the environment
-        raise SettingsError([f"{file or 'environment'}: {error}"]) from None
+        raise SettingsError([f"{file or 'environment'}: {_without_password(str(error))}"]) from None
+    if unknown:
+        raise SettingsError(unknown)
+    return settings
 
 
 def _read_file(path: Path) -> dict[str, Any]:
@@ -165,12 +174,49 @@ def _fault(error: dict[str, Any]) -> str:
     key = ".".join(str(part) for part in error["loc"])
     rule = str(error["msg"]).removeprefix("Value error, ")
     if error["type"] == "extra_forbidden":
-        rule = "there is no such setting"
+        rule = f"there is no such setting{_did_you_mean(error['loc'])}"
+    if error["type"] == "tuple_type" and isinstance(error["input"], str):
+        rule = f'write a list: ["{error["input"]}"]'
     if not key:
         return rule
     if error["type"] == "missing":
         return f"{key}: missing"
     if isinstance(error["input"], dict | list | tuple):
         return f"{key}: {rule}"  # the rule says what it found in the value
-    value = re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", repr(error["input"]))
-    return f"{key} = {value}: {rule}"
+    return f"{key} = {_without_password(repr(error['input']))}: {rule}"
+
+
+def _without_password(value: str) -> str:
+    """Hide a password in a URL: all up to the last @, as it may hold an @, a slash or a colon itself."""
+    shown, found = re.subn(r"(://[^:/@]*):.*@", r"\1:***@", value)
+    return shown if found else re.sub(r"://.*@", "://***@", value)
+
+
+def _did_you_mean(place: tuple[str | int, ...]) -> str:
+    """Return a hint at the settings that are spelt nearly like the last part of a place, empty if none is."""
+    *sections, key = (part for part in place if isinstance(part, str))
+    fields: Mapping[str, FieldInfo] = Settings.model_fields
+    for name in sections:
+        fields = _section_of(fields[name]).model_fields if name in fields else {}
+    near = get_close_matches(str(key).lower(), fields, n=1, cutoff=0.6)
+    every = Settings.model_fields.items()
+    elsewhere = [f"{name}.{key}" for name, field in every if key in _section_of(field).model_fields]
+    meant = elsewhere or near
+    return f"; did you mean {' or '.join(meant)}?" if meant else ""
+
+
+def _section_of(field: FieldInfo) -> type[BaseModel]:
+    """Return the section that a field of the settings holds, once or several times."""
+    kind: Any = field.annotation
+    section: type[BaseModel] = get_args(kind)[0] if get_origin(kind) is tuple else kind
+    return section
+
+
+def _unknown_variables() -> list[str]:
+    """Return a fault for each environment variable that looks like a setting, but names no section."""
+    faults = []
+    for name in sorted(os.environ):
+        section = name.lower().removeprefix("qct_node_").partition("__")[0]
+        if name.upper().startswith("QCT_NODE_") and "__" in name and section not in Settings.model_fields:
+            faults.append(f"{name}: there is no section {section}{_did_you_mean((section,))}")
+    return faults

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from segmenter.evaluation.cases import Case
 
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
-OUT = click.Path(file_okay=False, path_type=Path)
 DISTAL = "Cut found and true femurs this many mm below the top of the head before comparing them; 0: not at all."
 PLAIN_ERRORS = (SegmenterError, OSError, ModuleNotFoundError)  # shown as one sentence, without a traceback
 

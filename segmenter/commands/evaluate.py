@@ -4,7 +4,8 @@ from pathlib import Path
 
 import click
 
-from segmenter.commands.cases import DISTAL, FOLDER, OUT, PLAIN_ERRORS, read_checked_cases
+from segmenter.commands.cases import DISTAL, FOLDER, PLAIN_ERRORS, read_checked_cases
+from segmenter.commands.out_folder import OUT
 from segmenter.commands.progress import bars
 
 

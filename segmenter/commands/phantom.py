@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from segmenter.commands.out_folder import OUT
 from segmenter.commands.progress import bars
 
 SIDES = click.Choice(["left", "right"])
@@ -17,7 +18,7 @@ ONE_PATIENT = {
 
 
 @click.command()
-@click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder to write to.")
+@click.option("--out", required=True, type=OUT, help="Folder to write to.")
 @click.option("--seed", default=1, show_default=True, type=click.IntRange(0), help="Each seed gives another patient.")
 @click.option("--slices", default=72, show_default=True, type=click.IntRange(2, 1000))
 @click.option("--size", default=512, show_default=True, type=click.IntRange(64, 1024), help="Rows and columns.")

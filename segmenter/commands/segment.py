@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from segmenter.commands.out_folder import OUT
 from segmenter.commands.progress import stages
 from segmenter.errors import refusal_for
 from segmenter.output.outputs import OutputOptions
@@ -15,7 +16,7 @@ from segmenter.pipeline import segment as run
 
 @click.command()
 @click.argument("dicom_dir", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder for the results.")
+@click.option("--out", required=True, type=OUT, help="Folder for the results.")
 @click.option("--model", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Folder of other weights.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
 @click.option(

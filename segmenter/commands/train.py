@@ -5,7 +5,8 @@ from typing import Any
 
 import click
 
-from segmenter.commands.cases import DISTAL, FOLDER, OUT, PLAIN_ERRORS, read_checked_cases
+from segmenter.commands.cases import DISTAL, FOLDER, PLAIN_ERRORS, read_checked_cases
+from segmenter.commands.out_folder import OUT
 from segmenter.commands.progress import bars
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)

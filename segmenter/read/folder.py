@@ -16,11 +16,13 @@ from segmenter.read.slices import CT_CLASSES, number_of
 
 NEEDED = ["SOPClassUID", "SeriesInstanceUID", "ImageType", "Modality", "SeriesNumber"]
 NAMES_OF_DICOM = frozenset({".dcm", ".dicom", ".ima"})
+PICTURES = (b"\xff\xd8\xff", b"\x89PNG", b"II*\0", b"MM\0*", b"GIF8")  # JPEG, PNG, TIFF, GIF
 GZIP, ZIP = b"\x1f\x8b", b"PK\x03\x04"
 
 DAMAGED = "cut off or damaged: copy the folder again"
 PACKED = "DICOM compressed with gzip: unpack it"
 ARCHIVE = "an archive: unpack it if it holds a part of the scan"
+PICTURE = "a picture such as JPEG: export the series as DICOM"
 NO_DICOM = "not DICOM"
 LOCALISER = "of a localiser series"
 SAYS_CT = "says Modality CT"
@@ -126,6 +128,8 @@ def _why_unreadable(path: Path) -> str:
         return PACKED if _is_dicom(_unpacked(begin)) else ARCHIVE
     if begin.startswith(ZIP):
         return ARCHIVE
+    if begin.startswith(PICTURES):
+        return PICTURE
     named = path.suffix.lower() in NAMES_OF_DICOM and not path.name.startswith(".")
     return DAMAGED if named or _is_dicom(begin) else NO_DICOM
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +33,8 @@ REQUIRED = (*IDENTITY, "FrameOfReferenceUID", "Rows", "Columns")
 # Values of Image Type by which scanners mark what lies in the series of a scan, but is no part of it.
 PLANNING = frozenset({"LOCALIZER", "SCOUT", "TOPOGRAM", "SURVIEW", "SCREEN SAVE", "SCREENSAVE", "DOSE", "DOSE_INFO"})
 HU_NAMES = frozenset({"HU", "HOUNSFIELD", "HOUNSFIELDUNIT", "HOUNSFIELDUNITS"})
+# The Defined Terms of Rescale Type (PS3.3 C.11.1.1.2), which a sentence may repeat.
+RESCALE_TYPES = frozenset({"OD", "HU", "US", "MGML", "Z_EFF", "ED", "EDW", "HU_MOD", "PCT"})
 UNSPECIFIED = "US"  # the Defined Term of Rescale Type for unspecified units (PS3.3 C.11.1.1.2)
 # What distinguishes the stacks of one series: the name for messages, and the keywords (enhanced, single-frame).
 STACK_MARKS = (
@@ -263,10 +266,16 @@ def _marks(header: Dataset, find: Callable[[str], Any]) -> tuple[str, ...]:
     marks = []
     for name, keywords in STACK_MARKS:
         value = next((found for found in map(find, keywords) if found is not None), None)
-        marks.append("" if value is None else f"{name} {value}"[:40])
+        marks.append("" if value is None else f"{name} {_number_for(value)}")
     # A volume too large for one object is split into a concatenation of several (PS3.3 C.7.6.16.2.2.4).
     many = header.SOPClassUID in MULTI_FRAME
     return (*marks, f"object {header.get('ConcatenationUID') or header.SOPInstanceUID}" if many else "")
+
+
+def _number_for(value: Any) -> str:
+    """Return a mark's value if it is a number, else one that stands for it: a sentence must not quote its words."""
+    text = str(value).strip()
+    return text if text.isascii() and text.isdigit() and len(text) <= 16 else f"#{crc32(text.encode()):08x}"
 
 
 def _rescale(header: Dataset, find: Callable[[str], Any]) -> tuple[float, float, str]:
@@ -285,7 +294,9 @@ def _rescale(header: Dataset, find: Callable[[str], Any]) -> tuple[float, float,
     if unit in HU_NAMES:
         unit = "HU"
     elif unit != UNSPECIFIED:
-        raise SegmenterError(Reason.NOT_HU, f"{_name(header)} has RescaleType {kind}: expected HU")
+        # Never the words of a header: they may be anybody's.
+        named = f"RescaleType {kind}" if kind in RESCALE_TYPES else "a RescaleType that the standard does not define"
+        raise SegmenterError(Reason.NOT_HU, f"{_name(header)} has {named}: expected HU")
     return float(slope), float(intercept), unit
 
 

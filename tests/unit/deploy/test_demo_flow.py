@@ -191,3 +191,11 @@ def test_densities_are_printed_beside_the_known_ones(module, paper, tmp_path):
     assert "mg/cm3 HA" in text and "slab" in text and "0.9999" in text
     assert any("left" in line and "301.3" in line and "305.1" in line for line in text.splitlines())
     assert any("right" in line and "299.0" in line and "305" not in line for line in text.splitlines())
+
+
+@pytest.mark.parametrize("name", ["scan.zip", "picture.jpg"])
+def test_a_study_without_dicom_files_is_told_before_anything_starts(module, tmp_path, name):
+    demo = module("demo")
+    (tmp_path / name).write_bytes(b"no DICOM")
+    with pytest.raises(demo.DemoError, match=f"holds no DICOM files \\(found: {Path(name).suffix}\\)"):
+        demo.require_dicom(tmp_path)

@@ -89,7 +89,7 @@ from node.ledger import Ledger
 data = Path(sys.argv[1])
 ledger = Ledger.open(f"sqlite:///{data}/ledger.sqlite3", data)
 for n in range(20):
-    ledger.processes.report(f"{sys.argv[2]}", "test", "here", n)
+    ledger.processes.report(sys.argv[2], "test", f"host-{sys.argv[2]}", n)
 """
 
 

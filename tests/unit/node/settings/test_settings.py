@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -147,6 +148,56 @@ def test_limits_in_the_wrong_order():
 def test_passwords_are_not_shown():
     [found] = faults(node={"database_url": "mysql://qct:secret@db/qct"})
     assert "secret" not in found and "mysql" in found
+
+
+@pytest.mark.parametrize("password", ["se@cret", "se/cret", "se:cret", "se#cret", "@secret@", "se cret"])
+@pytest.mark.parametrize("key", ["database_url", "broker_url"])
+def test_no_part_of_an_odd_password_is_shown(password, key):
+    scheme = "mysql" if key == "database_url" else "redis"
+    found = faults(node={key: f"{scheme}://qct:{password}@host:no-port/0"})
+    assert found and not re.search("se|cret|ret", found[0].partition(" = ")[2].partition(": ")[0])
+
+
+@pytest.mark.parametrize(
+    "url", ["redis://:p@ss@host:6379/0", "rediss://host/1?ssl_cert_reqs=none", "redis://[::1]:6379"]
+)
+def test_addresses_of_redis_are_taken(url):
+    assert load_settings(None, node={"broker_url": url}).node.broker_url == url
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("[node]\ndicom_prot = 1\n", "node.dicom_prot = 1: there is no such setting; did you mean dicom_port?"),
+        ("[nodes]\n", "nodes: there is no such setting; did you mean node?"),
+        ('[[peer]]\nname = "x"\n', "peer: there is no such setting; did you mean peers?"),
+        (
+            "[jobs]\nquiet_seconds = 1\n",
+            "jobs.quiet_seconds = 1: there is no such setting; did you mean intake.quiet_seconds?",
+        ),
+        ("[node]\nzzz = 1\n", "node.zzz = 1: there is no such setting"),
+        (
+            '[[routes]]\nname = "q"\ndestination = ["pacs"]\n',
+            "routes.0.destination: there is no such setting; did you mean destinations?",
+        ),
+        (
+            '[[routes]]\nname = "q"\ndestinations = "pacs"\n',
+            "routes.0.destinations = 'pacs': write a list: [\"pacs\"]",
+        ),
+        ('[[routes]]\nname = "q"\nmodality = "CT"\n', "routes.0.modality = 'CT': write a list: [\"CT\"]"),
+    ],
+)
+def test_a_misspelt_key_and_a_missing_list_say_what_was_meant(tmp_path, text, fault):
+    assert faults(written(tmp_path, text)) == [fault]
+
+
+def test_a_misspelt_environment_variable_is_a_fault(monkeypatch):
+    monkeypatch.setenv("QCT_NODE_NOD__DICOM_PORT", "1")
+    monkeypatch.setenv("QCT_NODE_NODE__HTTP_PROT", "1")
+    assert faults() == [
+        "node.http_prot = '1': there is no such setting; did you mean http_port?",
+        "QCT_NODE_NOD__DICOM_PORT: there is no section nod; did you mean node?",
+    ]
 
 
 def test_files_that_are_not_there_or_not_toml(tmp_path):
