@@ -6,10 +6,11 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, func, insert, select, update
 
+from node.decide.scan import without_localisers
 from node.ledger.associations import Associations
 from node.ledger.database import Database
 from node.ledger.identity_digests import IdentityDigests
-from node.ledger.instance_statements import Instance, InstanceStatements
+from node.ledger.instance_statements import Instance, InstanceStatements, NewestJob
 from node.ledger.revisions import Revisions, takes_more
 from node.ledger.tables import instances, jobs, series
 from node.records.instances import Arrival, Header, Outcome
@@ -72,7 +73,7 @@ class Instances:
             arrival for arrival in by_association.values()
             if self._associations.note_carried(connection, arrival.association, found.series_id)
         ]  # fmt: skip
-        joins = found.id is not None and takes_more(found)
+        joins = found.id is not None and (takes_more(found) or self._are_companions(found, arrivals))
         revision = (found.revision or 0) + (not joins)
         outcomes = [self._record(statements, found.series_id, revision, arrival) for arrival in arrivals]
         fresh, again = outcomes.count(Outcome.NEW), outcomes.count(Outcome.DUPLICATE)
@@ -111,6 +112,15 @@ class Instances:
             variant = max(number for _, number in known) + 1
             if statements.insert(instance._replace(variant=variant, revision=NO_REVISION)):
                 return Outcome.VARIANT
+
+    @staticmethod
+    def _are_companions(found: NewestJob, arrivals: Sequence[Arrival]) -> bool:
+        """Tell whether objects of a decided CT series are no part of its scan: a report or a localiser came late.
+
+        They open no revision: its results would be the same.
+        """
+        headers = [arrival.header for arrival in arrivals]
+        return found.modality == CT and not without_localisers([h for h in headers if h.modality == CT])
 
     @staticmethod
     def _describe_by_ct(connection: Connection, series_id: int, arrivals: Sequence[Arrival]) -> None:

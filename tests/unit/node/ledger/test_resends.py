@@ -235,3 +235,15 @@ def test_a_series_is_described_by_its_first_ct_image(ledger, clock):
     sent(ledger, clock, [2, 3], series_description="Hip", body_part="HIP")
     job = only_job(ledger)
     assert (job.modality, job.description, job.body_part, job.instances) == ("CT", "Hip", "HIP", 3)
+
+
+@pytest.mark.parametrize("late", [{"modality": "SR"}, {"image_type": ("ORIGINAL", "PRIMARY", "LOCALIZER")}])
+@pytest.mark.parametrize("make", [queued_job, delivering_job])
+def test_a_late_report_or_localiser_opens_no_revision(ledger, clock, late, make):
+    job_id = make(ledger)
+    state = ledger.queries.job(job_id).state
+    outcomes, _ = sent(ledger, clock, [9], 60, **late)
+    job = only_job(ledger)
+    assert (outcomes, job.id, job.state, job.instances) == ([Outcome.NEW], job_id, state, 2)
+    sent(ledger, clock, [2], 60)
+    assert (newest(ledger).revision, newest(ledger).instances) == (2, 3)
