@@ -122,7 +122,8 @@ class Supervisor:
             decision = Decision(JobState.HELD, Reason.UNEXPECTED, sentence)
         try:
             if self._ledger.decisions.apply(job.id, decision, job):
-                log.info("job %s: %s %s", job.id, decision.state, decision.reason)
+                # The reason may name a series by its description, which stands in the ledger, but in no log.
+                log.info("job %s: %s %s", job.id, decision.state, decision.code)
         except NotAllowedError:
             log.info("job %s was changed by another process in the meantime", job.id)
 

@@ -1,5 +1,6 @@
 """Several acquisitions, phases or stacks in one series: the scan is taken where it is plain which one it is."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -133,6 +134,19 @@ def test_an_enhanced_object_with_one_stack_and_a_few_frames_beside_it(tmp_path):
     series = read_series(write_enhanced(tmp_path, spec, edit))
     assert "only stack 1 taken: 4 images of stack 2 left out" in series.warnings[0]
     assert np.array_equal(read_volume(series), spec.hu()[:20])
+
+
+def test_the_words_of_a_stack_id_are_not_quoted(tmp_path):
+    spec = replace(SCAN, shape=(24, 24, 28))
+
+    def edit(index, frame):
+        content(StackID="DOE^JANE\x1b[2J" if index < 20 else "\u202eTWO", InStackPositionNumber=index + 1)(index, frame)
+        if index >= 20:
+            frame.PlanePositionSequence[0].ImagePositionPatient = [0, 0, 5 if index < 23 else 400]
+
+    [warning] = read_series(write_enhanced(tmp_path, spec, edit)).warnings[:1]
+    assert re.search("only stack #[0-9a-f]{8} taken: 4 images of stack #[0-9a-f]{8} left out", warning)
+    assert not re.search("DOE|TWO|\x1b|\u202e", warning)
 
 
 @pytest.mark.parametrize(

@@ -127,6 +127,7 @@ REFUSALS = {
     "uneven": (uneven, Reason.UNEVEN_STEPS, "3.00 to 4.20 mm"),
     "no slope": (at(7, RescaleSlope=None), Reason.MISSING_RESCALE, "rescale"),
     "other unit": (at(7, RescaleType="MGML"), Reason.NOT_HU, "MGML"),
+    "words as unit": (at(7, RescaleType="DOE^JANE\x1b[2J"), Reason.NOT_HU, "that the standard does not define"),
     "colour": (at(None, SamplesPerPixel=3), Reason.NOT_HU, "colour"),
     "palette": (at(None, PhotometricInterpretation="PALETTE COLOR"), Reason.NOT_HU, "colour"),
     "32 bits": (at(None, BitsAllocated=32), Reason.PIXEL_FORMAT, "32 bits allocated"),
