@@ -39,6 +39,7 @@ class Reason(StrEnum):
     NOT_HU = "not-hu"
     PIXEL_FORMAT = "pixel-format"
     TRANSFER_SYNTAX = "transfer-syntax"
+    ORIENTATION = "orientation"
     TOO_SHORT = "too-short"
     READBACK = "readback"
     MODEL = "model"
@@ -147,6 +148,11 @@ REASON_HELP: dict[Reason, ReasonHelp] = {
         "The pixels are compressed in a way that is not supported. The sentence names the transfer syntax.",
         "Set the sender to propose Explicit VR Little Endian, or a lossless syntax of JPEG, JPEG-LS, JPEG 2000 or RLE; "
         "then send the series again under new UIDs.",
+    ),
+    Reason.ORIENTATION: ReasonHelp(
+        "The anatomy lies otherwise than the header says (prone, not supine): left and right may be exchanged.",
+        "Find out how the patient lay, correct Patient Position and the orientation of the images, and send the series "
+        "again under new UIDs.",
     ),
     Reason.TOO_SHORT: ReasonHelp(
         "The series has too few slices or covers too little for a hip.",

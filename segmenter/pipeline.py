@@ -91,13 +91,15 @@ class SegmentRequest:
 def vnet_method(model: Path | None = None, device: str = "auto") -> SegmentationMethod:
     """Return the V-Net as a method; loading checks the weights' digest."""
     from segmenter.vnet.fine import segment_femurs
+    from segmenter.vnet.orientation import require_orientation
     from segmenter.vnet.weights import load_models
 
     models = load_models(model, device)
 
     def find(volume: NDArray[Any], geometry: Geometry, on_stage: OnStage) -> Search:
         refused: list[Refusal] = []
-        femurs = segment_femurs(volume, geometry, models, on_stage, refused.append)
+        straight = require_orientation(volume, geometry, models)
+        femurs = segment_femurs(volume, straight, models, on_stage, refused.append)
         return Search(tuple(femurs), tuple(refused))
 
     return SegmentationMethod(models.name, models.version, models.digest, find)
