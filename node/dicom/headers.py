@@ -157,13 +157,14 @@ def _values(data: Buffer, start: int, syntax: str) -> tuple[Values, int]:
 def values_by_pydicom(data: Buffer, start: int, syntax: str, unusual: int | None = None) -> tuple[Values, int]:
     """Read the values with pydicom: slower, but it accepts unusual encodings. unusual: a tag, for messages."""
     ahead = _meta(syntax)
-    parsed = bytes(data[start : start + PYDICOM_BYTES])
-    if max(parsed.count(item) for item in ITEM_TAGS) > MOST_ITEMS:
-        raise broken(f"its sequences have no valid end and more than {MOST_ITEMS} items")
     try:
-        with ONE_AT_A_TIME, BytesIO(ahead + parsed) as file:
+        with ONE_AT_A_TIME, BytesIO(ahead + bytes(data[start : start + PYDICOM_BYTES])) as file:
+            if max(file.getvalue().count(item) for item in ITEM_TAGS) > MOST_ITEMS:
+                raise broken(f"its sequences have no valid end and more than {MOST_ITEMS} items")
             dataset = dcmread(file, stop_before_pixels=True, specific_tags=list(WANTED))
             return _raw(dataset), start + file.tell() - len(ahead)
+    except ObjectError:
+        raise
     except Exception as error:
         # pydicom raises nearly any exception on malformed bytes; what it cannot read is broken.
         place = "" if unusual is None else f" at the element ({unusual >> 16:04X},{unusual & 0xFFFF:04X})"

@@ -110,7 +110,7 @@ class StoreOperation:
         self._request = request
         self._context = context
         self._transfer_syntax = context.transfer_syntax
-        self._error: NodeError | None = None
+        self._failure: tuple[StoreStatus, str] | None = None  # not the exception: its traceback keeps what was parsed
         self._file: IncomingFile | None = None
         self._header_ahead: tuple[Header, int] | None = None  # the header, if the first fragment contained it
         with self._recording_failure():
@@ -143,9 +143,7 @@ class StoreOperation:
                 self._storage.record(
                     Arrival(header, self._transfer_syntax, stored.key, stored.digest, stored.size, self._association)
                 )
-        if self._error is None:
-            return StoreStatus.SUCCESS, ""
-        return self._error.status or StoreStatus.INTERNAL, str(self._error)
+        return self._failure or (StoreStatus.SUCCESS, "")
 
     def discard(self) -> None:
         """Remove what has been received: the association ended before the object was complete."""
@@ -194,7 +192,7 @@ class StoreOperation:
             self._fail(NodeError("internal error, see the log of the node", status=StoreStatus.INTERNAL))
 
     def _fail(self, error: NodeError) -> None:
-        self._error = error
+        self._failure = error.status or StoreStatus.INTERNAL, str(error)
         self.discard()
         log.warning("an object from %s was refused: %s", self._association.calling_ae, error)
         if isinstance(error, ObjectError):

@@ -1,10 +1,12 @@
 """Arrivals of many associations in one transaction, and what becomes of them when the ledger fails."""
 
 import hashlib
+import struct
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pytest
 from ct_factory import CtSpec, write_own_series
@@ -238,3 +240,22 @@ def test_invented_titles_cause_no_more_rows_than_the_limit_but_an_honest_sender_
     rows = ledger.queries.jobs(JobState.DECLINED)
     assert len(rows) == EVENTS and max(row.instances for row in rows) == 150
     assert caplog.text.count("refusals of 127.0.0.1 are not recorded") == 1
+
+
+def test_a_refused_object_keeps_nothing_of_what_was_parsed(storage, slice_of):
+    """Its exception would: the traceback holds a megabyte of bytes and what pydicom made of them."""
+    sop_uid, content = slice_of
+    odd = struct.pack("<HH2sHI", 0x7, 0xA730, b"SQ", 0, 0xFFFFFFFF) + bytes.fromhex("feff00e0ffffffff") + content * 500
+    refused = []
+    before = memory()
+    for _ in range(40):
+        operation = storage.begin(association(), Request(1, 1, CT, sop_uid, True), accepted(CT, EXPLICIT))
+        operation.write(memoryview(odd[:900_000]))
+        assert operation.finish()[0] is StoreStatus.CANNOT_UNDERSTAND
+        refused.append(operation)
+    assert memory() - before < 25
+
+
+def memory():
+    """Return the memory of this process in MB."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 1e6
