@@ -52,9 +52,16 @@ class SocketStream:
         return count
 
     def sendall(self, data: bytes) -> None:
-        """Send bytes. Raises ConnectionEndedError."""
+        """Send bytes; the timeout applies to all of them. Raises ConnectionEndedError."""
+        deadline = time.monotonic() + self.timeout
+        left = memoryview(data)
         try:
-            self._connection.sendall(data)
+            while left:
+                left = left[self._connection.send(left) :]
+                if left and time.monotonic() > deadline:  # a peer that reads a byte now and then
+                    raise ConnectionEndedError(f"the peer read too little in {self.timeout:g} s")
+        except BlockingIOError as error:
+            raise ConnectionEndedError(f"the peer read nothing for {self.timeout:g} s") from error
         except OSError as error:
             raise ConnectionEndedError(f"connection lost ({error.strerror or error})") from error
 

@@ -1,19 +1,28 @@
-"""Opens, releases and aborts associations as the requestor, and explains rejections; C-ECHO."""
+"""Opens, releases and aborts associations as the requestor, and explains refusals; C-ECHO."""
 
-import socket
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
-from pydicom.uid import UID
-from pynetdicom import AE, build_context
-from pynetdicom.association import Association
-from pynetdicom.presentation import PresentationContext
+from pydicom.uid import UID, ImplicitVRLittleEndian
 
+from node.dicom.association_answer import (
+    AssociationRejected,
+    Offer,
+    decode_acceptance,
+    decode_rejection,
+    encode_request,
+)
+from node.dicom.pdu import ABORT, ASSOCIATE_AC, ASSOCIATE_RJ, PDV_HEADER, PduStream, ProtocolError
+from node.dicom.stream import ConnectionEndedError, SocketStream
 from node.errors import PeerError
+from node.scu.association import LONGEST_PDU, TOLD_LENGTH, AbortedError, Association
+from node.scu.connection import connected, describe_peer
+from node.scu.stop_signal import StopSignal
 from node.settings.routing import Peer
 
-VERIFICATION = UID("1.2.840.10008.1.1")
+VERIFICATION: Offer = ("1.2.840.10008.1.1", str(ImplicitVRLittleEndian))
+PERMANENT = 1
 # (source, reason) of an A-ASSOCIATE-RJ, PS3.8 table 9-21
 REJECTIONS = {
     (1, 2): "it does not support the DICOM application context",
@@ -27,83 +36,79 @@ REJECTIONS = {
 
 def echo(peer: Peer, calling_ae: str, timeout: float = 10) -> None:
     """Verify that a peer answers C-ECHO. Raises PeerError."""
-    with open_association(peer, calling_ae, [build_context(VERIFICATION)], timeout) as association:
-        if not association.accepted_contexts:
-            raise PeerError(f"{describe_peer(peer)} does not offer C-ECHO")
-        status = association.send_c_echo()
-        if "Status" not in status:
-            raise PeerError(f"{describe_peer(peer)} did not answer C-ECHO", retry=True)
-        if status.Status != 0:
-            raise PeerError(f"{describe_peer(peer)} answered C-ECHO with status 0x{status.Status:04X}")
+    with open_association(peer, calling_ae, [VERIFICATION], timeout) as association:
+        try:
+            status = association.echo(VERIFICATION)
+        except (ConnectionEndedError, ProtocolError) as error:
+            raise PeerError(f"{describe_peer(peer)} did not answer C-ECHO ({error})", retry=True) from error
+        if status != 0:
+            raise PeerError(f"{describe_peer(peer)} answered C-ECHO with status 0x{status:04X}")
 
 
 @contextmanager
 def open_association(
-    peer: Peer, calling_ae: str, contexts: list[PresentationContext], timeout: float
+    peer: Peer, calling_ae: str, offers: Sequence[Offer], timeout: float, stop: StopSignal | None = None
 ) -> Iterator[Association]:
-    """Open an association; it is released at the end, or aborted after an exception. Raises PeerError."""
-    ae = AE(ae_title=calling_ae)
-    ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = ae.connection_timeout = timeout
-    try:
-        association = ae.associate(peer.host, peer.port, contexts=contexts, ae_title=peer.ae_title, max_pdu=0)
-    except (OSError, UnicodeError) as error:  # the host name, before any connection
-        raise PeerError(f"{describe_peer(peer)} {_why_unreachable(peer)}", retry=True) from error
-    if not association.is_established:
-        raise _refusal(association, peer, calling_ae)
-    _return_responses(association)
-    try:
-        yield association
-        if association.is_established:
-            association.release()
-    finally:
-        if association.is_established:
-            association.abort()
+    """Open an association; it is released at the end, or aborted after an exception. Raises PeerError.
 
-
-def _return_responses(association: Association) -> None:
-    """Put back responses that pynetdicom's reactor takes while a `send_` method waits for them.
-
-    The reactor is paused before each request, but it may be just about to poll the queue once more. On a busy machine
-    a fast peer's response is in the queue by then, in about one of a thousand requests, and would be lost.
+    timeout: seconds to connect, and for each step after that. stop: ends the association from another thread.
     """
-
-    def put_back(msg: Any, context_id: int) -> None:
-        association.dimse.msg_queue.put((context_id, msg))
-
-    association._serve_request = put_back  # type: ignore[method-assign]
-
-
-def _refusal(association: Association, peer: Peer, calling_ae: str) -> PeerError:
-    answer = association.acceptor.primitive
-    if association.is_rejected and answer is not None:
-        # Result 1 is permanent, 2 transient (PS3.8 9.3.4).
-        source, why = answer.result_source or 0, answer.diagnostic or 0
-        words = REJECTIONS.get((source, why), f"source {source}, reason {why}")
-        sentence = words.format(calling=calling_ae, called=peer.ae_title)
-        return PeerError(f"{describe_peer(peer)} rejects the association: {sentence}", retry=answer.result == 2)
-    if association.rejected_contexts and not association.accepted_contexts:
-        kinds = sorted({UID(str(c.abstract_syntax)).name for c in association.rejected_contexts})
-        return PeerError(f"{describe_peer(peer)} accepts none of the offered SOP classes: {', '.join(kinds)}")
-    return PeerError(f"{describe_peer(peer)} {_why_unreachable(peer)}", retry=True)
+    with connected(peer, timeout, stop or StopSignal()) as connection:
+        stream = SocketStream(connection, timeout)
+        association = _negotiated(stream, peer, calling_ae, offers, timeout)
+        try:
+            yield association
+            if association.is_open:
+                association.release()
+        finally:
+            if association.is_open:
+                association.abort()
 
 
-def _why_unreachable(peer: Peer) -> str:
-    """Connect by TCP to find out why there was no association; pynetdicom only logs the reason."""
+def _negotiated(
+    stream: SocketStream, peer: Peer, calling_ae: str, offers: Sequence[Offer], timeout: float
+) -> Association:
+    """Request the association and return it. Raises PeerError."""
+    pdus = PduStream(stream, LONGEST_PDU)
+    began = time.monotonic()
     try:
-        with socket.create_connection((peer.host, peer.port), timeout=3):
-            return "accepts the connection but does not answer the association request"
-    except ConnectionRefusedError:
-        return "refuses the connection: nothing listens there"
-    except socket.gaierror:
-        return "cannot be reached: its host name is unknown"
-    except TimeoutError:
-        return "cannot be reached: no answer to the connection"
-    except UnicodeError:
-        return "cannot be reached: its host name is not valid"
-    except OSError as error:
-        return f"cannot be reached: {error.strerror or error}"
+        pdus.write(encode_request(calling_ae, peer.ae_title, offers, TOLD_LENGTH))
+        kind, body = pdus.read()
+        if kind == ABORT:
+            raise AbortedError(bytes(body))
+    except AbortedError as error:
+        raise PeerError(f"{describe_peer(peer)} {error}", retry=not error.at_fault) from error
+    except ConnectionEndedError as error:
+        waited = time.monotonic() - began
+        how = f"within {timeout:g} s" if waited >= timeout else "but ends it"
+        sentence = f"accepts the connection but does not answer the association request, {how}"
+        raise PeerError(f"{describe_peer(peer)} {sentence}", retry=True) from error
+    except ProtocolError as error:
+        raise _no_dicom(peer, str(error)) from error
+    if kind == ASSOCIATE_RJ:
+        raise _rejection(peer, calling_ae, decode_rejection(bytes(body)))
+    if kind != ASSOCIATE_AC:
+        raise _no_dicom(peer, f"a PDU of type {kind}")
+    acceptance = decode_acceptance(bytes(body), offers)
+    if 0 < acceptance.max_length <= PDV_HEADER.size:
+        said = f"accepts PDUs of {acceptance.max_length} bytes at most, in which nothing can be sent"
+        raise PeerError(f"{describe_peer(peer)} {said}: correct its maximum PDU length")
+    association = Association(stream, pdus, acceptance, timeout)
+    if not acceptance.contexts:
+        association.release()
+        kinds = sorted({UID(sop_class).name for sop_class, _ in offers})
+        raise PeerError(f"{describe_peer(peer)} accepts none of the offered SOP classes: {', '.join(kinds)}")
+    return association
 
 
-def describe_peer(peer: Peer) -> str:
-    """Return a peer's name and address for a sentence."""
-    return f"{peer.name} ({peer.ae_title} at {peer.host}:{peer.port})"
+def _no_dicom(peer: Peer, what: str) -> PeerError:
+    sentence = f"answers the association request with {what}, which is no DICOM: check host and port"
+    return PeerError(f"{describe_peer(peer)} {sentence}", retry=True)
+
+
+def _rejection(peer: Peer, calling_ae: str, answer: AssociationRejected) -> PeerError:
+    """Return the error for an A-ASSOCIATE-RJ: result 1 is permanent, 2 transient (PS3.8 9.3.4)."""
+    unknown = f"source {answer.source}, reason {answer.reason}, which the standard does not know; ask its administrator"
+    words = REJECTIONS.get((answer.source, answer.reason), unknown)
+    sentence = words.format(calling=calling_ae, called=peer.ae_title)
+    return PeerError(f"{describe_peer(peer)} rejects the association: {sentence}", retry=answer.result != PERMANENT)

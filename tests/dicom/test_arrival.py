@@ -4,12 +4,13 @@ The quiet time is one hour here, so that a job starts only because the evidence 
 """
 
 import threading
+from io import BytesIO
 
 import pytest
 from orthanc import running_orthanc
 from pydicom import dcmread
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
-from pynetdicom import build_context
+from pynetdicom.dsutils import split_dataset
 
 from node.records.processes import ProcessKind
 from node.records.states import JobState
@@ -99,10 +100,13 @@ def test_a_series_over_simultaneous_associations_gives_one_complete_job(supervis
 
 def test_the_node_waits_for_an_idle_and_for_an_aborted_association(supervised, ct_series, poll):
     node = supervised()
-    contexts = [build_context(CTImageStorage, ExplicitVRLittleEndian)]
-    with open_association(node.peer, "SCANNER", contexts, 30) as association:
+    offer = (str(CTImageStorage), str(ExplicitVRLittleEndian))
+    with open_association(node.peer, "SCANNER", [offer], 30) as association:
         for path in ct_series(slices=40):
-            assert association.send_c_store(path).Status == 0
+            _, start = split_dataset(path)
+            content = path.read_bytes()[start:]
+            sop_uid = str(dcmread(path, stop_before_pixels=True).SOPInstanceUID)
+            assert association.store(offer, sop_uid, BytesIO(content), len(content)) == 0
         poll(lambda: waits_for(node, "the association is still open"), what="the reason")
         association.abort()
     reason = "an association broke off, so no slice must come for 3600 s"
