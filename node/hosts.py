@@ -73,7 +73,12 @@ class HostAddresses:
         except (OSError, UnicodeError) as error:
             if entry.addresses.resolved:
                 last = ", ".join(entry.addresses.found)
-                log.warning("the host name %s does not resolve any more (%s); %s is used", host, error, last)
+                log.warning(
+                    "the host name %s of a peer cannot be resolved (%s): its last address is kept (%s)",
+                    host,
+                    error,
+                    last,
+                )
         with self._lock:
             if found and entry.addresses.found and not entry.addresses.resolved:
                 log.info("the host name %s resolves again", host)

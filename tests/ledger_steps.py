@@ -5,9 +5,12 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, RawDataStorage, generate_uid
 from senders import association
 
 from node.decide.recipients import recipients
+from node.ledger.database import utc_now
 from node.records.instances import Arrival, Header
 from node.records.jobs import Decision, Evidence, Job
 from node.records.results import Result
@@ -27,6 +30,16 @@ class Clock:
 
     def push(self, seconds):
         self.time += timedelta(seconds=seconds)
+
+
+class RunningClock:
+    """The real time, which a test can advance."""
+
+    def __init__(self):
+        self.offset = timedelta()
+
+    def __call__(self):
+        return utc_now() + self.offset
 
 
 def arrival(ledger, number=1, series="1.2.3", sha256=None, **header):
@@ -91,3 +104,16 @@ def finish_job(ledger, job_id, worker, made, report, wanted=MappingProxyType({})
     """Finish a job as the worker does; wanted: the kinds of results that peers want."""
     peers = ledger.queries.job(job_id).destinations or ()
     return ledger.queue.finish(job_id, worker, {one: recipients(one, made, peers, wanted) for one in made}, report)
+
+
+def write_result(path, key) -> Result:
+    """Write a DICOM object and return its record."""
+    made = Dataset()
+    made.SOPClassUID, made.SOPInstanceUID = RawDataStorage, generate_uid()
+    made.StudyInstanceUID, made.SeriesInstanceUID = generate_uid(), generate_uid()
+    made.file_meta = FileMetaDataset()
+    made.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    path.parent.mkdir(parents=True, exist_ok=True)
+    made.save_as(path, enforce_file_format=True)
+    data = path.read_bytes()
+    return Result(path.stem, key, hashlib.sha256(data).hexdigest(), len(data), RawDataStorage, made.SOPInstanceUID)

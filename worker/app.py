@@ -17,11 +17,12 @@ from typing import Any
 from billiard.process import current_process
 from celery import Celery, signals
 
-from node.dispatch.celery_app import DELIVER_QUEUE, DELIVERY_THREADS, SEGMENT_QUEUE, make_app
+from node.dispatch.celery_app import DELIVER_QUEUE, SEGMENT_QUEUE, delivery_threads, make_app
 from node.ledger import Ledger
 from node.logs import configure_logging
 from node.records.processes import ProcessKind
 from node.run.process_heartbeat import ProcessHeartbeat
+from node.scu.stop_signal import StopSignal
 from node.settings.settings import Settings
 from segmenter.errors import SegmenterError
 from worker.heartbeat import INTERRUPT
@@ -43,6 +44,7 @@ class WorkerApp(Celery):  # type: ignore[misc]
 
     settings: Settings
     segmenter: Segmenter
+    stop_delivering: StopSignal
 
     def __reduce__(self) -> tuple[Callable[..., "WorkerApp"], tuple[Any, ...]]:
         """Pickle settings and segmenter only: the child makes an app of its own from them."""
@@ -53,10 +55,11 @@ def make_worker_app(settings: Settings, segmenter: Segmenter | None = None) -> W
     """Return the app with both tasks; segmenter: by default the one of the settings."""
     app = make_app(settings, WorkerApp)
     app.settings = settings
+    app.stop_delivering = StopSignal()
     chosen = settings.segmenter
     app.segmenter = segmenter or VNetSegmenter(chosen.model, chosen.device, chosen.distal_mm, chosen.calibration)
     app.register_task(SegmentTask(settings, app.segmenter))
-    app.register_task(DeliverTask(settings))
+    app.register_task(DeliverTask(settings, app.stop_delivering))
     return app
 
 
@@ -72,7 +75,7 @@ def run_worker(app: WorkerApp, queue: str) -> int:
         hostname=f"{queue}@{socket.gethostname()}-{os.getpid()}",
         queues=[queue],
         pool="prefork" if segmenting else "threads",
-        concurrency=1 if segmenting else DELIVERY_THREADS,
+        concurrency=1 if segmenting else delivery_threads(app.settings),
         without_gossip=True,
         without_mingle=True,
         without_heartbeat=True,
@@ -93,6 +96,7 @@ def run_worker(app: WorkerApp, queue: str) -> int:
             threading.Thread(target=watchdog.run, args=(done,), name="watchdog", daemon=True).start()
 
     def stopping(**_: Any) -> None:
+        app.stop_delivering.set()
         done.set()
         if segmenting and (pids := _children(worker)):
             threading.Thread(target=_interrupt_until_ended, args=(pids,), daemon=True).start()

@@ -22,6 +22,7 @@ from node.ledger.job_queue import attempt_of
 from node.records.jobs import Decision, Job
 from node.records.states import JobState, Reason
 from node.scu.delivery import deliver
+from node.scu.stop_signal import StopSignal
 from node.settings.settings import Settings
 from segmenter.errors import refusal_for
 from worker.heartbeat import ClaimLostError, Heartbeat, StoppingError
@@ -47,9 +48,13 @@ class DeliverTask(LedgerTask):
 
     name = DELIVER_TASK
 
+    def __init__(self, settings: Settings, stop: StopSignal) -> None:
+        super().__init__(settings)
+        self.stop = stop
+
     def run(self, delivery_id: int) -> None:
         """Deliver; what cannot be sent now is waiting again in the ledger."""
-        deliver(self.ledger, self.settings, delivery_id, new_claim_owner())
+        deliver(self.ledger, self.settings, delivery_id, new_claim_owner(), self.stop)
 
 
 class SegmentTask(LedgerTask):

@@ -23,7 +23,9 @@ def status(ctx: click.Context, as_json: bool) -> None:
     with opened_ledger(settings) as ledger:
         disk = assess_disk_space(free_space(settings.data), settings.intake)
         fault = broker_fault(settings)
-        health = assess(ledger.processes.all(), ledger.now(), settings.jobs.heartbeat_seconds, disk, fault)
+        health = assess(
+            ledger.processes.all(), ledger.now(), settings.jobs.heartbeat_seconds, disk, fault, ledger.outbox.backlogs()
+        )
         counts = ledger.queries.counts()
     if as_json:
         jobs = {state.value: count for state, count in counts.items()}
@@ -33,6 +35,9 @@ def status(ctx: click.Context, as_json: bool) -> None:
             click.echo(f"{process.kind:<16} {process.host} process {process.pid}, last report {age:.0f} s ago")
         click.echo("jobs: " + (", ".join(f"{n} {state}" for state, n in counts.items() if n) or "none"))
         click.echo(f"disk: {'WARNING: ' * (disk.level is Level.WARNING)}{disk.sentence}")
+        for warning in health.warnings:
+            if warning != disk.sentence:
+                click.echo(f"WARNING: {warning}")
     if health.stale:
         raise NodeError("; ".join(health.stale))
 

@@ -10,14 +10,20 @@ from dataclasses import dataclass
 
 from pynetdicom import PYNETDICOM_IMPLEMENTATION_UID, PYNETDICOM_IMPLEMENTATION_VERSION
 
+from node.dicom.association_request import (
+    ABSTRACT_SYNTAX,
+    APPLICATION_CONTEXT,
+    CONTEXT_HEADER,
+    ITEM,
+    MAXIMUM_LENGTH,
+    PRESENTATION_CONTEXT,
+    TRANSFER_SYNTAX,
+    USER_INFORMATION,
+)
+from node.dicom.negotiation import ANSWERED_CONTEXT, DICOM_APPLICATION, IMPLEMENTATION_CLASS, IMPLEMENTATION_VERSION
 from node.dicom.pdu import ASSOCIATE_RQ, HEADER
 
-APPLICATION_CONTEXT_NAME = "1.2.840.10008.3.1.1.1"
 FIXED = struct.Struct(">H2x16s16s32x")  # protocol version, called and calling AE title, reserved
-ITEM = struct.Struct(">BxH")
-APPLICATION_CONTEXT, PROPOSED_CONTEXT, ANSWERED_CONTEXT, ABSTRACT_SYNTAX, TRANSFER_SYNTAX = 0x10, 0x20, 0x21, 0x30, 0x40
-USER_INFORMATION, MAXIMUM_LENGTH, IMPLEMENTATION_CLASS, IMPLEMENTATION_VERSION = 0x50, 0x51, 0x52, 0x55
-CONTEXT_HEADER = 4  # bytes of a presentation context before its items
 UNSTATED_LENGTH = 16_384
 """Taken for the maximum length of a peer that states none, although PS3.8 D.1 demands it: every known one reads it."""
 
@@ -46,7 +52,7 @@ def encode_request(calling: str, called: str, offers: Sequence[Offer], max_lengt
     """Return the A-ASSOCIATE-RQ PDU; the offers have the context ids 1, 3, 5, ..."""
     contexts = [
         _item(
-            PROPOSED_CONTEXT,
+            PRESENTATION_CONTEXT,
             bytes((2 * number + 1, 0, 0, 0)) + _text(ABSTRACT_SYNTAX, sop_class) + _text(TRANSFER_SYNTAX, syntax),
         )
         for number, (sop_class, syntax) in enumerate(offers)
@@ -57,7 +63,7 @@ def encode_request(calling: str, called: str, offers: Sequence[Offer], max_lengt
         + _text(IMPLEMENTATION_VERSION, PYNETDICOM_IMPLEMENTATION_VERSION)
     )
     titles = (called.encode("ascii").ljust(16), calling.encode("ascii").ljust(16))
-    body = FIXED.pack(1, *titles) + _text(APPLICATION_CONTEXT, APPLICATION_CONTEXT_NAME)
+    body = FIXED.pack(1, *titles) + _text(APPLICATION_CONTEXT, DICOM_APPLICATION)
     body += b"".join(contexts) + _item(USER_INFORMATION, user)
     return HEADER.pack(ASSOCIATE_RQ, len(body)) + body
 

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from celery import Celery
 
+from node.ledger.outbox import ASSOCIATIONS_PER_PEER
 from node.settings.settings import Settings
 
 SEGMENT_TASK = "qct.segment"
@@ -14,9 +15,14 @@ DELIVER_TASK = "qct.deliver"
 SEGMENT_QUEUE = "segment"
 DELIVER_QUEUE = "deliver"
 EMBEDDED = "embedded"
-DELIVERY_THREADS = 4  # associations that one delivering worker opens at the same time
+LEAST_DELIVERY_THREADS = 4
 
 App = TypeVar("App", bound=Celery)
+
+
+def delivery_threads(settings: Settings) -> int:
+    """Return how many associations one delivering worker opens at one time: enough for each peer to have its share."""
+    return max(LEAST_DELIVERY_THREADS, ASSOCIATIONS_PER_PEER * len(settings.peers))
 
 
 def make_app(settings: Settings, app_class: type[App] = Celery) -> App:

@@ -143,6 +143,7 @@ class JobQueue:
                     peer=peer,
                     state=DeliveryState.WAITING,
                     next_at=self._db.now(),
+                    due_since=self._db.now(),
                 )
             )
 

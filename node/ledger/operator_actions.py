@@ -101,6 +101,7 @@ class OperatorActions:
             "state": DeliveryState.WAITING,
             "attempts": 0,
             "next_at": self._db.now(),
+            "due_since": self._db.now(),
             "last_dispatched_at": None,
         }
         return bool(connection.execute(update(deliveries).where(failed).values(fresh)).rowcount)

@@ -3,16 +3,20 @@
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Select, case, func, or_, select, update
 
 from node.ledger.database import Database
 from node.ledger.job_queue import end_reason
 from node.ledger.queries import Queries
 from node.ledger.tables import deliveries, jobs
-from node.records.results import Delivery
+from node.records.results import Backlog, Delivery
 from node.records.states import DeliveryState, JobState, Reason
 
 OPEN = (DeliveryState.WAITING, DeliveryState.SENDING)
+ASSOCIATIONS_PER_PEER = 2
+"""At one time, of all workers together: a peer that stalls holds no more threads than its own."""
+REMEMBERED = timedelta(days=1)
+"""How long it counts that a peer answered late."""
 
 
 class Outbox:
@@ -25,18 +29,19 @@ class Outbox:
     def due(self, redispatch_seconds: float) -> list[int]:
         """Return the ids of deliveries to be announced now.
 
-        Those whose time has come or whose sender died, unless they were announced within `redispatch_seconds`.
+        Those whose time has come or whose sender died, unless they were announced within `redispatch_seconds`, or as
+        many senders as may be send to their peer.
         """
         now = self._db.now()
         before = now - timedelta(seconds=redispatch_seconds)
         told = or_(deliveries.c.last_dispatched_at.is_(None), deliveries.c.last_dispatched_at <= before)
         wanted = select(deliveries.c.id).where(self._claimable(now), told).order_by(deliveries.c.next_at)
         with self._db.read() as connection:
-            return list(connection.execute(wanted).scalars())
+            return list(connection.execute(wanted.where(deliveries.c.peer.not_in(self._busy_peers(now)))).scalars())
 
     def count_senders(self) -> int:
         """Return how many associations are sending now; a sender whose lease ran out has died."""
-        sending = (deliveries.c.state == DeliveryState.SENDING) & (deliveries.c.lease_until >= self._db.now())
+        sending = _is_sending(self._db.now())
         with self._db.read() as connection:
             return int(
                 connection.execute(select(func.count(deliveries.c.owner.distinct())).where(sending)).scalar_one()
@@ -47,9 +52,16 @@ class Outbox:
         self._update(deliveries.c.id == delivery_id, last_dispatched_at=self._db.now())
 
     def claim(self, delivery_id: int, owner: str, lease_seconds: float) -> Delivery | None:
-        """Claim a due delivery for the time of a lease and count the attempt; None if it is not due."""
+        """Claim a due delivery for the time of a lease and count the attempt.
+
+        None if it is not due, or `ASSOCIATIONS_PER_PEER` others send to its peer. A delivery whose sender was stopped
+        may have arrived, which counts as an attempt without an answer.
+        """
         now = self._db.now()
+        stopped = case((deliveries.c.state == DeliveryState.SENDING, 1), else_=0)
         with self._db.write() as connection:
+            if self._other_senders(connection, delivery_id, owner, now) >= ASSOCIATIONS_PER_PEER:
+                return None
             taken = connection.execute(
                 update(deliveries)
                 .where(deliveries.c.id == delivery_id, self._claimable(now))
@@ -58,6 +70,7 @@ class Outbox:
                     owner=owner,
                     lease_until=now + timedelta(seconds=lease_seconds),
                     attempts=deliveries.c.attempts + 1,
+                    unanswered=deliveries.c.unanswered + stopped,
                 )
             )
             if not taken.rowcount:
@@ -74,12 +87,78 @@ class Outbox:
         values = {"state": DeliveryState.DELIVERED, "delivered_at": self._db.now(), "reason": ""}
         return self._settle(delivery_id, owner, values, "")
 
-    def failed(self, delivery_id: int, owner: str, reason: str, *, next_at: datetime | None) -> bool:
+    def give_back(self, delivery_id: int, owner: str, *, unanswered: bool) -> bool:
+        """Make a delivery due again because its sender stops; the attempt does not count."""
+        values: dict[str, Any] = {"state": DeliveryState.WAITING, "next_at": self._db.now(), "last_dispatched_at": None}
+        values |= {"owner": "", "lease_until": None, "attempts": deliveries.c.attempts - 1}
+        return self._update(_mine(delivery_id, owner), **values, unanswered=deliveries.c.unanswered + unanswered)
+
+    def announce_next(self, peer: str) -> None:
+        """Have the oldest due delivery of a peer announced again: a sender to this peer has just become free."""
+        oldest = (
+            select(deliveries.c.id)
+            .where(deliveries.c.peer == peer, self._claimable(self._db.now()))
+            .order_by(deliveries.c.next_at, deliveries.c.id)
+            .limit(1)
+            .scalar_subquery()
+        )
+        self._update(deliveries.c.id == oldest, last_dispatched_at=None)
+
+    def unanswered(self, peer: str) -> int:
+        """Return how many attempts in succession one result took until this peer answered, or has not answered yet.
+
+        The largest such number among what is open and what it received in the last day.
+        """
+        recent = deliveries.c.state.in_(OPEN) | (deliveries.c.delivered_at >= self._db.now() - REMEMBERED)
+        wanted = select(func.max(deliveries.c.unanswered)).where(deliveries.c.peer == peer, recent)
+        with self._db.read() as connection:
+            return int(connection.execute(wanted).scalar() or 0)
+
+    def backlogs(self) -> list[Backlog]:
+        """Return what each peer has still to get, the peer with the oldest result first."""
+        now = self._db.now()
+        waiting = case((self._claimable(now), deliveries.c.next_at))
+        sending = func.sum(case((_is_sending(now), 1), else_=0)).label("sending")
+        columns = (deliveries.c.peer, func.count().label("results"), func.min(waiting).label("next_at"), sending)
+        since = func.min(func.coalesce(deliveries.c.due_since, deliveries.c.next_at)).label("since")
+        wanted = select(*columns, since, func.max(deliveries.c.reason).label("reason"))
+        wanted = wanted.where(deliveries.c.state.in_(OPEN)).group_by(deliveries.c.peer).order_by("since")
+        with self._db.read() as connection:
+            rows = connection.execute(wanted).all()
+        return [
+            Backlog(
+                peer=row.peer,
+                results=row.results,
+                age=_seconds(now, row.since),
+                untouched=0.0 if row.sending else _seconds(now, row.next_at),
+                reason=row.reason,
+            )
+            for row in rows
+        ]
+
+    @staticmethod
+    def _busy_peers(now: datetime) -> Select[tuple[str]]:
+        senders = func.count(deliveries.c.owner.distinct())
+        busy = select(deliveries.c.peer).where(_is_sending(now)).group_by(deliveries.c.peer)
+        return busy.having(senders >= ASSOCIATIONS_PER_PEER)
+
+    @staticmethod
+    def _other_senders(connection: Connection, delivery_id: int, owner: str, now: datetime) -> int:
+        peer = select(deliveries.c.peer).where(deliveries.c.id == delivery_id).scalar_subquery()
+        others = (deliveries.c.peer == peer) & (deliveries.c.owner != owner)
+        wanted = select(func.count(deliveries.c.owner.distinct())).where(others, _is_sending(now))
+        return int(connection.execute(wanted).scalar_one())
+
+    def failed(
+        self, delivery_id: int, owner: str, reason: str, *, next_at: datetime | None, unanswered: bool = False
+    ) -> bool:
         """Record a failed attempt: it is repeated at `next_at`, or, without it, the delivery has failed for good.
 
-        A failure for good makes the job failed; other peers still get their results. False if the claim is lost.
+        A failure for good makes the job failed; other peers still get their results. unanswered: the peer may have the
+        result. False if the claim is lost.
         """
         values: dict[str, Any] = {"reason": reason, "state": DeliveryState.FAILED}
+        values["unanswered"] = deliveries.c.unanswered + unanswered
         if next_at is not None:
             values |= {"state": DeliveryState.WAITING, "next_at": next_at, "last_dispatched_at": None}
         return self._settle(delivery_id, owner, values, reason)
@@ -138,3 +217,12 @@ def _mine(delivery_id: int, owner: str) -> ColumnElement[bool]:
     return (
         (deliveries.c.id == delivery_id) & (deliveries.c.owner == owner) & (deliveries.c.state == DeliveryState.SENDING)
     )
+
+
+def _is_sending(now: datetime) -> ColumnElement[bool]:
+    return (deliveries.c.state == DeliveryState.SENDING) & (deliveries.c.lease_until >= now)
+
+
+def _seconds(now: datetime, then: datetime | None) -> float:
+    """Return how long ago a time was; 0 for none, and for one to come."""
+    return 0.0 if then is None else max(0.0, (now - then).total_seconds())

@@ -98,6 +98,7 @@ class Queries:
                 reason=row.reason,
                 next_at=row.next_at,
                 delivered_at=row.delivered_at,
+                unanswered=row.unanswered,
             )
             for row in connection.execute(wanted)
         ]

@@ -23,7 +23,7 @@ from sqlalchemy import (
 
 from node.plain_text import sentence
 
-HEAD = "0004"
+HEAD = "0005"
 """The newest migration; an open ledger at this revision needs no Alembic."""
 
 
@@ -190,6 +190,8 @@ deliveries = Table(
     Column("attempts", Integer, nullable=False, default=0),
     Column("reason", Sentence, nullable=False, default=""),
     Column("next_at", Moment, nullable=False),
+    Column("due_since", Moment),
+    Column("unanswered", Integer, nullable=False, default=0),  # attempts after which the peer may have it
     Column("last_dispatched_at", Moment),
     Column("owner", String(128), nullable=False, default=""),
     Column("lease_until", Moment),

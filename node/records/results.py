@@ -49,8 +49,26 @@ class Result:
 
 
 @dataclass(frozen=True)
+class Backlog:
+    """What a peer has not yet been sent. Times in seconds.
+
+    age: since the oldest of these results became due. untouched: the longest that one of them has waited for a sender,
+    which is no fault of the peer; 0 if none waits. reason: of the last attempt with the oldest.
+    """
+
+    peer: str
+    results: int
+    age: float
+    untouched: float
+    reason: str
+
+
+@dataclass(frozen=True)
 class Delivery:
-    """The delivery of one result to one peer (a row of the outbox)."""
+    """The delivery of one result to one peer (a row of the outbox).
+
+    unanswered: attempts that sent it whole, or were stopped, without a response: the peer may have it.
+    """
 
     id: int
     job_id: str
@@ -61,6 +79,7 @@ class Delivery:
     reason: str
     next_at: datetime
     delivered_at: datetime | None
+    unanswered: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form."""

@@ -7,7 +7,10 @@ from typing import Any
 
 from node.files.disk_space import DiskSpaceStatus, Level
 from node.records.processes import NEEDED_KINDS, Process, allowed_silence
+from node.records.results import Backlog
 
+OVERDUE_SECONDS = 120.0
+"""After so long, a result that its peer has not taken is a warning, and one that nobody sends is a fault."""
 LEAST_SECONDS = 15.0
 """A process is not stale within this time since its last report, however often it reports."""
 
@@ -38,9 +41,14 @@ class Health:
 
 
 def assess(
-    processes: Iterable[Process], now: datetime, heartbeat_seconds: float, disk: DiskSpaceStatus, broker_fault: str = ""
+    processes: Iterable[Process],
+    now: datetime,
+    heartbeat_seconds: float,
+    disk: DiskSpaceStatus,
+    broker_fault: str = "",
+    backlogs: Iterable[Backlog] = (),
 ) -> Health:
-    """Assess the disk, the broker, and the processes by the age of their last report.
+    """Assess the disk, the broker, the processes by the age of their last report, and what is due to peers by its age.
 
     One process of each needed kind must be alive. broker_fault: what is wrong with the broker, empty if nothing is.
     """
@@ -60,5 +68,20 @@ def assess(
         stale.append(broker_fault)
     if disk.full:
         stale.append(disk.sentence)
-    warnings = (disk.sentence,) if disk.level is Level.WARNING else ()
-    return Health(tuple(stale), tuple(rows), warnings)
+    warnings = [disk.sentence] if disk.level is Level.WARNING else []
+    overdue = [backlog for backlog in backlogs if backlog.age > OVERDUE_SECONDS]
+    stale += [_unsent(backlog) for backlog in overdue if backlog.untouched > OVERDUE_SECONDS]
+    warnings += [_untaken(backlog) for backlog in overdue if backlog.untouched <= OVERDUE_SECONDS]
+    return Health(tuple(stale), tuple(rows), tuple(warnings))
+
+
+def _unsent(backlog: Backlog) -> str:
+    """Say that nobody sends to a peer, which is a fault of the node."""
+    return f"results for {backlog.peer} have been due for {backlog.untouched:.0f} s and nobody sends them"
+
+
+def _untaken(backlog: Backlog) -> str:
+    """Say that a peer does not take its results."""
+    number = f"{backlog.results} result{'s' * (backlog.results != 1)}"
+    why = f": {backlog.reason}" if backlog.reason else ""
+    return f"{backlog.peer} has not taken {number}, the oldest due for {backlog.age / 60:.0f} min{why}"

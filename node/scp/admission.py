@@ -1,19 +1,15 @@
 """Admission: whether an association is accepted, by AE titles, addresses and free slots (PS3.8 9.3.4)."""
 
 import ipaddress
-import logging
-import socket
-import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from node.dicom.association_request import AssociationRequest
 from node.dicom.negotiation import DICOM_APPLICATION
+from node.hosts import HOSTS
 from node.records.states import Reason
 from node.scp.association_slots import AssociationSlots
 from node.settings.routing import Peer
 from node.settings.settings import Settings
-
-log = logging.getLogger(__name__)
 
 PERMANENT, TRANSIENT = 1, 2
 USER, PROVIDER_ACSE, PROVIDER_PRESENTATION = 1, 2, 3
@@ -23,8 +19,6 @@ LEAST_SHARE = 4
 """Associations that any address may have, if there are so many."""
 IPV6_NETWORK = 64
 """Bits of an IPv6 address that tell one caller from another: a host may use any address of its network."""
-LOOKUP_SECONDS = 60.0
-"""How long a looked-up address of a peer's host name is reused."""
 
 
 @dataclass(frozen=True)
@@ -38,32 +32,12 @@ class Rejection:
     code: str = Reason.REJECTED_PEER
 
 
-@dataclass
-class Addresses:
-    """The addresses of host names, looked up again after `LOOKUP_SECONDS`; the last ones while that fails."""
-
-    _known: dict[str, tuple[float, frozenset[str]]] = field(default_factory=dict)
-
-    def of(self, host: str) -> frozenset[str]:
-        """Return the addresses of a host, none if its name could never be resolved."""
-        at, found = self._known.get(host, (-LOOKUP_SECONDS, frozenset()))
-        if time.monotonic() - at >= LOOKUP_SECONDS:
-            try:
-                found = frozenset(_plain(str(info[4][0])) for info in socket.getaddrinfo(host, None))
-            except (OSError, UnicodeError) as error:
-                kept = "its last address is kept" if found else "no address is known"
-                log.warning("the host name %s of a peer cannot be resolved (%s): %s", host, error, kept)
-            self._known[host] = (time.monotonic(), found)
-        return found
-
-
 class AdmissionPolicy:
     """Decides on association requests; one instance serves all associations of a process."""
 
     def __init__(self, settings: Settings, slots: AssociationSlots) -> None:
         self._settings = settings
         self._slots = slots
-        self._addresses = Addresses()
 
     def admit(self, request: AssociationRequest, host: str, own_host: str) -> int | Rejection:
         """Return the slot of an accepted association, or the rejection.
@@ -74,13 +48,13 @@ class AdmissionPolicy:
         if rejection is not None:
             return rejection
         known = [peer for peer in self._settings.peers if peer.ae_title == request.calling_ae]
-        here = [peer for peer in known if _plain(host) in self._addresses.of(peer.host)]
+        here = [peer for peer in known if _plain(host) in _addresses(peer)]
         if here or self._is_ourselves(request, host, own_host):
             limit = next((peer.maximum_associations for peer in here), None)
             slot = self._slots.acquire(f"{request.calling_ae}@{host}", limit)
             setting = "maximum_associations of the peer" if limit is not None else "intake.maximum_associations"
         elif not self._settings.accepts_unknown_peers:
-            return self._unknown_caller(known, request.calling_ae, host)
+            return _unknown_caller(known, request.calling_ae, host)
         else:
             share = self._settings.intake.maximum_per_address or max(self._slots.total // 2, LEAST_SHARE)
             reserved = self._slots.total // RESERVED_SHARE if self._settings.peers else 0
@@ -105,26 +79,44 @@ class AdmissionPolicy:
             return Rejection(PERMANENT, USER, 3, "association rejected: the calling AE title is blank")
         return None
 
-    def _unknown_caller(self, known: list[Peer], calling_ae: str, host: str) -> Rejection:
-        unresolved = [peer.host for peer in known if not self._addresses.of(peer.host)]
-        if unresolved:
-            sentence = (
-                f"association rejected: the host name of the peer {calling_ae}, {', '.join(unresolved)}, cannot be "
-                "resolved to an address; repair the name service, or set the peer's host to its address"
-            )
-        elif known:
-            hosts = ", ".join(peer.host for peer in known)
-            sentence = f"association rejected: the peer {calling_ae} is configured at {hosts}, but called from {host}"
-        else:
-            sentence = (
-                "association rejected: the calling AE title is not among the peers; add it under [[peers]], "
-                "or set intake.accept_unknown_peers = true"
-            )
-        return Rejection(PERMANENT, USER, 3, sentence)
-
     def _is_ourselves(self, request: AssociationRequest, host: str, own_host: str) -> bool:
         """Tell whether the caller is this node, which verifies itself in `up` and `status`."""
         return request.calling_ae == self._settings.node.ae_title and _plain(host) == _plain(own_host)
+
+
+def _addresses(peer: Peer) -> frozenset[str]:
+    """Return the addresses of a peer's host; the last ones while its name does not resolve."""
+    try:
+        return frozenset(_plain(address) for address in HOSTS.of(peer.host).found)
+    except UnicodeError:
+        return frozenset()
+
+
+def _unresolved(peer: Peer) -> bool:
+    try:
+        return not HOSTS.of(peer.host).resolved
+    except UnicodeError:
+        return False
+
+
+def _unknown_caller(known: list[Peer], calling_ae: str, host: str) -> Rejection:
+    unresolved = [peer.host for peer in known if _unresolved(peer)]
+    if unresolved:
+        sentence = (
+            f"association rejected: the host name of the peer {calling_ae}, {', '.join(unresolved)}, cannot be "
+            "resolved to an address; repair the name service, or set the peer's host to its address"
+        )
+        # It may be the peer, at an address that nobody knows at present: for good would be too much.
+        return Rejection(TRANSIENT, PROVIDER_PRESENTATION, 1, sentence)
+    if known:
+        hosts = ", ".join(peer.host for peer in known)
+        sentence = f"association rejected: the peer {calling_ae} is configured at {hosts}, but called from {host}"
+    else:
+        sentence = (
+            "association rejected: the calling AE title is not among the peers; add it under [[peers]], "
+            "or set intake.accept_unknown_peers = true"
+        )
+    return Rejection(PERMANENT, USER, 3, sentence)
 
 
 def _plain(host: str) -> str:

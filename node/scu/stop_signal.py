@@ -3,13 +3,17 @@
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 
 class StopSignal:
-    """Once set, it shuts the sockets of the associations under way, and no further one begins."""
+    """Once set, it shuts the sockets of the associations under way, and no further one begins.
 
-    def __init__(self) -> None:
+    above: a signal that, when set, counts as this one being set.
+    """
+
+    def __init__(self, above: "StopSignal | None" = None) -> None:
+        self._above = above
         self._set = threading.Event()
         self._lock = threading.Lock()
         self._open: set[socket.socket] = set()
@@ -17,7 +21,7 @@ class StopSignal:
     @property
     def is_set(self) -> bool:
         """Whether it was set."""
-        return self._set.is_set()
+        return self._set.is_set() or (self._above is not None and self._above.is_set)
 
     def set(self) -> None:
         """Shut all sockets: a call that waits for a peer returns at once with an error."""
@@ -34,7 +38,8 @@ class StopSignal:
         try:
             if self.is_set:
                 _shut(connection)
-            yield
+            with self._above.watching(connection) if self._above is not None else nullcontext():
+                yield
         finally:
             with self._lock:
                 self._open.discard(connection)

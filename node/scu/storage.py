@@ -100,7 +100,9 @@ def send_files(
     for group in _groups(items):
         kinds = dict.fromkeys(item.context for item in group)
         offers = dict.fromkeys(offer for kind in kinds for offer in _offers(kind))
-        with open_association(peer, calling_ae, tuple(offers), timeout, patience and patience.stop) as association:
+        with open_association(
+            peer, calling_ae, tuple(offers), timeout, patience.stop if patience else None
+        ) as association:
             association.answer_seconds = patience.answer_seconds if patience else timeout
             for item in group:
                 note(_store(association, peer, item))

@@ -162,7 +162,7 @@ class Delivery(Section):
     max_attempts: PositiveInt = 300
     """Attempts to send one result to one peer (about three days with the default pauses)."""
     timeout_seconds: PositiveFloat = 30
-    """How long the node waits for a peer: to connect, to negotiate, and for each answer."""
+    """How long the node waits for a peer: to connect, for each step, for each answer (longer for a peer seen slow)."""
     lease_seconds: PositiveFloat = 120
     """A delivery whose worker has not reported for this long may be taken by another worker."""
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Protocol, TypeVar
 
-from node.dispatch.celery_app import DELIVERY_THREADS
+from node.dispatch.celery_app import delivery_threads
 from node.dispatch.dispatcher import BrokerDownError
 from node.errors import LedgerError, NodeError, NotAllowedError
 from node.files.results import remove_unrecorded
@@ -137,7 +137,8 @@ class Supervisor:
         for job_id in self._ledger.queue.due(again if idle else NEVER_AGAIN):
             self._dispatcher.segment(job_id)
             self._ledger.queue.mark_dispatched(job_id)
-        idle = len(self._alive(ProcessKind.DELIVERY_WORKER)) * DELIVERY_THREADS > self._ledger.outbox.count_senders()
+        threads = len(self._alive(ProcessKind.DELIVERY_WORKER)) * delivery_threads(self._settings)
+        idle = threads > self._ledger.outbox.count_senders()
         for delivery_id in self._ledger.outbox.due(again if idle else NEVER_AGAIN):
             self._dispatcher.deliver(delivery_id)
             self._ledger.outbox.mark_dispatched(delivery_id)

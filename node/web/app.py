@@ -147,7 +147,7 @@ class Dashboard:
     def _health(self) -> Health:
         disk = assess_disk_space(free_space(self._settings.data), self._settings.intake)
         processes, every = self._ledger.processes.all(), self._settings.jobs.heartbeat_seconds
-        return assess(processes, self._ledger.now(), every, disk, self._broker.fault())
+        return assess(processes, self._ledger.now(), every, disk, self._broker.fault(), self._ledger.outbox.backlogs())
 
     def _node(self) -> dict[str, Any]:
         own = self._settings.node

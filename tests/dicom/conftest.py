@@ -4,6 +4,7 @@ import subprocess
 
 import pytest
 from ct_factory import CtSpec, write_own_series
+from odd_peer import OddPeer
 from serve_process import ServeProcess
 
 from node.ledger import Ledger
@@ -108,3 +109,17 @@ def dcmtk(tool):
         return subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
 
     return run
+
+
+@pytest.fixture
+def start_odd():
+    """Return a function that starts an archive made by hand."""
+    started = []
+
+    def start(behave):
+        started.append(OddPeer(behave))
+        return started[-1]
+
+    yield start
+    for each in started:
+        each.stop()

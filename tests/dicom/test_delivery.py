@@ -1,37 +1,23 @@
 """Delivery over associations: objects sent, retries, and failures with their reasons."""
 
-import hashlib
 from datetime import timedelta
 
 import pytest
-from ledger_steps import finish_job
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, RawDataStorage, generate_uid
+from ledger_steps import RunningClock, finish_job, write_result
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 from senders import association
 
 from node.ledger import Ledger
-from node.ledger.database import utc_now
 from node.records.instances import Arrival, Header
 from node.records.jobs import Decision
-from node.records.results import Result
 from node.records.states import DeliveryState, JobState
 from node.scu.delivery import deliver
 from node.settings.settings import load_settings
 
 
-class Clock:
-    """The time, which a test can advance."""
-
-    def __init__(self):
-        self.offset = timedelta()
-
-    def __call__(self):
-        return utc_now() + self.offset
-
-
 @pytest.fixture
 def clock():
-    return Clock()
+    return RunningClock()
 
 
 @pytest.fixture
@@ -49,18 +35,6 @@ def ledger(settings, clock):
     opened = Ledger.of(settings, clock)
     yield opened
     opened.close()
-
-
-def write_result(path, key) -> Result:
-    made = Dataset()
-    made.SOPClassUID, made.SOPInstanceUID = RawDataStorage, generate_uid()
-    made.StudyInstanceUID, made.SeriesInstanceUID = generate_uid(), generate_uid()
-    made.file_meta = FileMetaDataset()
-    made.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    path.parent.mkdir(parents=True, exist_ok=True)
-    made.save_as(path, enforce_file_format=True)
-    data = path.read_bytes()
-    return Result(path.stem, key, hashlib.sha256(data).hexdigest(), len(data), RawDataStorage, made.SOPInstanceUID)
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import pytest
 from raw_caller import request
 
 from node.dicom.association_request import decode_association_request
+from node.hosts import HostAddresses
 from node.records.states import Reason
 from node.scp.admission import AdmissionPolicy, Rejection
 from node.scp.association_slots import AssociationSlots
@@ -20,6 +21,7 @@ TWO = [CT1, CT1 | {"name": "ct1b", "host": "10.0.0.8"}]
 EVERYBODY = [CT1, PACS, SIX, LINK, GONE]
 
 VERSION, APPLICATION, CALLED, STRANGER, FULL = (1, 2, 2), (1, 1, 2), (1, 1, 7), (1, 1, 3), (2, 3, 2)
+UNRESOLVED = (2, 3, 1)  # for now: it may be the peer
 
 
 @pytest.fixture
@@ -61,7 +63,7 @@ def code(found):
         ("SIX", "2001:db8:0:0:0:0:0:7", "in"),
         ("SIX", "2001:db8::8", STRANGER),
         ("LINK", "fe80::1%eth0", "in"),
-        ("GONE", "10.0.0.7", STRANGER),
+        ("GONE", "10.0.0.7", UNRESOLVED),
         ("NOBODY", "10.0.0.7", STRANGER),
         ("QCTNODE", "10.0.0.1", "in"),
         ("QCTNODE", "::ffff:10.0.0.1", "in"),
@@ -189,11 +191,12 @@ def test_the_node_answers_to_its_further_titles_and_those_of_routes(tmp_path, mo
 
 
 def test_the_last_address_is_kept_while_a_host_name_cannot_be_resolved(make_policy, monkeypatch, caplog):
-    monkeypatch.setattr("node.scp.admission.LOOKUP_SECONDS", 0)
+    monkeypatch.setattr("node.hosts.LOOKUP_SECONDS", 0)
+    monkeypatch.setattr("node.scp.admission.HOSTS", HostAddresses())
     policy = make_policy([PACS])
     assert code(asks(policy, "PACS", "127.0.0.1")) == "in"
 
-    def no_answer(*_):
+    def no_answer(*_, **_options):
         raise socket.gaierror(-3, "Temporary failure in name resolution")
 
     monkeypatch.setattr(socket, "getaddrinfo", no_answer)

@@ -9,7 +9,7 @@ from ledger_steps import finish_job
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, MRImageStorage
 from senders import association
 
-from node.dispatch.celery_app import DELIVERY_THREADS
+from node.dispatch.celery_app import LEAST_DELIVERY_THREADS
 from node.dispatch.dispatcher import BrokerDownError
 from node.errors import LedgerError
 from node.ledger import Ledger
@@ -279,8 +279,8 @@ def test_waiting_delivery_is_announced_again_only_while_somebody_could_take_it(
     clock.pass_seconds(11)
     supervisor.tick()
     assert ledger.queue.claim(job_id, "worker", 30)
-    made = [Result("seg", f"{n}.dcm", "0", 1, "1.2", f"1.2.9.{n}") for n in range(DELIVERY_THREADS + 1)]
-    finish_job(ledger, job_id, "worker", made, {})
+    made = [Result("seg", f"{n}.dcm", "0", 1, "1.2", f"1.2.9.{n}") for n in range(LEAST_DELIVERY_THREADS + 1)]
+    assert ledger.queue.finish(job_id, "worker", {one: [f"pacs{n}"] for n, one in enumerate(made)}, {})
     supervisor.tick()
     *taken, waiting = broker.deliveries
     for delivery_id in taken:
