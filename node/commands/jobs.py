@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import click
 
 from node.commands import as_json, opened_ledger, print_json, settings_of
+from node.decide.due_now import due_now
 from node.records.jobs import Job
 from node.records.states import JobState
 
@@ -65,9 +66,16 @@ def show(ctx: click.Context, job_id: str, as_json: bool) -> None:
 @click.argument("job_id", metavar="ID")
 @click.pass_context
 def retry(ctx: click.Context, job_id: str) -> None:
-    """Repeat what failed. Repeats the delivery or segmentation; for a declined or cancelled job, the decision."""
-    with opened_ledger(settings_of(ctx)) as ledger:
-        click.echo(f"job {job_id} is {ledger.operator.retry(job_id, _actor())} again")
+    """Repeat what failed, as the present settings ask for.
+
+    Repeats the delivery or the segmentation; for a declined or cancelled job, the decision.
+    """
+    settings = settings_of(ctx)
+    with opened_ledger(settings) as ledger:
+        due = due_now(ledger.queries.job(job_id), ledger.instances.headers_of(job_id), settings)
+        state = ledger.operator.retry(job_id, _actor(), due)
+    nothing = ": the present settings ask for nothing more" if state is JobState.DELIVERED else " again"
+    click.echo(f"job {job_id} is {state}{nothing}")
 
 
 @click.command()

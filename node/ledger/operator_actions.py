@@ -2,15 +2,19 @@
 
 from typing import Any
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, insert, select, update
 
+from node.decide.due_now import DueNow
 from node.errors import NotAllowedError, UnknownJobError
 from node.ledger.database import Database
 from node.ledger.job_queue import released
-from node.ledger.outbox import OPEN
+from node.ledger.outbox import OPEN, conclude
 from node.ledger.queries import Queries
-from node.ledger.tables import deliveries, jobs
+from node.ledger.tables import deliveries, jobs, results
+from node.records.jobs import Job
 from node.records.states import DeliveryState, JobState, Reason
+
+RETRIED = frozenset({JobState.FAILED, JobState.DECLINED, JobState.CANCELLED})
 
 
 class OperatorActions:
@@ -59,33 +63,48 @@ class OperatorActions:
                 update(deliveries).where(still_open).values(state=DeliveryState.CANCELLED, owner="", lease_until=None)
             )
 
-    def retry(self, job_id: str, actor: str) -> JobState:
-        """Repeat exactly what failed, and return the job's new state.
+    def retry(self, job_id: str, actor: str, due: DueNow | None = None) -> JobState:
+        """Repeat what failed, and return the job's new state.
 
         A failed delivery is sent again if its file is still what the worker made, any other failed job is segmented
-        again with fresh attempts; a declined or cancelled one is decided again, a declined one with `forced`
-        set. Raises NotAllowedError, UnknownJobError.
+        again with fresh attempts; a declined or cancelled one is decided again, a declined one with `forced` set.
+        due: what the present settings ask for, which is then what a failed or delivering job owes; None: what it owed
+        before. Raises NotAllowedError, UnknownJobError.
         """
-        failed = [d for d in self._queries.job(job_id).deliveries if d.state is DeliveryState.FAILED]
-        sendable = all(delivery.result.fault(self._db.data / delivery.result.key) is None for delivery in failed)
+        job = self._queries.job(job_id)
+        intact = self._intact(job, due)
         with self._db.write() as connection:
             state = self._state(connection, job_id)
-            if state not in {JobState.FAILED, JobState.DECLINED, JobState.CANCELLED}:
+            if state not in RETRIED and not (due and state is JobState.DELIVERING):
                 raise NotAllowedError(
-                    f"job {job_id} is {state}; only a failed, declined or cancelled job can be retried"
+                    f"job {job_id} is {state}; only a failed, delivering, declined or cancelled job can be retried"
                 )
             self._check_series(connection, job_id)
-            if state is not JobState.FAILED:
-                target = JobState.RECEIVED
-            elif sendable and self._reopen_deliveries(connection, job_id):
-                target = JobState.DELIVERING
+            if state in {JobState.DECLINED, JobState.CANCELLED}:
+                target, routed = JobState.RECEIVED, {}
             else:
-                target = JobState.QUEUED
-            forced = {"forced": True} if state is JobState.DECLINED else {}
-            self._db.move(
-                connection, job_id, target, f"retried by {actor}", **self._again(target), **forced, finished_at=None
-            )
-            return target
+                routed = _routed(job_id, due) if due else {}
+                sends = intact and any(d.state in {*OPEN, DeliveryState.FAILED} for d in job.deliveries)
+                target = JobState.DELIVERING if sends or state is JobState.DELIVERING else JobState.QUEUED
+            if target is JobState.DELIVERING:
+                self._reopen_deliveries(connection, job_id, due)
+                routed.pop("model", None)  # it names the one that made the results
+            if state is JobState.DELIVERING:
+                connection.execute(update(jobs).where(jobs.c.id == job_id).values(routed))
+                self._db.note(connection, job_id, state, f"retried by {actor}")
+            else:
+                forced = {"forced": True} if state is JobState.DECLINED else {}
+                values = self._again(target) | forced | routed | {"finished_at": None}
+                self._db.move(connection, job_id, target, f"retried by {actor}", **values)
+            if target is JobState.DELIVERING:
+                conclude(self._db, connection, job_id)
+            return self._state(connection, job_id)
+
+    def _intact(self, job: Job, due: DueNow | None) -> bool:
+        """Tell whether every file that is to be sent is what the worker made."""
+        failed = {d.result for d in job.deliveries if d.state is DeliveryState.FAILED}
+        sent = failed if due is None else {result for result in job.results if due.owed.get(result.key)}
+        return all(result.fault(self._db.data / result.key) is None for result in sent)
 
     def _again(self, state: JobState) -> dict[str, Any]:
         values = released() | {"resume_state": "", "last_dispatched_at": None}
@@ -95,16 +114,33 @@ class OperatorActions:
             values |= {"destinations": None, "attempts": 0}
         return values
 
-    def _reopen_deliveries(self, connection: Connection, job_id: str) -> bool:
-        failed = (deliveries.c.job_id == job_id) & (deliveries.c.state == DeliveryState.FAILED)
-        fresh = {
-            "state": DeliveryState.WAITING,
-            "attempts": 0,
-            "next_at": self._db.now(),
-            "due_since": self._db.now(),
-            "last_dispatched_at": None,
-        }
-        return bool(connection.execute(update(deliveries).where(failed).values(fresh)).rowcount)
+    def _reopen_deliveries(self, connection: Connection, job_id: str, due: DueNow | None) -> None:
+        """Make the failed deliveries due, or all that the present settings ask for and no others."""
+        now = self._db.now()
+        fresh = {"state": DeliveryState.WAITING, "attempts": 0, "last_dispatched_at": None}
+        fresh |= {"next_at": now, "due_since": now}
+        own = deliveries.c.job_id == job_id
+        if due is None:
+            failed = own & (deliveries.c.state == DeliveryState.FAILED)
+            connection.execute(update(deliveries).where(failed).values(fresh))
+            return
+        listed = {row.path: row.id for row in connection.execute(select(results).where(results.c.job_id == job_id))}
+        owed = {(listed[key], peer) for key, peers in due.owed.items() if key in listed for peer in peers}
+        for row in connection.execute(select(deliveries).where(own)).all():
+            is_owed = (row.result_id, row.peer) in owed
+            owed.discard((row.result_id, row.peer))
+            # What is being sent just now goes on: its sender settles it.
+            if is_owed and row.state not in {DeliveryState.DELIVERED, DeliveryState.SENDING}:
+                values = fresh
+            elif not is_owed and row.state != DeliveryState.DELIVERED:
+                values = {"state": DeliveryState.CANCELLED, "reason": "the present settings do not ask for it"}
+                values |= {"owner": "", "lease_until": None}
+            else:
+                continue
+            connection.execute(update(deliveries).where(deliveries.c.id == row.id).values(values))
+        for result_id, peer in sorted(owed):
+            values = fresh | {"job_id": job_id, "result_id": result_id, "peer": peer}
+            connection.execute(insert(deliveries).values(values))
 
     def _check_series(self, connection: Connection, job_id: str) -> None:
         """Refuse to retry a job without a series, with a later revision, or without files."""
@@ -126,3 +162,18 @@ class OperatorActions:
         if state is None:
             raise UnknownJobError(job_id)
         return JobState(state)
+
+
+def _routed(job_id: str, due: DueNow) -> dict[str, Any]:
+    """Return the columns of the present route. Raises NotAllowedError when it does not segment the series."""
+    decision = due.decision
+    if decision.destinations is None:
+        raise NotAllowedError(
+            f"job {job_id} is not wanted by the present settings: {decision.reason}; change them, or cancel the job"
+        )
+    return {
+        "destinations": list(decision.destinations),
+        "route": decision.route,
+        "model": decision.model,
+        "priority": decision.priority,
+    }

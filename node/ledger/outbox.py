@@ -179,28 +179,8 @@ class Outbox:
             word = "accepted" if values["state"] is DeliveryState.DELIVERED else "did not accept"
             self._db.note(connection, row.job_id, state, f"{row.peer} {word} a result{f': {reason}' if reason else ''}")
             if state is JobState.DELIVERING:
-                self._conclude(connection, row.job_id)
+                conclude(self._db, connection, row.job_id)
             return True
-
-    def _conclude(self, connection: Connection, job_id: str) -> None:
-        rows = connection.execute(select(deliveries).where(deliveries.c.job_id == job_id)).all()
-        failed = next((row for row in rows if row.state == DeliveryState.FAILED), None)
-        if failed is not None:
-            self._db.move(
-                connection,
-                job_id,
-                JobState.FAILED,
-                code=Reason.DELIVERY_REFUSED,
-                reason=f"{failed.peer}: {failed.reason}",
-                finished_at=self._db.now(),
-            )
-        elif not any(row.state in OPEN for row in rows):
-            report = connection.execute(select(jobs.c.report).where(jobs.c.id == job_id)).scalar_one()
-            self._db.move(connection, job_id, JobState.DELIVERED, **end_reason(report), finished_at=self._db.now())
-        else:
-            waiting = next((row for row in rows if row.state == DeliveryState.WAITING and row.reason), None)
-            told = f"{waiting.peer}: {waiting.reason}" if waiting is not None else ""
-            connection.execute(update(jobs).where(jobs.c.id == job_id).values(reason=told))
 
     def _update(self, condition: ColumnElement[bool], **values: Any) -> bool:
         with self._db.write() as connection:
@@ -211,6 +191,28 @@ class Outbox:
         waiting = (deliveries.c.state == DeliveryState.WAITING) & (deliveries.c.next_at <= now)
         orphaned = (deliveries.c.state == DeliveryState.SENDING) & (deliveries.c.lease_until < now)
         return or_(waiting, orphaned)
+
+
+def conclude(database: Database, connection: Connection, job_id: str) -> None:
+    """Give a delivering job the state that follows from its deliveries."""
+    rows = connection.execute(select(deliveries).where(deliveries.c.job_id == job_id)).all()
+    failed = next((row for row in rows if row.state == DeliveryState.FAILED), None)
+    if failed is not None:
+        database.move(
+            connection,
+            job_id,
+            JobState.FAILED,
+            code=Reason.DELIVERY_REFUSED,
+            reason=f"{failed.peer}: {failed.reason}",
+            finished_at=database.now(),
+        )
+    elif not any(row.state in OPEN for row in rows):
+        report = connection.execute(select(jobs.c.report).where(jobs.c.id == job_id)).scalar_one()
+        database.move(connection, job_id, JobState.DELIVERED, **end_reason(report), finished_at=database.now())
+    else:
+        waiting = next((row for row in rows if row.state == DeliveryState.WAITING and row.reason), None)
+        told = f"{waiting.peer}: {waiting.reason}" if waiting is not None else ""
+        connection.execute(update(jobs).where(jobs.c.id == job_id).values(reason=told))
 
 
 def _mine(delivery_id: int, owner: str) -> ColumnElement[bool]:

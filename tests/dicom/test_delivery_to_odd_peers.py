@@ -197,7 +197,7 @@ def test_a_peer_whose_name_stops_resolving_is_sent_to_at_its_last_address(site, 
 def test_health_tells_what_is_due_by_its_age(site, start_odd, clock):
     def health():
         processes = [replace(process, last_seen=ledger.now()) for process in ledger.processes.all()]
-        return assess(processes, ledger.now(), 5, fine, ledger.outbox.backlogs())
+        return assess(processes, ledger.now(), 5, fine, backlogs=ledger.outbox.backlogs())
 
     frozen = start_odd(lambda talk, body: talk.stall())
     settings, ledger = site(frozen.peer)

@@ -126,9 +126,14 @@ def test_hold_release_cancel_retry(ledger, run):
     assert ledger.queries.job(job_id).state is JobState.RECEIVED
 
 
-def test_retry_sends_again_what_failed_to_be_sent(ledger, run):
+def test_retry_sends_again_what_failed_to_be_sent(ledger, run, folder):
     job_id = failed(ledger)
+    (folder / "qct-node.toml").write_text(
+        '[[peers]]\nname = "pacs"\nae_title = "PACS"\nhost = "10.0.0.5"\nport = 104\n'
+    )
     assert run("retry", job_id)[1] == f"job {job_id} is delivering again\n"
+    (folder / "qct-node.toml").unlink()
+    assert run("retry", job_id)[1] == f"job {job_id} is delivered: the present settings ask for nothing more\n"
 
 
 @pytest.mark.parametrize("command", ["show", "hold", "release", "cancel", "retry"])
