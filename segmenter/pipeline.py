@@ -19,6 +19,7 @@ from segmenter.measure.femurs import measure_femurs
 from segmenter.measure.findings import Findings
 from segmenter.measure.options import MeasureOptions
 from segmenter.objects.common import ResultIdentity, source_time
+from segmenter.objects.earlier import WARNING, read_earlier
 from segmenter.output.femur_report import describe_measurements
 from segmenter.output.outputs import (
     OutputOptions,
@@ -72,7 +73,7 @@ class SegmentRequest:
     bytes. model: folder of weights, None for the product's own. distal_mm: length kept of each femur, from the
     top of the head along the shaft; 0 follows the scan. calibration: file of settings that turn HU into density, None
     for HU only. settings: further values that go into the digest of the settings. notes: warnings about the files, such
-    as what was left out of the folder.
+    as what was left out of the folder. replaces: files of earlier results of this series, made of fewer images.
     """
 
     files: Sequence[Path]
@@ -86,6 +87,7 @@ class SegmentRequest:
     outputs: OutputOptions = field(default_factory=OutputOptions)
     settings: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    replaces: Sequence[Path] = ()
 
 
 def vnet_method(model: Path | None = None, device: str = "auto") -> SegmentationMethod:
@@ -137,6 +139,7 @@ def segment(
     segs = write_segmentations(segmented, request.outputs, request.out)
     clock("check")
     warnings = (
+        *((WARNING,) if segmented.identity.replaces else ()),
         *request.notes,
         *series.warnings,
         *child_warning(series.header),
@@ -198,6 +201,7 @@ def _identity(
         model_digest=method.digest,
         settings_digest=hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest(),
         created=request.created or source_time(series) or datetime.now(),
+        replaces=read_earlier(request.replaces),
     )
 
 

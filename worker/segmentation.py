@@ -22,6 +22,18 @@ class SegmentationOutput:
     report: dict[str, Any]
 
 
+@dataclass(frozen=True)
+class Extras:
+    """What a job asks for beyond the usual results.
+
+    labelmap: also write the segmentation as a label map. replaces: files of the results of earlier revisions of the
+    series, which the new ones name as out of date.
+    """
+
+    labelmap: bool = False
+    replaces: tuple[Path, ...] = ()
+
+
 class Segmenter(Protocol):
     """Segments a series; picklable, because the worker's child process is a new interpreter."""
 
@@ -35,13 +47,11 @@ class Segmenter(Protocol):
         created: datetime,
         on_stage: Callable[[str], None],
         model: str = "",
-        *,
-        labelmap: bool = False,
+        extras: Extras = Extras(),
     ) -> SegmentationOutput:
         """Segment one series into the folder `out`; raises SegmenterError with a verdict.
 
-        model: folder of the weights from the job's route, empty = the default. labelmap: also write the segmentation
-        as a label map.
+        model: folder of the weights from the job's route, empty = the default.
         """
 
 
@@ -75,8 +85,7 @@ class VNetSegmenter:
         created: datetime,
         on_stage: Callable[[str], None],
         model: str = "",
-        *,
-        labelmap: bool = False,
+        extras: Extras = Extras(),
     ) -> SegmentationOutput:
         """Run the whole pipeline on one series."""
         from segmenter.output.outputs import OutputOptions
@@ -88,7 +97,8 @@ class VNetSegmenter:
             created,
             distal_mm=self.distal_mm,
             calibration=self._calibration,
-            outputs=OutputOptions(labelmap),
+            outputs=OutputOptions(extras.labelmap),
+            replaces=extras.replaces,
         )
         report = segment(request, on_stage, loaded_method(model or self.model, self.device))
         return SegmentationOutput(tuple(out / name for name in report.outputs), json.loads(report.to_json()))

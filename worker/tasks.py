@@ -26,7 +26,7 @@ from node.scu.stop_signal import StopSignal
 from node.settings.settings import Settings
 from segmenter.errors import refusal_for
 from worker.heartbeat import ClaimLostError, Heartbeat, StoppingError
-from worker.segmentation import Segmenter
+from worker.segmentation import Extras, Segmenter
 
 log = logging.getLogger(__name__)
 
@@ -121,8 +121,14 @@ class SegmentTask(LedgerTask):
             raise ClaimLostError
         wanted, peers = self.settings.wanted_kinds, job.destinations or ()
         labelmap = any("labelmap" in wanted.get(peer, ()) for peer in peers)
+        earlier = [self.settings.data / key for key in self.ledger.queries.earlier_results(job.id)]
         produced = self.segmenter.segment(
-            received.files, folder.path, job.created, heartbeat.stage, job.model, labelmap=labelmap
+            received.files,
+            folder.path,
+            job.completed if earlier else job.created,
+            heartbeat.stage,
+            job.model,
+            Extras(labelmap, tuple(path for path in earlier if path.is_file())),
         )
         heartbeat.stage("keep")
         results = folder.keep(produced.files)

@@ -31,6 +31,9 @@ def end_reason(report: Mapping[str, Any] | None) -> dict[str, str]:
     return {"reason": finding, "code": Reason.NO_FEMUR if finding else ""}
 
 
+OPEN_DELIVERIES = (DeliveryState.WAITING, DeliveryState.SENDING)
+
+
 class JobQueue:
     """The queue of jobs for the workers."""
 
@@ -114,9 +117,26 @@ class JobQueue:
                 told = filter(None, (values["reason"], f"{lack}: the results stay here"))
                 values |= {"reason": "; ".join(told), "code": Reason.NO_DESTINATION, "finished_at": now}
             self._db.move(connection, job_id, JobState.DELIVERING if sending else JobState.DELIVERED, **values)
+            self._replace_earlier(connection, job)
             if report.get("finding"):
                 self._reconsider_passed_over(connection, job)
             return True
+
+    def _replace_earlier(self, connection: Connection, job: Row[Any]) -> None:
+        """Tell of earlier results of the series that they are out of date; what is not sent of them stays here."""
+        made = select(results.c.job_id).where(results.c.sop_uid != "")
+        earlier = (jobs.c.series_id == job.series_id) & (jobs.c.revision < job.revision) & jobs.c.id.in_(made)
+        sentence = f"out of date: the results of job {job.id}, of {job.instances} images, replace these"
+        values: dict[str, Any] = {"code": Reason.REPLACED, "reason": sentence}
+        for row in connection.execute(select(jobs).where(earlier, jobs.c.code != Reason.REPLACED)).all():
+            still_open = (deliveries.c.job_id == row.id) & deliveries.c.state.in_(OPEN_DELIVERIES)
+            unsent = {"state": DeliveryState.CANCELLED, "owner": "", "lease_until": None, "reason": sentence}
+            connection.execute(update(deliveries).where(still_open).values(unsent))
+            if row.state in {JobState.DELIVERING, JobState.FAILED}:
+                self._db.move(connection, row.id, JobState.CANCELLED, **values, finished_at=self._db.now())
+            else:
+                connection.execute(update(jobs).where(jobs.c.id == row.id).values(values))
+                self._db.note(connection, row.id, row.state, sentence)
 
     def recorded_attempts(self, job_ids: Collection[str]) -> dict[str, set[str]]:
         """Return, for those of these jobs that exist, the attempts whose folders must stay: claimed or recorded."""

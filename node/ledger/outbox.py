@@ -6,13 +6,13 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Select, case, func, or_, select, update
 
 from node.ledger.database import Database
-from node.ledger.job_queue import end_reason
+from node.ledger.job_queue import OPEN_DELIVERIES, end_reason
 from node.ledger.queries import Queries
 from node.ledger.tables import deliveries, jobs
 from node.records.results import Backlog, Delivery
 from node.records.states import DeliveryState, JobState, Reason
 
-OPEN = (DeliveryState.WAITING, DeliveryState.SENDING)
+OPEN = OPEN_DELIVERIES
 ASSOCIATIONS_PER_PEER = 2
 """At one time, of all workers together: a peer that stalls holds no more threads than its own."""
 REMEMBERED = timedelta(days=1)

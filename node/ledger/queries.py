@@ -45,6 +45,16 @@ class Queries:
         """Return the newest revision of every series of a study, in the order of arrival."""
         return self._load(_jobs().where(newest_of_study(study_uid)).order_by(jobs.c.id))
 
+    def earlier_results(self, job_id: str) -> list[str]:
+        """Return the keys of the DICOM objects that earlier revisions of the job's series were to deliver, in order."""
+        own = select(jobs.c.series_id, jobs.c.revision).where(jobs.c.id == job_id).subquery()
+        earlier = (jobs.c.series_id == own.c.series_id) & (jobs.c.revision < own.c.revision)
+        sent = select(deliveries.c.result_id)
+        wanted = select(results.c.path).join(jobs, jobs.c.id == results.c.job_id).join(own, earlier)
+        wanted = wanted.where(results.c.sop_uid != "", results.c.id.in_(sent), jobs.c.removed_at.is_(None))
+        with self._db.read() as connection:
+            return list(connection.execute(wanted.order_by(jobs.c.revision, results.c.id)).scalars())
+
     def counts(self) -> dict[JobState, int]:
         """Return how many jobs are in each state; 0 for a state without jobs."""
         with self._db.read() as connection:

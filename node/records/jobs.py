@@ -149,6 +149,11 @@ class Job:
         """The time for result objects, to the second; the same for every attempt and every revision of a series."""
         return (self.created_at or self.received_at).replace(microsecond=0)
 
+    @property
+    def completed(self) -> datetime:
+        """The time for result objects that replace those of an earlier revision, to the second; set once per job."""
+        return (self.complete_at or self.received_at).replace(microsecond=0)
+
     def to_dict(self, data: Path) -> dict[str, Any]:
         """Return the JSON form used by `jobs --json`, `show --json` and the web page; data: the data folder."""
         row = json_form(self)

@@ -122,6 +122,11 @@ REASON_HELP: dict[Reason, ReasonHelp] = {
         "More slices of the series arrived; a later job of the same series takes them all.",
         "Nothing. Look at the later job.",
     ),
+    Reason.REPLACED: ReasonHelp(
+        "The results are out of date: more slices of the series arrived after them, and a later job has made new ones, "
+        "which name these as replaced. What was not delivered of these is not sent any more.",
+        "Use the results of the later job. The archive still has the old ones; remove them there if they disturb.",
+    ),
     Reason.NO_DESTINATION: ReasonHelp(
         "The job is done, but its route has no destinations, or they do not take these kinds of results.",
         "If the results are wanted elsewhere: `qct-node send DATA/results/ID/ATTEMPT --to HOST:PORT --aet AE`. "

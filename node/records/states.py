@@ -56,6 +56,7 @@ class Reason(StrEnum):
     PERSON_HOLDS = "person-holds"
     PERSON_CANCELS = "person-cancels"
     SUPERSEDED = "superseded"
+    REPLACED = "replaced"
     NO_DESTINATION = "no-destination"
     NO_FEMUR = "no-femur"
     WORKER_DIED = "worker-died"

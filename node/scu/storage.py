@@ -114,7 +114,7 @@ def _inspect(path: Path) -> _Item | SendOutcome:
         meta = read_file_meta_info(path)
         sop_uid = str(meta.MediaStorageSOPInstanceUID)
         context = str(meta.MediaStorageSOPClassUID), str(meta.TransferSyntaxUID)
-        if not all(valid_uid(uid) for uid in (sop_uid, *context)):
+        if not all(valid_uid(uid) for uid in context):
             return SendOutcome(
                 path, "", ok=False, reason="cannot be sent: its file meta information has an invalid UID"
             )

@@ -28,6 +28,7 @@ def _own(value: str, meaning: str) -> Code:
     return Code(value, SCHEME, meaning)
 
 
+REPLACED = _own("REPLACED", "Result replaced by this one")
 # Two materials, two concepts: software that shows only names and numbers cannot confuse them.
 VBMD = MappingProxyType(
     {

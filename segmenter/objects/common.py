@@ -10,6 +10,7 @@ from types import MappingProxyType
 
 from highdicom import ContributingEquipment
 from highdicom.base import SOPClass
+from highdicom.sr import CodedConcept
 from pydicom import config
 from pydicom.charset import python_encoding
 from pydicom.datadict import keyword_for_tag
@@ -21,6 +22,8 @@ from pydicom.tag import BaseTag
 from pydicom.uid import UID, ExplicitVRLittleEndian
 from pydicom.valuerep import DA, TM, validate_value
 
+from segmenter.objects.codes import REPLACED
+from segmenter.objects.earlier import EarlierResult
 from segmenter.objects.labels import NOTICE
 from segmenter.objects.plain_text import plain
 from segmenter.objects.uids import derive_uid
@@ -54,8 +57,8 @@ TEXT_VRS = frozenset({"AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "PN"
 class ResultIdentity:
     """The identity of a result: two runs with the same identity and source give the same bytes.
 
-    digests: SHA-256, hexadecimal. created: written as wall-clock time, converted to the source's time zone when both
-    are known.
+    digests: SHA-256, hexadecimal. replaces: earlier results of the series. created: written as wall-clock time,
+    converted to the source's time zone when both are known.
     """
 
     model_name: str
@@ -63,6 +66,7 @@ class ResultIdentity:
     model_digest: str
     settings_digest: str
     created: datetime
+    replaces: tuple[EarlierResult, ...] = ()
 
     def uid(self, series: Series, what: str) -> str:
         """Return the UID of one item of this result of the series.
@@ -71,8 +75,12 @@ class ResultIdentity:
         """
         return derive_uid(
             what, series.series_uid, *series.instance_uids, *series.slices[0].identity, self.model_digest,
-            self.settings_digest, VERSION,
+            self.settings_digest, VERSION, *(earlier.sop_uid for earlier in self.replaces),
         )  # fmt: skip
+
+    def replaced(self, sop_class: str) -> list[EarlierResult]:
+        """Return the replaced objects of a kind."""
+        return [earlier for earlier in self.replaces if earlier.sop_class_uid == sop_class]
 
 
 def device_uid(identity: ResultIdentity) -> str:
@@ -94,7 +102,7 @@ def new_object(series: Series, identity: ResultIdentity, sop_class: str, modalit
         modality=modality,
         manufacturer=PRODUCT,
         transfer_syntax_uid=ExplicitVRLittleEndian,
-        series_description=_describe(description, identity),
+        series_description=_describe(description, identity, len(identity.replaced(sop_class))),
         manufacturer_model_name=PRODUCT,
         software_versions=VERSION,
         device_serial_number="not applicable",  # type 1 (C.7.5.2), and software has none
@@ -109,7 +117,16 @@ def new_object(series: Series, identity: ResultIdentity, sop_class: str, modalit
     result.file_meta.ImplementationVersionName = f"QCT_NODE_{VERSION.replace('.', '_')}"[:16]
     copy_patient_and_study(series.header, result)
     result.ContributingEquipmentSequence = [_algorithm_item(identity)]
+    if identity.replaces and modality != "SR":  # a report has a sequence of its own for its predecessors
+        result.ReferencedInstanceSequence = [_replaced_item(earlier) for earlier in identity.replaces]
     return result
+
+
+def _replaced_item(earlier: EarlierResult) -> Dataset:
+    """Return the item that names an object this one replaces (PS3.3 C.12.4)."""
+    item = reference_to(earlier.sop_uid, earlier.sop_class_uid)
+    item.PurposeOfReferenceCodeSequence = [CodedConcept.from_code(REPLACED)]
+    return item
 
 
 def _series_number(header: Dataset, modality: str) -> int:
@@ -131,9 +148,13 @@ def _algorithm_item(identity: ResultIdentity) -> ContributingEquipment:
     return item
 
 
-def _describe(what: str, identity: ResultIdentity) -> str:
-    """Return a Series Description that ends with model and version; the model's name is cut to fit."""
-    room = MAX_LENGTH["LO"] - len(f"{what}, {NOTICE},  {identity.model_version}")
+def _describe(what: str, identity: ResultIdentity, earlier: int) -> str:
+    """Return a Series Description that ends with model and version; the model's name is cut to fit.
+
+    earlier: number of results of this kind that this one replaces; a list of series then shows which is the last.
+    """
+    what = f"{what} (result {earlier + 1})" if earlier else what
+    room = max(MAX_LENGTH["LO"] - len(f"{what}, {NOTICE},  {identity.model_version}"), 0)
     return f"{what}, {NOTICE}, {identity.model_name[:room]} {identity.model_version}"
 
 

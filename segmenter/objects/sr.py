@@ -32,6 +32,7 @@ from segmenter.objects.common import (
     reference_to,
     source_references,
 )
+from segmenter.objects.earlier import EarlierResult
 from segmenter.objects.labels import NOTICE
 from segmenter.objects.plain_text import plain
 from segmenter.objects.sr_groups import Source, measurement_groups, sentence
@@ -58,6 +59,9 @@ def write_sr(series: Series, identity: ResultIdentity, findings: Findings, seg: 
     # Complete as the output of the algorithm; not yet verified by a person.
     report.CompletionFlag, report.VerificationFlag, report.PreliminaryFlag = "COMPLETE", "UNVERIFIED", "PRELIMINARY"
     report.CurrentRequestedProcedureEvidenceSequence = [_evidence(series, segmentation)]
+    predecessors = identity.replaced(Comprehensive3DSRStorage)
+    if predecessors:
+        report.PredecessorDocumentsSequence = [_predecessor(series, earlier) for earlier in predecessors]
     report.update(_root(Source(series, identity, segmentation), findings))
     report.save_as(path, enforce_file_format=True)
     return path
@@ -121,6 +125,17 @@ def _scheme() -> Dataset:
     item.CodingSchemeVersion = VERSION
     item.CodingSchemeResponsibleOrganization = PRODUCT
     return item
+
+
+def _predecessor(series: Series, earlier: EarlierResult) -> Dataset:
+    """Return the reference to a report that this one replaces (PS3.3 C.17.2.2)."""
+    reference = reference_to(earlier.sop_uid, earlier.sop_class_uid)
+    reference.PurposeOfReferenceCodeSequence = [CodedConcept.from_code(codes.DCM.ReplacedReport)]
+    of_series = Dataset()
+    of_series.SeriesInstanceUID, of_series.ReferencedSOPSequence = earlier.series_uid, [reference]
+    study = Dataset()
+    study.StudyInstanceUID, study.ReferencedSeriesSequence = series.study_uid, [of_series]
+    return study
 
 
 def _evidence(series: Series, segmentation: Dataset | None) -> Dataset:

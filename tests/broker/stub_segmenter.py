@@ -33,7 +33,7 @@ class StubSegmenter:
     def preload(self) -> None:
         self._note("loads")
 
-    def segment(self, files, out, created, on_stage, model="", *, labelmap=False) -> SegmentationOutput:
+    def segment(self, files, out, created, on_stage, model="", extras=None) -> SegmentationOutput:
         self._note("runs")
         on_stage("read")
         source = dcmread(files[0])

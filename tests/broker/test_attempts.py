@@ -27,7 +27,7 @@ class Segmenter:
     def preload(self) -> None:
         self.runs = 0
 
-    def segment(self, files, out, created, on_stage, model="", *, labelmap=False) -> SegmentationOutput:
+    def segment(self, files, out, created, on_stage, model="", extras=None) -> SegmentationOutput:
         self.runs += 1
         if self.meanwhile:
             self.meanwhile.pop()()

@@ -31,9 +31,9 @@ class WritesBoth:
     def preload(self) -> None:
         self.asked.clear()
 
-    def segment(self, files, out, created, on_stage, model="", *, labelmap=False) -> SegmentationOutput:
-        self.asked.append(labelmap)
-        names = [name for name in UIDS if labelmap or name != "labelmap"]
+    def segment(self, files, out, created, on_stage, model="", extras=None) -> SegmentationOutput:
+        self.asked.append(extras.labelmap)
+        names = [name for name in UIDS if extras.labelmap or name != "labelmap"]
         return SegmentationOutput(tuple(write(out / f"{name}.dcm", name) for name in names), {})
 
 

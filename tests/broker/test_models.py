@@ -28,7 +28,7 @@ class TellsItsModel:
     def preload(self) -> None:
         self.asked.append("preload")
 
-    def segment(self, files, out, created, on_stage, model="", *, labelmap=False) -> SegmentationOutput:
+    def segment(self, files, out, created, on_stage, model="", extras=None) -> SegmentationOutput:
         self.asked.append(model)
         report = out / "report.json"
         report.write_text("{}")
