@@ -18,6 +18,7 @@ MIN_TROCHANTERS = 0.25  # share of what the coarse network saw: at a knee or bel
 MIN_HEAD_ML, MIN_VOLUME_ML, MAX_VOLUME_ML = 8.0, 30.0, 900.0  # of a cut head; of trochanters with a shaft; of a femur
 MIN_BALL_MM = 11.0  # radius of the largest ball inside trochanters; those of the real hips at hand are 14 mm or more
 MAX_CUT_CM2 = 5.0  # of a lone bone on its lateral side: what is missing there may be the head of the other femur
+HEAD_BALL_MM, MIN_PROXIMAL_ML = 20.0, 30.0  # no other bone that the coarse network takes for a hip is so thick
 STEP_MM, AROUND_MM = 1.5, 9.0
 MAX_METAL = 0.4  # of a head with the screw of a nail in it; the ball of a prosthesis has more
 SURE_ON = 0.75  # share of the edges that lie on the sphere of a head
@@ -49,8 +50,9 @@ class Seen:
 def refusal(seen: Seen) -> str:
     """Return why a bone cannot be called a proximal femur; empty = it can."""
     least = MIN_HEAD_ML if seen.head else MIN_VOLUME_ML
+    thick = seen.ball_mm >= HEAD_BALL_MM and seen.trochanters_ml >= MIN_PROXIMAL_ML
     if not seen.head:
-        if seen.shaft_ml < MIN_SHAFT_ML:
+        if seen.shaft_ml < MIN_SHAFT_ML and not thick:
             return CUT_PELVIS
         share = seen.trochanters_ml / (seen.trochanters_ml + seen.shaft_ml)
         if seen.trochanters_ml < MIN_TROCHANTERS_ML or share < MIN_TROCHANTERS:
