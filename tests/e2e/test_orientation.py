@@ -67,6 +67,7 @@ def test_a_scan_labelled_wrongly_is_held(patient, models, upended, degrees):
     assert ("upended" in str(refusal.value)) == upended
 
 
+@pytest.mark.parametrize("patient", [PATIENTS["both hips"]], ids=["both hips"], indirect=True)
 @pytest.mark.parametrize("degrees", [45, -45])
 def test_a_patient_rolled_by_45_degrees_has_its_sides(patient, models, degrees):
     volume, geometry, truth = patient
