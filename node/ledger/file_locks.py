@@ -29,7 +29,8 @@ class WriteLock:
 
     def __enter__(self) -> None:
         if not self._threads.acquire(timeout=self._seconds):
-            raise _standstill(os.getpid(), self._seconds)
+            # A thread of ours waits for the file, too, or has it.
+            raise _standstill(_holder(self._file) if self._file is not None else None, self._seconds)
         try:
             if self._file is None:
                 self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
