@@ -99,9 +99,14 @@ class KindLimit(logging.Filter):
         self._records, self._seconds = records, seconds
         self._since = time.monotonic()
         self._counts: Counter[tuple[str, int, str]] = Counter()
+        self._lock = threading.Lock()  # a handler filters before it takes its own lock
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Count a record, which its handler has locked, and tell whether it passes."""
+        """Count a record and tell whether it passes."""
+        with self._lock:
+            return self._passes(record)
+
+    def _passes(self, record: logging.LogRecord) -> bool:
         left_out = self._left_out() if time.monotonic() - self._since >= self._seconds else ""
         kind = (record.name, record.levelno, str(record.msg))
         if kind not in self._counts and len(self._counts) >= MOST_KINDS:

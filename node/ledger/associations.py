@@ -46,7 +46,8 @@ class Associations:
         still_open = (associations.c.id == association_id) & associations.c.ended_at.is_(None)
         with self._db.write() as connection:
             connection.execute(update(associations).where(still_open).values(ended_at=self._db.now(), ending=ending))
-        self._links = {link for link in self._links if link[0] != association_id}
+        links = tuple(self._links)  # a copy, made at once: other threads add to the set meanwhile
+        self._links.difference_update(link for link in links if link[0] == association_id)
 
     def end_lost(self, receivers: Collection[str]) -> int:
         """End the associations of receivers that have died; receivers: the names of those that are alive.

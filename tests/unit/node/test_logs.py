@@ -4,6 +4,7 @@ import logging
 import os
 import subprocess
 import sys
+import threading
 import time
 from contextlib import closing
 
@@ -121,3 +122,26 @@ def test_what_was_left_out_is_told_with_the_next_record(poll):
 def test_invented_kinds_are_one_kind():
     limit = KindLimit(3)
     assert len(passed(limit, *((f"message {number}",) for number in range(2000)))) == 1000 + 3
+
+
+def test_threads_that_log_at_the_turn_of_the_minute_do_no_harm():
+    limit, faults = KindLimit(3, seconds=0.0), []
+
+    def log():
+        try:
+            passed(limit, *((f"message {number % 900}",) for number in range(5000)))
+        except RuntimeError as fault:
+            faults.append(fault)
+
+    limit._counts.update({("other", 0, str(number)): 1 for number in range(900)})
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        threads = [threading.Thread(target=log) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(usual)
+    assert not faults
