@@ -3,12 +3,12 @@
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, select, update
+from sqlalchemy import ColumnElement, Connection, Row, delete, select, update
 
 from node.ledger.database import Database
 from node.ledger.identity_digests import IdentityDigests
 from node.ledger.instance_statements import InstanceStatements
-from node.ledger.instances import Instances, header_of
+from node.ledger.instances import NO_REVISION, Instances, header_of
 from node.ledger.revisions import may_start_again, takes_more
 from node.ledger.tables import instances, jobs, series
 from node.records.instances import Arrival
@@ -51,6 +51,17 @@ class Resends:
             same_header=replace(first, identity=()) == replace(later, identity=()),
             same_identity=unread or first.identity == later.identity,
         )
+
+    def unused(self, arrival: Arrival) -> str | None:
+        """Return the key of the object recorded with the UID and content of a duplicate, if no revision uses it.
+
+        It came as a variant before, and the node may have ended before it was settled what that means.
+        """
+        same = (instances.c.sha256 == arrival.sha256) & (instances.c.revision == NO_REVISION)
+        wanted = select(instances.c.path).join(series).where(_under_uid_of(arrival) & same).limit(1)
+        with self._db.read() as connection:
+            found: str | None = connection.execute(wanted).scalar()
+            return found
 
     def forget(self, arrival: Arrival) -> None:
         """Count a variant as a duplicate, and remove its row: its content is that of the object in use."""
@@ -96,14 +107,18 @@ class Resends:
 
     @staticmethod
     def _in_use(connection: Connection, arrival: Arrival) -> Row[Any] | None:
-        header = arrival.header
-        own = (series.c.study_uid == header.study_uid) & (series.c.series_uid == header.series_uid)
-        others = (instances.c.sop_uid == header.sop_uid) & (instances.c.path != arrival.key)
         wanted = (
             select(*instances.c["path", "transfer_syntax", "header"])
             .join(series)
-            .where(own & others)
+            .where(_under_uid_of(arrival) & (instances.c.path != arrival.key))
             .order_by(instances.c.revision.desc(), instances.c.variant)
             .limit(1)
         )
         return connection.execute(wanted).first()
+
+
+def _under_uid_of(arrival: Arrival) -> ColumnElement[bool]:
+    """Return the condition that an instance, joined with its series, has the UIDs of an arrival."""
+    header = arrival.header
+    own = (series.c.study_uid == header.study_uid) & (series.c.series_uid == header.series_uid)
+    return own & (instances.c.sop_uid == header.sop_uid)

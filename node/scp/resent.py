@@ -1,5 +1,6 @@
 """What follows when an object comes again under a known SOP Instance UID with other bytes."""
 
+from dataclasses import replace
 from enum import Enum
 
 from node.dicom.pixel_bytes import LOSSLESS, pixel_digest
@@ -31,6 +32,17 @@ def settle(ledger: Ledger, store: FileStore, arrival: Arrival) -> Resent:
     elif found is Resent.SAME_INSTANCE:
         ledger.resends.count_duplicate(arrival)
     return found
+
+
+def settle_again(ledger: Ledger, store: FileStore, arrival: Arrival) -> None:
+    """Settle what was recorded before with the content of a duplicate, if no revision uses it. Raises LedgerError.
+
+    The node may have ended, or the ledger failed, between its record and its settlement; the sender, which got no
+    success response, then sends it again. Or it came while the first objects of the series still arrived.
+    """
+    key = ledger.resends.unused(arrival)
+    if key is not None and settle(ledger, store, replace(arrival, key=key)) is Resent.SAME:
+        store.remove(key)
 
 
 def _compared(store: FileStore, known: Known, arrival: Arrival) -> Resent:

@@ -22,7 +22,7 @@ from node.records.instances import Arrival, Association, Header, Outcome
 from node.records.states import Reason
 from node.scp.group_commit import GroupCommit
 from node.scp.refusals import RefusalLog
-from node.scp.resent import Resent, settle
+from node.scp.resent import Resent, settle, settle_again
 from node.scp.services import LOSSLESS_FIRST, TRANSFER_SYNTAXES
 from node.settings.settings import Settings
 
@@ -83,6 +83,8 @@ class Storage:
         resent = settle(self._ledger, self._store, arrival) if outcome is Outcome.VARIANT else None
         if is_duplicate or resent is Resent.SAME:
             self._store.remove(arrival.key)
+            if is_duplicate:
+                settle_again(self._ledger, self._store, arrival)
         elif resent is Resent.OTHER:
             sentence = (
                 f"objects of series {arrival.header.series_uid} were received again with different content: "

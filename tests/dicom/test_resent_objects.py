@@ -4,6 +4,8 @@ import pytest
 from pydicom import dcmread
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
 
+from node.errors import LedgerError, StoreStatus
+from node.ledger.resends import Resends
 from node.records.jobs import Decision
 from node.records.states import JobState, Reason
 
@@ -75,3 +77,38 @@ def test_slices_of_two_patients_in_one_series_are_told_apart(node, ct_series, fi
     node.send(*paths)
     [job] = node.ledger.queries.jobs(JobState.RECEIVED)
     assert len({header.identity for header in node.ledger.instances.headers_of(job.id)}) == 2
+
+
+def test_a_correction_that_could_not_be_settled_is_settled_when_it_is_sent_again(node, ct_series, monkeypatch):
+    """The node may be killed, too, between the record of the object and what follows from it."""
+    paths = ct_series(2)
+    node.send(*paths)
+    [first] = node.ledger.queries.jobs(JobState.RECEIVED)
+    node.ledger.decisions.apply(first.id, Decision(JobState.COMPLETE))
+    for path in paths:
+        again(path, PatientID="RIGHT")
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(Resends, "correct", locked)
+        assert not any(answer.ok for answer in node.send(*paths))
+    assert all(answer.ok for answer in node.send(*paths))
+    [new] = node.ledger.queries.jobs(JobState.RECEIVED)
+    assert (new.revision, refusals(node)) == (2, [])
+    assert {dcmread(path).PatientID for path in node.stored_files(new.id)} == {"RIGHT"}
+    assert len(node.stored()) == 4
+
+
+def test_another_encoding_that_could_not_be_settled_is_removed_when_it_is_sent_again(node, ct_series, monkeypatch):
+    path = ct_series(1)[0]
+    node.send(path)
+    files = node.stored()
+    other = {ImplicitVRLittleEndian, ExplicitVRLittleEndian} - {dcmread(path).file_meta.TransferSyntaxUID}
+    again(path, other.pop())
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(Resends, "forget", locked)
+        assert not node.send(path)[0].ok
+    assert node.send(path)[0].ok
+    assert node.stored() == files
+
+
+def locked(*_arguments):
+    raise LedgerError("the ledger does not answer: database is locked", retry=True, status=StoreStatus.OUT_OF_RESOURCES)
