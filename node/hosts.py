@@ -14,7 +14,26 @@ RETRY_SECONDS = 5.0
 PATIENCE_SECONDS = 5.0
 """How long a caller waits for the name service; the look-up goes on in the background."""
 
+IPV6_NETWORK = 64
+"""Bits of an IPv6 address that tell one caller from another: a host may use any address of its network."""
+
 log = logging.getLogger(__name__)
+
+
+def plain_address(host: str) -> str:
+    """Return an address in canonical form; an IPv4-mapped IPv6 address as IPv4."""
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return host
+    mapped = getattr(address, "ipv4_mapped", None)
+    return str(mapped or address)
+
+
+def network_of(host: str) -> str:
+    """Return an IPv4 address, or the network of an IPv6 address, in canonical form."""
+    plain = plain_address(host)
+    return str(ipaddress.ip_network(f"{plain}/{IPV6_NETWORK}", strict=False)) if ":" in plain else plain
 
 
 @dataclass(frozen=True)

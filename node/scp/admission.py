@@ -1,11 +1,10 @@
 """Admission: whether an association is accepted, by AE titles, addresses and free slots (PS3.8 9.3.4)."""
 
-import ipaddress
 from dataclasses import dataclass
 
 from node.dicom.association_request import AssociationRequest
 from node.dicom.negotiation import DICOM_APPLICATION
-from node.hosts import HOSTS
+from node.hosts import HOSTS, network_of, plain_address
 from node.records.states import Reason
 from node.scp.association_slots import AssociationSlots
 from node.settings.routing import Peer
@@ -17,8 +16,6 @@ RESERVED_SHARE = 4
 """One of so many associations is kept free for the peers."""
 LEAST_SHARE = 4
 """Associations that any address may have, if there are so many."""
-IPV6_NETWORK = 64
-"""Bits of an IPv6 address that tell one caller from another: a host may use any address of its network."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +45,7 @@ class AdmissionPolicy:
         if rejection is not None:
             return rejection
         known = [peer for peer in self._settings.peers if peer.ae_title == request.calling_ae]
-        here = [peer for peer in known if _plain(host) in _addresses(peer)]
+        here = [peer for peer in known if plain_address(host) in _addresses(peer)]
         if here or self._is_ourselves(request, host, own_host):
             limit = next((peer.maximum_associations for peer in here), None)
             slot = self._slots.acquire(f"{request.calling_ae}@{host}", limit)
@@ -58,7 +55,7 @@ class AdmissionPolicy:
         else:
             share = self._settings.intake.maximum_per_address or max(self._slots.total // 2, LEAST_SHARE)
             reserved = self._slots.total // RESERVED_SHARE if self._settings.peers else 0
-            slot = self._slots.acquire(_network(host), share, leave=reserved)
+            slot = self._slots.acquire(network_of(host), share, leave=reserved)
             setting = "intake.maximum_per_address, or intake.maximum_associations less those kept for the peers"
         if slot is None:
             sentence = f"association rejected: all associations are in use ({setting})"
@@ -81,13 +78,13 @@ class AdmissionPolicy:
 
     def _is_ourselves(self, request: AssociationRequest, host: str, own_host: str) -> bool:
         """Tell whether the caller is this node, which verifies itself in `up` and `status`."""
-        return request.calling_ae == self._settings.node.ae_title and _plain(host) == _plain(own_host)
+        return request.calling_ae == self._settings.node.ae_title and plain_address(host) == plain_address(own_host)
 
 
 def _addresses(peer: Peer) -> frozenset[str]:
     """Return the addresses of a peer's host; the last ones while its name does not resolve."""
     try:
-        return frozenset(_plain(address) for address in HOSTS.of(peer.host).found)
+        return frozenset(plain_address(address) for address in HOSTS.of(peer.host).found)
     except UnicodeError:
         return frozenset()
 
@@ -117,19 +114,3 @@ def _unknown_caller(known: list[Peer], calling_ae: str, host: str) -> Rejection:
             "or set intake.accept_unknown_peers = true"
         )
     return Rejection(PERMANENT, USER, 3, sentence)
-
-
-def _plain(host: str) -> str:
-    """Return an address in canonical form; an IPv4-mapped IPv6 address as IPv4."""
-    try:
-        address = ipaddress.ip_address(host.partition("%")[0])
-    except ValueError:
-        return host
-    mapped = getattr(address, "ipv4_mapped", None)
-    return str(mapped or address)
-
-
-def _network(host: str) -> str:
-    """Return an IPv4 address, or the network of an IPv6 address, in canonical form."""
-    plain = _plain(host)
-    return str(ipaddress.ip_network(f"{plain}/{IPV6_NETWORK}", strict=False)) if ":" in plain else plain

@@ -12,6 +12,7 @@ from collections import Counter
 from typing import Self
 
 from node.errors import NodeError
+from node.hosts import network_of
 from node.ledger import Ledger
 from node.records.processes import ProcessKind, process_name
 from node.scp.acceptor import Acceptor, AcceptorContext
@@ -137,7 +138,8 @@ class Receiver:
             self._stopping.wait(0.1)
             return
         host = str(address[0])
-        if not self._may_serve(host):
+        network = network_of(host)
+        if not self._may_serve(network):
             connection.close()
             return
         try:
@@ -146,7 +148,7 @@ class Receiver:
             connection.close()
             return
         with self._lock:
-            self._serving[acceptor] = host
+            self._serving[acceptor] = network
         try:
             threading.Thread(target=self._serve, args=(acceptor,), daemon=True).start()
         except RuntimeError as error:  # no memory or process id for a thread: as above
@@ -156,10 +158,10 @@ class Receiver:
                 del self._serving[acceptor]
             self._stopping.wait(0.1)
 
-    def _may_serve(self, host: str) -> bool:
+    def _may_serve(self, network: str) -> bool:
         with self._lock:
             waiting = Counter(where for acceptor, where in self._serving.items() if not acceptor.established)
-            return len(self._serving) < MAX_CONNECTIONS and waiting[host] < MAX_UNESTABLISHED_PER_HOST
+            return len(self._serving) < MAX_CONNECTIONS and waiting[network] < MAX_UNESTABLISHED_PER_HOST
 
     def _serve(self, acceptor: Acceptor) -> None:
         try:

@@ -3,6 +3,7 @@
 import logging
 
 from node.errors import NodeError
+from node.hosts import network_of
 from node.ledger import Ledger
 from node.records.instances import Association
 from node.records.jobs import Refusal
@@ -26,9 +27,10 @@ class RefusalLog:
     def record(self, association: Association, code: str, sentence: str) -> None:
         """Record a refusal unless its address has caused too many; of those of objects only the new rows count."""
         row = "" if code in ABOUT_CALLERS else f"{association.calling_ae}\\{code}\\{sentence}"
-        if not self._rate_limit.allows(association.host, row):
-            if self._rate_limit.just_exceeded(association.host):
-                log.warning("refusals of %s are not recorded for a minute: there are too many", association.host)
+        caller = network_of(association.host)
+        if not self._rate_limit.allows(caller, row):
+            if self._rate_limit.just_exceeded(caller):
+                log.warning("refusals of %s are not recorded for a minute: there are too many", caller)
             return
         try:
             self._ledger.decisions.record_refusal(Refusal(association.calling_ae, association.host, code, sentence))

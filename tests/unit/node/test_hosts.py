@@ -8,7 +8,7 @@ import time
 import pytest
 
 from node import hosts
-from node.hosts import Addresses, HostAddresses
+from node.hosts import Addresses, HostAddresses, network_of
 
 
 class NameService:
@@ -86,3 +86,17 @@ def test_an_address_is_not_looked_up(service, address):
 def test_a_name_that_no_service_can_know(service):
     with pytest.raises(UnicodeError):
         HostAddresses().of("pacs..example")
+
+
+@pytest.mark.parametrize(
+    ("host", "network"),
+    [
+        ("10.0.0.7", "10.0.0.7"),
+        ("::ffff:10.0.0.7", "10.0.0.7"),
+        ("2001:db8:1:2:3::4", "2001:db8:1:2::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("ct.hospital", "ct.hospital"),
+    ],
+)
+def test_a_caller_is_told_by_its_ipv6_network(host, network):
+    assert network_of(host) == network

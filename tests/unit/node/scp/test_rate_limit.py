@@ -1,4 +1,8 @@
-from node.scp.rate_limit import RateLimit
+from senders import association
+
+from node.records.states import Reason
+from node.scp.rate_limit import EVENTS, RateLimit
+from node.scp.refusals import RefusalLog
 
 
 def test_each_address_has_its_own_limit():
@@ -26,3 +30,23 @@ def test_the_first_event_beyond_the_limit_is_told():
         rate_limit.allows("10.0.0.7")
         told.append(rate_limit.just_exceeded("10.0.0.7"))
     assert told == [False, False, True, False, False] and not rate_limit.just_exceeded("10.0.0.8")
+
+
+class Rows:
+    """Stands for the ledger and counts the rows of refusals."""
+
+    def __init__(self):
+        self.decisions, self.refusals = self, []
+
+    def record_refusal(self, refusal):
+        self.refusals.append(refusal)
+
+
+def test_all_addresses_of_one_ipv6_network_share_a_limit():
+    rows = Rows()
+    refusals = RefusalLog(rows)
+    for number in range(300):
+        refusals.record(association(f"AE{number}", f"2001:db8::{number:x}"), Reason.REJECTED_PEER, "rejected")
+    assert len(rows.refusals) == EVENTS
+    refusals.record(association("OTHER", "2001:db8:0:1::1"), Reason.REJECTED_PEER, "rejected")
+    assert len(rows.refusals) == EVENTS + 1
