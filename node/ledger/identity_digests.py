@@ -38,9 +38,18 @@ class IdentityDigests:
                 os.write(handle, secrets.token_bytes(KEY_BYTES))
                 os.fsync(handle)
                 os.link(own, self._path)
+                self._sync_folder()
             except FileExistsError:
                 pass
             finally:
                 os.close(handle)
                 own.unlink()
         return self._path.read_bytes()
+
+    def _sync_folder(self) -> None:
+        """Keep the key over a power cut: with another one, every object that comes again would be another patient's."""
+        folder = os.open(self._path.parent, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)

@@ -1,7 +1,9 @@
 """What it means when objects come again: after a cancel, from another sender, or for another patient."""
 
+import os
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from ledger_steps import arrival, delivering_job, evidence, fail_delivery, only_job, queued_job
@@ -208,6 +210,16 @@ def test_digests_tell_values_apart_and_ignore_how_they_are_written(tmp_path):
     assert own.of(("A",)) != own.of(("B",))
     assert own.of(("A",)) != IdentityDigests(tmp_path / "..").of(("A",))
     (tmp_path / ".." / KEY_FILE).unlink()
+
+
+def test_the_key_of_the_digests_outlasts_a_power_cut(tmp_path, monkeypatch):
+    synced, fsync = [], os.fsync
+    monkeypatch.setattr(
+        os, "fsync", lambda handle: (synced.append(str(Path(f"/proc/self/fd/{handle}").readlink())), fsync(handle))
+    )
+    IdentityDigests(tmp_path).of(("A",))
+    assert synced[-1] == str(tmp_path), "the entry of the folder, after the content"
+    assert len(synced) == 2
 
 
 # --- two studies under one Series UID
