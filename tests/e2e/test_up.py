@@ -14,6 +14,7 @@ import pytest
 import raw_caller as raw
 import sql
 
+from node.errors import PeerError
 from node.run.processes import reserve_port
 from node.scu.requestor import echo
 from node.settings.routing import Peer
@@ -163,8 +164,11 @@ def healthy(node) -> bool:
 
 
 def answers(node) -> bool:
-    command = ["echoscu", "-to", "2", "-aec", "QCTNODE", "127.0.0.1", str(node.dicom_port)]
-    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+    try:
+        echo(Peer(name="it", ae_title="QCTNODE", host="127.0.0.1", port=node.dicom_port), "TEST")
+    except PeerError:
+        return False
+    return True
 
 
 @pytest.mark.parametrize("part", ["serve", "supervise", "web"])
