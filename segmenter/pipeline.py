@@ -92,6 +92,7 @@ class SegmentRequest:
 
 def vnet_method(model: Path | None = None, device: str = "auto") -> SegmentationMethod:
     """Return the V-Net as a method; loading checks the weights' digest."""
+    from segmenter.vnet.coarse import coarse_view
     from segmenter.vnet.fine import segment_femurs
     from segmenter.vnet.orientation import require_orientation
     from segmenter.vnet.weights import load_models
@@ -100,8 +101,10 @@ def vnet_method(model: Path | None = None, device: str = "auto") -> Segmentation
 
     def find(volume: NDArray[Any], geometry: Geometry, on_stage: OnStage) -> Search:
         refused: list[Refusal] = []
-        straight = require_orientation(volume, geometry, models)
-        femurs = segment_femurs(volume, straight, models, on_stage, refused.append)
+        coarse = coarse_view(volume, geometry, models)
+        straight = require_orientation(volume, geometry, models, coarse)
+        known = coarse if straight is geometry else None
+        femurs = segment_femurs(volume, straight, models, on_stage, refused.append, known)
         return Search(tuple(femurs), tuple(refused))
 
     return SegmentationMethod(models.name, models.version, models.digest, find)

@@ -5,6 +5,7 @@ network that looks for it stops short of it. A head is round: what is seen of it
 sides tells where the rest is.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,7 +40,7 @@ SURE = 0.3  # edges to fit the sphere to
 MIN_AGREED, ON_MM = 0.25, 0.75  # share of the rays with such an edge so near the sphere: less is no head
 MIN_ON = 0.65  # of the edges: where many lie elsewhere, it is another sphere, or none
 RECOGNISED_LOST, RECOGNISED_MISSING = 0.25, 0.2  # for a head to be there, wherever the outline of it may end
-ROUND_MM, ROUND_SHARE = 1.5, 0.97  # so near to one sphere lies so much of the outline of a head that lacks nothing
+ROUND_MM = 1.5  # so near to one sphere lies the outline of a round head
 MAX_LOST = 0.1  # of what the network found: it rarely claims too much
 MIN_RAYS, MIN_OWN = 150, 80  # with an edge; at the outline found before
 MAX_MOVED = 0.6  # of the radius, from the ball that was begun with
@@ -90,30 +91,41 @@ class HeadSurface:
 
 
 def find_surface(
-    volume: NDArray[np.generic], geometry: Geometry, share: FloatVolume, grid: Geometry, side: Side
+    volume: NDArray[np.generic],
+    geometry: Geometry,
+    share: FloatVolume,
+    grid: Geometry,
+    begins: Sequence[Start],
 ) -> HeadSurface | None:
     """Return the surface of the head of a femur, None where there is none to be trusted; see `possible_surfaces`."""
-    found = (head for head in possible_surfaces(volume, geometry, share, grid, side) if head.plausible)
+    found = (head for head in possible_surfaces(volume, geometry, share, grid, begins) if head.plausible)
     return max(found, key=lambda head: head.agreed, default=None)
 
 
 def possible_surfaces(
-    volume: NDArray[np.generic], geometry: Geometry, share: FloatVolume, grid: Geometry, side: Side
+    volume: NDArray[np.generic],
+    geometry: Geometry,
+    share: FloatVolume,
+    grid: Geometry,
+    begins: Sequence[Start],
 ) -> list[HeadSurface]:
-    """Return what may be the head of a femur, from the largest balls that fit into it.
+    """Return what may be the head of a femur, from the balls in it to begin with (`starts`).
 
     volume: HU `(z, y, x)` on `geometry`; share: the femur so far, 0..1 with its surface at one half, on the isotropic
-    `grid`. A round trochanter is no head: the rest of the bone lies lateral of a head.
+    `grid`.
     """
-    if not (share > SURFACE).any():
-        return []
-    found = [grown(volume, geometry, start, share, grid) for start in starts(geometry, share, grid, side)]
+    found = [grown(volume, geometry, start, share, grid) for start in begins]
     return [head for head in found if head is not None]
 
 
 def starts(geometry: Geometry, share: FloatVolume, grid: Geometry, side: Side) -> list[Start]:
-    """Return the balls that may lie in the head of a femur; share, not empty, and grid as in `possible_surfaces`."""
+    """Return the largest balls that may lie in the head of a femur; share and grid as in `possible_surfaces`.
+
+    A round trochanter is no head: the rest of the bone lies lateral of a head.
+    """
     inside = share > SURFACE
+    if not inside.any():
+        return []
     middle = grid.to_patient(np.argwhere(inside)).mean(axis=0)
     result = []
     for centre, radius in balls(inside, covered(geometry, grid), grid):
@@ -125,12 +137,13 @@ def starts(geometry: Geometry, share: FloatVolume, grid: Geometry, side: Side) -
     return result
 
 
-def lacks_nothing(geometry: Geometry, share: FloatVolume, grid: Geometry, side: Side) -> bool:
-    """Return whether the outline has a round head, as far as the scan holds it; geometry: of the scan.
+def roundness(geometry: Geometry, share: FloatVolume, grid: Geometry, begins: Sequence[Start]) -> float:
+    """Return which share of the outline of a head lies on one sphere, as far as the scan (`geometry`) holds it.
 
-    This takes a tenth of the time of a search for its edges in the scan.
+    0 where there is no head to begin with. It takes a tenth of the time of a search for edges in the scan.
     """
-    for start in starts(geometry, share, grid, side):
+    found = 0.0
+    for start in begins:
         own = own_edge(share, grid, start.centre, start.radius)
         middle, size = own_sphere(start, own, geometry)
         rays = sphere().rays
@@ -138,11 +151,10 @@ def lacks_nothing(geometry: Geometry, share: FloatVolume, grid: Geometry, side: 
         index = geometry.to_index(points)
         free = ((index > 0.5) & (index < np.array(geometry.shape) - 1.5)).all(axis=1)
         free &= rays @ start.away < NECK_COSINE
-        on = np.abs(np.linalg.norm(points - middle, axis=1) - size) < ROUND_MM
-        enough = np.count_nonzero(free) >= MIN_RAYS and RADII_MM[0] <= size <= RADII_MM[1]
-        if enough and float(on[free].mean()) >= ROUND_SHARE:
-            return True
-    return False
+        if np.count_nonzero(free) >= MIN_RAYS and RADII_MM[0] <= size <= RADII_MM[1]:
+            on = np.abs(np.linalg.norm(points[free] - middle, axis=1) - size) < ROUND_MM
+            found = max(found, float(on.mean()))
+    return found
 
 
 def balls(inside: NDArray[np.bool_], seen: NDArray[np.bool_], grid: Geometry) -> list[tuple[Vector, float]]:

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from segmenter.refine.head import find_surface, lacks_nothing, metal_share, with_head
+from segmenter.refine.head import find_surface, metal_share, roundness, starts, with_head
 from segmenter.volume.femur import Side
 from segmenter.volume.geometry import Geometry
 from segmenter.volume.masks import clean
@@ -12,6 +12,8 @@ FloatVolume = NDArray[np.float32]
 
 SURFACE = 0.5
 MIN_MISSING = 0.08  # of a head, from which on it is completed: below that the network knows better than a sphere
+ROUND, NEARLY_ROUND = 0.95, 0.92  # share of the outline on one sphere: nothing is missing; hardly anything may be
+SURE_ON = 0.8  # share of the edges on the completed surface that is asked for where hardly anything may be missing
 
 
 def completed(
@@ -30,9 +32,13 @@ def completed(
         return probability
     holes, strays = body & (probability <= SURFACE), ~body & (probability > SURFACE)
     share = np.where(holes, 1.0, np.where(strays, 0.0, probability)).astype(np.float32)
-    if min_missing >= MIN_MISSING and lacks_nothing(scan[1], share, grid, side):
+    begins = starts(scan[1], share, grid, side)
+    is_round = roundness(scan[1], share, grid, begins) if min_missing >= MIN_MISSING else 0.0
+    if is_round >= ROUND:
         return share
-    head = find_surface(*scan, share, grid, side)
+    head = find_surface(*scan, share, grid, begins)
     if head is None or head.missing < min_missing or metal_share(*scan, head) > 0:
+        return share
+    if is_round >= NEARLY_ROUND and head.on < SURE_ON:
         return share
     return with_head(share, grid, head)

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from segmenter.measure.axes import find_head
 from segmenter.measure.surface import body_of
-from segmenter.refine.head import SURFACE, balls, metal_share, possible_surfaces
+from segmenter.refine.head import SURFACE, balls, metal_share, possible_surfaces, starts
 from segmenter.volume.femur import Side
 from segmenter.volume.geometry import Geometry, box_geometry
 from segmenter.volume.masks import bounding_box
@@ -112,7 +112,7 @@ def head_seen(
     """
     found = [
         head
-        for head in possible_surfaces(volume, geometry, *near, side)
+        for head in possible_surfaces(volume, geometry, *near, starts(geometry, *near, side))
         if head.recognised and metal_share(volume, geometry, head) < MAX_METAL
     ]
     if any(head.on >= SURE_ON for head in found):

@@ -63,28 +63,47 @@ class Hip:
         return sure and self.proximal_ml >= MIN_PROXIMAL_ML
 
 
-def find_hips(volume: NDArray[np.generic], geometry: Geometry, models: Models) -> list[Hip]:
-    """Return the hips of a scan, at most one per side, left first. volume: HU `(z, y, x)` on `geometry`.
+@dataclass(frozen=True, eq=False)
+class CoarseView:
+    """A scan as the coarse network sees it: HU `(z, y, x)` on `grid`, probabilities of the classes `(5, z, y, x)`."""
 
-    Where a narrow field of view shows none it is looked at again, its borders continued instead of air around it.
-    """
-    corners = geometry.corners()
-    low, high = corners.min(axis=0), corners.max(axis=0)
+    grid: Geometry
+    hu: NDArray[np.float32]
+    probability: NDArray[np.float32]
+
+
+def coarse_view(volume: NDArray[np.generic], geometry: Geometry, models: Models) -> CoarseView:
+    """Return the view of a whole scan, air around it. volume: HU `(z, y, x)` on `geometry`."""
+    low, high = _extent(geometry)
     beyond = max(0.0, MIN_HEIGHT_MM - (high - low)[2]) / 2 * np.array([0.0, 0.0, 1.0])
-    coarse = box_geometry(low - beyond, high + beyond, COARSE_MM)
-    hips = hips_of(_classes(reduce(volume, geometry, coarse, OUTSIDE_HU), models), coarse)
+    grid = box_geometry(low - beyond, high + beyond, COARSE_MM)
+    hu = reduce(volume, geometry, grid, OUTSIDE_HU)
+    return CoarseView(grid, hu, probabilities(models.coarse, hu))
+
+
+def find_hips(
+    volume: NDArray[np.generic], geometry: Geometry, models: Models, view: CoarseView | None = None
+) -> list[Hip]:
+    """Return the hips of a scan, at most one per side, left first.
+
+    volume: HU `(z, y, x)` on `geometry`; view: its coarse view, if there is one already. Where a narrow field of view
+    shows no hip it is looked at again, its borders continued instead of air around it.
+    """
+    view = view or coarse_view(volume, geometry, models)
+    hips = hips_of(view.probability.argmax(axis=0), view.grid)
+    low, high = _extent(geometry)
     if hips or min((high - low)[:2]) > NARROW_MM:
         return hips
-    beyond[:2] = AROUND_MM
-    coarse = box_geometry(low - beyond, high + beyond, COARSE_MM)
-    classes = _classes(reduce(volume, geometry, coarse, None), models)
-    return hips_of(np.where(covered(geometry, coarse), classes, CoarseClass.BACKGROUND), coarse)
+    beyond = np.array([AROUND_MM, AROUND_MM, max(0.0, MIN_HEIGHT_MM - (high - low)[2]) / 2])
+    grid = box_geometry(low - beyond, high + beyond, COARSE_MM)
+    classes = probabilities(models.coarse, reduce(volume, geometry, grid, None)).argmax(axis=0)
+    return hips_of(np.where(covered(geometry, grid), classes, CoarseClass.BACKGROUND), grid)
 
 
-def _classes(hu: NDArray[np.float32], models: Models) -> NDArray[np.integer]:
-    """Return the class of every voxel, `(z, y, x)` like the HU."""
-    classes: NDArray[np.integer] = probabilities(models.coarse, hu).argmax(axis=0)
-    return classes
+def _extent(geometry: Geometry) -> tuple[Matrix, Matrix]:
+    """Return the lowest and the highest coordinates of a grid, LPS mm."""
+    corners = geometry.corners()
+    return corners.min(axis=0), corners.max(axis=0)
 
 
 def hips_of(classes: NDArray[np.integer], geometry: Geometry) -> list[Hip]:

@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from segmenter.refine.outline import completed
 from segmenter.refine.recognise import why_not
-from segmenter.vnet.coarse import Hip, find_hips
+from segmenter.vnet.coarse import CoarseView, Hip, find_hips
 from segmenter.vnet.confidence import confidence
 from segmenter.vnet.grids import FINE_MARGIN_MM, FINE_MM
 from segmenter.vnet.network import probabilities
@@ -48,13 +48,15 @@ def segment_femurs(
     models: Models,
     on_stage: Callable[[str], None] = lambda _: None,
     on_refused: Callable[[Refusal], None] = lambda _: None,
+    coarse: CoarseView | None = None,
 ) -> list[Femur]:
     """Return the femurs of a scan, left first; empty if it holds no hip.
 
     volume: HU `(z, y, x)` on `geometry`. `on_stage` is called with "segment" once the hips are found, `on_refused` with
-    every bone that was outlined and cannot be shown to be a proximal femur.
+    every bone that was outlined and cannot be shown to be a proximal femur. coarse: the scan's coarse view, if there is
+    one already.
     """
-    hips = find_hips(volume, geometry, models)
+    hips = find_hips(volume, geometry, models, coarse)
     on_stage("segment")
     femurs: list[Femur] = []
     for hip in hips:

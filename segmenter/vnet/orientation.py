@@ -12,17 +12,17 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from segmenter.errors import Reason, SegmenterError
-from segmenter.vnet.coarse import MIN_HEIGHT_MM, CoarseClass
+from segmenter.vnet.coarse import CoarseClass, CoarseView, coarse_view
 from segmenter.vnet.grids import COARSE_MM
 from segmenter.vnet.network import probabilities
 from segmenter.vnet.weights import Models
-from segmenter.volume.geometry import Geometry, box_geometry
-from segmenter.volume.resample import OUTSIDE_HU, reduce
+from segmenter.volume.geometry import Geometry
+from segmenter.volume.resample import OUTSIDE_HU
 
 Image = NDArray[np.float32]
 
 LEAST_PROXIMAL_ML, LEAST_SHAFT_ML, LEAST_SURE = 85.0, 20.0, 0.82
-CLEARLY, CLEARLY_OVER, CLEARLY_WITHOUT_SHAFT = 1.2, 1.05, 2.0
+CLEARLY, CLEARLY_OVER, CLEARLY_WITHOUT_SHAFT = 1.4, 1.05, 2.0
 """So many times more of the hips must be seen in another view (over: rolled by half a turn, with the head up). Real
 scans labelled rightly: at most 1.04, 0.56 and 1.29; synthetic ones labelled wrongly: at least 2, 1.15 and 3. An upended
 knee looks like 68 mL of proximal femur."""
@@ -62,26 +62,25 @@ class View:
         return " and ".join(filter(None, ["upended" if self.upended else "", TURNED[self.degrees]]))
 
 
-def require_orientation(volume: NDArray[np.generic], geometry: Geometry, models: Models) -> Geometry:
+def require_orientation(
+    volume: NDArray[np.generic], geometry: Geometry, models: Models, coarse: CoarseView | None = None
+) -> Geometry:
     """Return the grid on which the patient lies straight: the given one, unless the patient was rolled half-way.
 
-    volume: HU `(z, y, x)` on `geometry`. Raises SegmenterError(ORIENTATION) when the anatomy contradicts the header.
+    volume: HU `(z, y, x)` on `geometry`; coarse: the scan's coarse view, if there is one already. Raises
+    SegmenterError(ORIENTATION) when the anatomy contradicts the header.
     """
-    corners = geometry.corners()
-    low, high = corners.min(axis=0), corners.max(axis=0)
-    beyond = max(0.0, MIN_HEIGHT_MM - (high - low)[2]) / 2 * np.array([0.0, 0.0, 1.0])
-    roll = require_view(
-        reduce(volume, geometry, box_geometry(low - beyond, high + beyond, COARSE_MM), OUTSIDE_HU), models
-    )
+    roll = require_view(coarse or coarse_view(volume, geometry, models), models)
     return about_long_axis(geometry, roll) if roll else geometry
 
 
-def require_view(image: Image, models: Models) -> int:
+def require_view(coarse: CoarseView, models: Models) -> int:
     """Return the angle by which the patient must be rolled to lie straight, 0 or 45 degrees to either side.
 
-    image: HU `(z, y, x)` on the coarse grid. Raises SegmenterError(ORIENTATION) as `require_orientation` does.
+    Raises SegmenterError(ORIENTATION) as `require_orientation` does.
     """
-    given, best = seen(image, View(False, 0), models), seen(image, View(False, 180), models)
+    image = coarse.hu
+    given, best = counted(View(False, 0), coarse.probability), seen(image, View(False, 180), models)
     if given.proximal_ml < PLAIN_ML:
         ways = [way for way in product((False, True), DEGREES) if way not in ((False, 0), (False, 180))]
         best = max(best, *(seen(image, View(*way), models) for way in ways), key=lambda view: view.score)
@@ -101,7 +100,11 @@ def require_view(image: Image, models: Models) -> int:
 
 def seen(image: Image, view: View, models: Models) -> View:
     """Return a view with what the coarse network sees in it."""
-    certain = probabilities(models.coarse, np.ascontiguousarray(turned(image, view)))
+    return counted(view, probabilities(models.coarse, np.ascontiguousarray(turned(image, view))))
+
+
+def counted(view: View, certain: NDArray[np.float32]) -> View:
+    """Return a view with what is seen in it; certain: probabilities of the coarse classes `(5, z, y, x)`."""
     classes, millilitres = certain.argmax(axis=0), COARSE_MM**3 / 1000
     bone = classes != CoarseClass.BACKGROUND
     proximal = np.isin(classes, (CoarseClass.LEFT_PROXIMAL, CoarseClass.RIGHT_PROXIMAL))

@@ -7,7 +7,7 @@ import pytest
 from scipy import ndimage
 
 from segmenter.measure.surface import surface_at
-from segmenter.refine.head import HeadSurface, balls, find_surface, lacks_nothing, metal_share, to_sphere, with_head
+from segmenter.refine.head import HeadSurface, balls, find_surface, metal_share, roundness, starts, to_sphere, with_head
 from segmenter.refine.outline import completed
 from segmenter.refine.rays import Search, bending, nearest_edges, sphere
 from segmenter.refine.snap import MOST_MM, offsets, snapped
@@ -51,6 +51,13 @@ def too_low() -> np.ndarray:
 
 def dice(found: np.ndarray, truth: np.ndarray) -> float:
     return 2 * (found & truth).sum() / (found.sum() + truth.sum())
+
+
+def surface(
+    volume: np.ndarray, geometry: Geometry, femur: np.ndarray, grid: Geometry, side: Side
+) -> HeadSurface | None:
+    """What is found of a head from the balls in it."""
+    return find_surface(volume, geometry, femur, grid, starts(geometry, femur, grid, side))
 
 
 def test_rays_lie_evenly_over_the_sphere():
@@ -98,7 +105,7 @@ def test_beyond_the_scan_there_is_no_edge():
 def test_a_head_is_completed_under_a_roof_that_touches_it():
     femur, _ = distances(GRID)
     before = too_low()
-    head = find_surface(scan(), GRID, before, GRID, Side.LEFT)
+    head = surface(scan(), GRID, before, GRID, Side.LEFT)
     assert head is not None
     assert head.radius == pytest.approx(RADIUS, abs=0.7)
     after = with_head(before, GRID, head)
@@ -111,18 +118,18 @@ def test_a_head_is_completed_under_a_roof_that_touches_it():
 
 def test_a_head_that_the_scan_cuts_is_found_all_the_same():
     half = Geometry.axial((80, 33, 64), (1.5, 1.5, 1.5), (-48.0, -48.0, -80.0))  # ends 1.5 mm in front of its middle
-    head = find_surface(scan()[:, :33], half, too_low()[:, :33], half, Side.LEFT)
+    head = surface(scan()[:, :33], half, too_low()[:, :33], half, Side.LEFT)
     assert head is not None
     assert head.radius == pytest.approx(RADIUS, abs=1.0)
 
 
 def test_what_is_round_at_the_wrong_end_is_no_head():
-    assert find_surface(scan(), GRID, too_low(), GRID, Side.RIGHT) is None
+    assert surface(scan(), GRID, too_low(), GRID, Side.RIGHT) is None
 
 
 def test_without_edges_there_is_no_head():
-    assert find_surface(np.full(GRID.shape, 40, np.int16), GRID, too_low(), GRID, Side.LEFT) is None
-    assert find_surface(scan(), GRID, np.zeros(GRID.shape, np.float32), GRID, Side.LEFT) is None
+    assert surface(np.full(GRID.shape, 40, np.int16), GRID, too_low(), GRID, Side.LEFT) is None
+    assert surface(scan(), GRID, np.zeros(GRID.shape, np.float32), GRID, Side.LEFT) is None
 
 
 def test_a_sphere_that_leaves_out_much_of_the_bone_is_not_trusted():
@@ -195,7 +202,20 @@ def test_a_head_of_which_little_is_missing_stays_as_the_network_says():
 
 def test_only_a_head_that_is_not_round_is_searched_for_its_edges(monkeypatch: pytest.MonkeyPatch):
     femur, _ = distances(GRID)
-    assert lacks_nothing(GRID, share(femur), GRID, Side.LEFT)
-    assert not lacks_nothing(GRID, too_low(), GRID, Side.LEFT)
+    assert roundness(GRID, share(femur), GRID, starts(GRID, share(femur), GRID, Side.LEFT)) > 0.95
+    assert roundness(GRID, too_low(), GRID, starts(GRID, too_low(), GRID, Side.LEFT)) < 0.92
     monkeypatch.setattr("segmenter.refine.outline.find_surface", lambda *_: pytest.fail("the head is whole"))
     completed(share(femur), GRID, (scan(), GRID), Side.LEFT)
+
+
+@pytest.mark.parametrize(("is_round", "on", "completes"), [(0.93, 0.74, False), (0.93, 0.85, True), (0.89, 0.72, True)])
+def test_a_nearly_round_head_is_completed_by_sure_edges_only(
+    monkeypatch: pytest.MonkeyPatch, is_round: float, on: float, completes: bool
+):
+    before = too_low()
+    head = surface(scan(), GRID, before, GRID, Side.LEFT)
+    assert head is not None
+    monkeypatch.setattr("segmenter.refine.outline.roundness", lambda *_: is_round)
+    monkeypatch.setattr("segmenter.refine.outline.find_surface", lambda *_: replace(head, on=on, missing=0.1))
+    after = completed(before, GRID, (scan(), GRID), Side.LEFT)
+    assert np.array_equal(after, before) != completes

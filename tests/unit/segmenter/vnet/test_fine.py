@@ -127,7 +127,7 @@ def test_what_cannot_be_shown_to_be_a_femur_is_left_out_and_named(models: Models
 
 
 def test_a_femur_not_seen_whole_says_so(models: Models, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("segmenter.vnet.fine.why_not", lambda *_: "")  # a column has no head
+    monkeypatch.setattr("segmenter.vnet.fine.why_not", lambda *_, **__: "")  # a column has no head
     (femur,) = segment_femurs(column(200.0), SCAN_GRID, models)
     assert (femur.side, femur.complete, femur.reasons) == (Side.LEFT, True, ())
     (femur,) = segment_femurs(column(360.0), SCAN_GRID, models)
