@@ -125,6 +125,8 @@ class OperatorActions:
             connection.execute(update(deliveries).where(failed).values(fresh))
             return
         listed = {row.path: row.id for row in connection.execute(select(results).where(results.c.job_id == job_id))}
+        if not listed.keys() <= due.owed.keys():  # a worker has made others since; else none of them would be sent
+            raise NotAllowedError(f"job {job_id} has got new results in the meantime; look at it and retry again")
         owed = {(listed[key], peer) for key, peers in due.owed.items() if key in listed for peer in peers}
         for row in connection.execute(select(deliveries).where(own)).all():
             is_owed = (row.result_id, row.peer) in owed

@@ -109,3 +109,19 @@ def test_a_waiting_delivery_is_sent_now(ledger, without_toml):
     assert retry(ledger, job_id, peers=[peer()]) is JobState.DELIVERING
     assert ledger.outbox.due(0) == [row.id]
     assert retry(ledger, job_id, peers=[]) is JobState.DELIVERED
+
+
+def test_results_that_a_worker_made_in_the_meantime_are_not_given_up(ledger, refused):
+    """Two persons retry: what the second asks for was decided from results that exist no more."""
+    settings = load_settings(None, peers=[peer()])
+    due = due_now(ledger.queries.job(refused), ledger.instances.headers_of(refused), settings)
+    for result in only_job(ledger).results:
+        (ledger.data / result.key).unlink()
+    assert ledger.operator.retry(refused, "first") is JobState.QUEUED
+    assert ledger.queue.claim(refused, "w2", 60)
+    made = replace(seg(ledger), key="results/again.dcm")
+    (ledger.data / made.key).write_bytes(b"a mask")
+    assert finish_job(ledger, refused, "w2", [made], {})
+    with pytest.raises(NotAllowedError, match="has got new results in the meantime"):
+        ledger.operator.retry(refused, "second", due)
+    assert rows(ledger) == [("seg", "pacs", D.WAITING)]
