@@ -47,7 +47,7 @@ class IdentityDigests:
         return self._path.read_bytes()
 
     def _sync_folder(self) -> None:
-        """Keep the key over a power cut: with another one, every object that comes again would be another patient's."""
+        """Keep the key over a power cut: with another one, later slices of a series would be another patient's."""
         folder = os.open(self._path.parent, os.O_RDONLY | os.O_CLOEXEC)
         try:
             os.fsync(folder)

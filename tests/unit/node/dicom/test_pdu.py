@@ -167,7 +167,7 @@ def test_a_slow_pdu_ends_at_the_timeout(ours, ends):
 def test_writing_to_a_peer_that_does_not_read_ends_at_the_timeout(ours, ends):
     stream, _ = ends
     stream.set_timeout(0.1)
-    with pytest.raises(ConnectionEndedError, match="the peer read (too little in|nothing for) 0.1 s"):
+    with pytest.raises(ConnectionEndedError, match=r"the peer read (too little in|nothing for) 0\.1 s"):
         ours.write(bytes(50_000_000))
 
 
