@@ -122,6 +122,18 @@ def pixels_at(content: Buffer, start: int, syntax: str) -> tuple[int, int]:
     return begin, int.from_bytes(content[begin - 4 : begin], "little")
 
 
+def rescaling(path: Path) -> tuple[tuple[float, ...] | None, ...]:
+    """Return Rescale Slope and Intercept of a received file, which say what its pixels mean. Raises ObjectError."""
+    with mapped(path) as content:
+        meta = decode_file_meta(content)
+        data, start, syntax = content, meta.start, meta.transfer_syntax
+        if syntax == DeflatedExplicitVRLittleEndian:
+            data, start, syntax = _inflated(content, start)[0], 0, str(ExplicitVRLittleEndian)
+        values, _ = _values(data, start, syntax)
+        read = AttributeReader(values, syntax == ExplicitVRBigEndian)
+        return read.numbers("RescaleSlope", 1), read.numbers("RescaleIntercept", 1)
+
+
 def begin_of_data_set(content: Buffer, start: int, syntax: str) -> int:
     """Return where the data set of a file begins behind what does not belong to it. Raises ObjectError."""
     big_endian, deflated = syntax == ExplicitVRBigEndian, syntax == DeflatedExplicitVRLittleEndian

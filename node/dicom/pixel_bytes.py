@@ -1,4 +1,4 @@
-"""Whether two files hold the same pixels, as far as that can be told without decoding them."""
+"""Whether two files hold the same image, as far as that can be told without decoding their pixels."""
 
 import hashlib
 from pathlib import Path
@@ -15,7 +15,7 @@ from pydicom.uid import (
 
 from node.dicom.elements import UnusualEncodingError
 from node.dicom.file_meta import decode_file_meta
-from node.dicom.headers import NATIVE, UNCOMPRESSED, mapped, pixels_at
+from node.dicom.headers import NATIVE, UNCOMPRESSED, mapped, pixels_at, rescaling
 from node.errors import ObjectError
 
 LOSSLESS = UNCOMPRESSED | {
@@ -39,3 +39,11 @@ def pixel_digest(path: Path) -> bytes | None:
             return hashlib.sha256(content[begin : begin + length]).digest()
     except (OSError, ObjectError, UnusualEncodingError):
         return None
+
+
+def same_rescaling(first: Path, later: Path) -> bool:
+    """Tell whether the pixels of two files mean the same HU if they are the same; False if one cannot be read."""
+    try:
+        return rescaling(first) == rescaling(later)
+    except (OSError, ObjectError, UnusualEncodingError):
+        return False

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from enum import Enum
 
-from node.dicom.pixel_bytes import LOSSLESS, pixel_digest
+from node.dicom.pixel_bytes import LOSSLESS, pixel_digest, same_rescaling
 from node.files.store import FileStore
 from node.ledger import Ledger
 from node.ledger.resends import Known
@@ -50,7 +50,10 @@ def _compared(store: FileStore, known: Known, arrival: Arrival) -> Resent:
     syntaxes = {known.transfer_syntax, arrival.transfer_syntax}
     if len(syntaxes) == 1 or not syntaxes <= LOSSLESS:
         return Resent.OTHER
-    first, later = (pixel_digest(store.path(key)) for key in (known.key, arrival.key))
+    paths = store.path(known.key), store.path(arrival.key)
+    if not same_rescaling(*paths):
+        return Resent.OTHER
+    first, later = map(pixel_digest, paths)
     if first is None or later is None:
         return Resent.SAME_INSTANCE
     return Resent.SAME if first == later else Resent.OTHER

@@ -55,6 +55,17 @@ def test_the_same_slice_compressed_without_loss_is_a_duplicate(node, ct_series):
     assert (job.instances, job.duplicates, refusals(node)) == (1, 1, [])
 
 
+@pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRLittleEndian, RLELossless])
+def test_the_same_pixels_with_another_intercept_are_other_content(node, ct_series, syntax):
+    path = ct_series(1)[0]
+    first = {ImplicitVRLittleEndian, ExplicitVRLittleEndian} - {syntax}
+    assert node.send(again(path, first.pop()))[0].ok
+    files = node.stored()
+    assert node.send(again(path, syntax, RescaleIntercept=str(dcmread(path).RescaleIntercept - 24)))[0].ok
+    assert refusals(node) == [Reason.DIFFERENT_CONTENT]
+    assert len(node.stored()) == len(files) + 1, "what was acknowledged is kept"
+
+
 def test_a_corrected_patient_opens_a_revision_with_the_later_objects(node, ct_series):
     paths = ct_series(3)
     assert all(answer.ok for answer in node.send(*paths))
