@@ -15,6 +15,7 @@ from segmenter.volume.geometry import Matrix
 
 END_MM = 3.0  # from the lowest point: here a face directed down the shaft is a distal cut
 FACING = 0.7  # cosine
+LEAF = 64  # vertices in a leaf of the tree: a third faster here than SciPy's 16
 
 
 def depth_below_surface(body: Body, points: Matrix, reach_mm: float, down: Vector | None) -> NDArray[np.float32]:
@@ -29,7 +30,7 @@ def depth_below_surface(body: Body, points: Matrix, reach_mm: float, down: Vecto
     inside = body.share > body.level
     near = ndimage.binary_dilation(inside, iterations=2)  # interpolation needs a node on either side
     if len(surface):
-        gap, _ = cKDTree(surface).query(body.grid.to_patient(np.argwhere(near)), distance_upper_bound=bound, workers=1)
+        gap, _ = cKDTree(surface, LEAF).query(body.grid.to_patient(np.argwhere(near)), distance_upper_bound=bound, workers=1)
         depth[near] = np.minimum(gap, bound)
     depth[~inside] *= -1
     index = body.grid.to_index(points).T

@@ -55,8 +55,9 @@ def _voxels_without_image(mask: NDArray[np.bool_], volume: NDArray[np.generic]) 
 def _length(mask: NDArray[np.bool_], geometry: Geometry) -> float:
     """Return the femur's extent along its own longest axis, mm; so that a flexed leg is not measured shorter."""
     box = bounding_box(mask)
-    points = geometry.to_patient(np.argwhere(mask[box]) + [at.start for at in box])
-    if len(points) < 2:
+    index = np.argwhere(mask[box]).astype(np.float32)
+    if len(index) < 2:
         return 0.0
-    axes = np.linalg.svd(np.cov((points - points.mean(axis=0)).T))[0]
-    return float(np.ptp(points @ axes[:, 0]))
+    to_mm = geometry.affine[:3, :3]
+    axes = np.linalg.svd(to_mm @ np.cov(index.T) @ to_mm.T)[0]
+    return float(np.ptp(index @ (axes[:, 0] @ to_mm).astype(np.float32)))

@@ -104,7 +104,7 @@ def test_a_body_keeps_volume_and_place_through_the_networks_grid(monkeypatch, tm
         ds.PixelData = (hu[index] + 1024).astype("<u2").tobytes()
 
     series = read_series(write_ct(tmp_path, TILTED, edit))
-    monkeypatch.setattr("segmenter.vnet.fine.why_not", lambda *_: "")  # an ellipsoid has neither head nor shaft
+    monkeypatch.setattr("segmenter.vnet.fine.why_not", lambda *_, **__: "")  # an ellipsoid has neither head nor shaft
     (femur,) = segment_femurs(read_volume(series), series.geometry, threshold_models())
     assert femur.side is Side.LEFT
     assert femur.mask.shape == series.geometry.shape
