@@ -30,7 +30,9 @@ def depth_below_surface(body: Body, points: Matrix, reach_mm: float, down: Vecto
     inside = body.share > body.level
     near = ndimage.binary_dilation(inside, iterations=2)  # interpolation needs a node on either side
     if len(surface):
-        gap, _ = cKDTree(surface, LEAF).query(body.grid.to_patient(np.argwhere(near)), distance_upper_bound=bound, workers=1)
+        gap, _ = cKDTree(surface, LEAF).query(
+            body.grid.to_patient(np.argwhere(near)), distance_upper_bound=bound, workers=1
+        )
         depth[near] = np.minimum(gap, bound)
     depth[~inside] *= -1
     index = body.grid.to_index(points).T

@@ -22,12 +22,14 @@ def completed(
     scan: tuple[NDArray[np.generic], Geometry],
     side: Side,
     min_missing: float = MIN_MISSING,
+    body: NDArray[np.bool_] | None = None,
 ) -> FloatVolume:
     """Return one femur, 0..1 `(z, y, x)` on the isotropic `grid`, whole, its head round where much of it was missing.
 
     probability: as the network says, on `grid`; scan: HU `(z, y, x)` and their grid. min_missing: share of the head.
+    body: the cleaned bone on `grid`, if it is known already.
     """
-    body = clean(probability > SURFACE)
+    body = clean(probability > SURFACE) if body is None else body
     if not body.any():
         return probability
     holes, strays = body & (probability <= SURFACE), ~body & (probability > SURFACE)

@@ -80,16 +80,16 @@ def segment_femurs(
 
 def segment_hip(volume: NDArray[np.generic], geometry: Geometry, hip: Hip, models: Models) -> Outline:
     """Return the outline of one femur; its mask comes from resampled probabilities, not from a resampled mask."""
-    femur, fine, whole = outline_hip(volume, geometry, hip, models)
-    sure = confidence(femur, clean(femur > SURFACE), fine, geometry)
-    femur = completed(femur, fine, (volume, geometry), hip.side)
+    femur, fine, whole, body = outline_hip(volume, geometry, hip, models)
+    sure = confidence(femur, body, fine, geometry)
+    femur = completed(femur, fine, (volume, geometry), hip.side, body=body)
     return Outline(*_on_source(femur, fine, geometry), whole, sure)
 
 
 def outline_hip(
     volume: NDArray[np.generic], geometry: Geometry, hip: Hip, models: Models
-) -> tuple[NDArray[np.float32], Geometry, bool]:
-    """Return one femur's probabilities `(z, y, x)` on a window, the window, and whether it held all of the bone.
+) -> tuple[NDArray[np.float32], Geometry, bool, NDArray[np.bool_]]:
+    """Return one femur's probabilities `(z, y, x)` on a window, the window, whether it holds all of it, and the femur in it.
 
     The window begins around the coarse femur and grows while the fine one reaches its border.
     """
@@ -102,12 +102,13 @@ def outline_hip(
         hu = reduce(volume, geometry, fine, OUTSIDE_HU)
         femur = probabilities(models.fine, hu[:, :, ::flip])[1][:, :, ::flip]
         femur = carried_out(femur, fine, geometry)
-        larger = grown_box(clean(femur > SURFACE), window, scan)
+        body = clean(femur > SURFACE)
+        larger = grown_box(body, window, scan)
         whole = all(np.array_equal(a, b) for a, b in zip(larger, window, strict=True))
         if whole:
             break
         window = larger
-    return femur, fine, whole
+    return femur, fine, whole, body
 
 
 def _on_source(

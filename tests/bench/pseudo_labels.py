@@ -49,7 +49,7 @@ def save(path: Path, hu: FloatVolume, share: FloatVolume, side: Side) -> None:
 def label_hips(name: str, volume: NDArray[Any], geometry: Geometry, models: Models, out: Path) -> None:
     """Write every hip of one scan and its sheet."""
     for hip in find_hips(volume, geometry, models):
-        probability, fine, _ = outline_hip(volume, geometry, hip, models)
+        probability, fine, *_ = outline_hip(volume, geometry, hip, models)
         femur = completed(probability, fine, (volume, geometry), hip.side, ROUND_FROM)
         surface = snapped(femur, fine, volume, geometry)
         seen = covered(geometry, fine)
