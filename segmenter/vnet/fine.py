@@ -89,7 +89,7 @@ def segment_hip(volume: NDArray[np.generic], geometry: Geometry, hip: Hip, model
 def outline_hip(
     volume: NDArray[np.generic], geometry: Geometry, hip: Hip, models: Models
 ) -> tuple[NDArray[np.float32], Geometry, bool, NDArray[np.bool_]]:
-    """Return one femur's probabilities `(z, y, x)` on a window, the window, whether it holds all of it, and the femur in it.
+    """Return one femur's probabilities `(z, y, x)` on a window, the window, whether it holds all of it, and its body.
 
     The window begins around the coarse femur and grows while the fine one reaches its border.
     """
