@@ -91,5 +91,6 @@ def test_a_folder_without_dicom_is_one_sentence(demo, tmp_path):
     (empty / "notes.txt").write_text("no DICOM here")
     code, _, err = demo("--study", empty)
     assert code == 1
-    assert err.strip() == f"there is no DICOM file in {empty}"
+    assert err.startswith(f"Error: {empty} holds no DICOM files (found: .txt). Unpack archives such as .zip first;")
+    assert len(err.strip().splitlines()) == 1
     assert nothing_left(tmp_path)

@@ -76,12 +76,12 @@ class Running:
 
 def processes_of(target: Target, root: int, processes: Mapping[int, Running]) -> list[int]:
     """Return the processes of the node `root` that are of this kind; one of them is killed."""
-    parts = {pid: p.command[-1] for pid, p in processes.items() if p.parent == root and p.command}
+    parts = {pid: p.command for pid, p in processes.items() if p.parent == root}
     if target is Target.NODE:
         return [root]
     if target in PARTS:
-        return [pid for pid, name in parts.items() if name == PARTS[target]]
-    parents = [pid for pid, name in parts.items() if name == CHILDREN[target]]
+        return [pid for pid, command in parts.items() if PARTS[target] in command]
+    parents = [pid for pid, command in parts.items() if CHILDREN[target] in command]
     children = [
         pid
         for pid, p in processes.items()
