@@ -10,10 +10,10 @@ from itertools import count, pairwise
 
 from e2e.crash.studies import Sent, Study
 from e2e.crash.study_plan import Item, PlannedAssociation, Step
-from pynetdicom import AE, build_context
+from pynetdicom import AE, _config, build_context
 from pynetdicom.association import Association
 
-from node.scu import storage as scu  # noqa: F401  # makes pynetdicom send files as they are
+_config.STORE_SEND_CHUNKED_DATASET = True  # files are sent as they are
 
 RETRY_SECONDS = 0.4
 LOOK_SECONDS = 0.4  # until a study that waits for a result asks again
