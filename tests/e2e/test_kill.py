@@ -80,7 +80,7 @@ def site(request, tmp_path, start_node, ct, peer):
 
 def test_a_node_stopped_during_a_job_requeues_it_and_delivers_it_later(site, peer, poll):
     site.scan()
-    poll(lambda: site.job()["stage"] == "segment")
+    poll(lambda: site.job()["stage"] == "segment", seconds=180)
     assert site.node.stop() == (0, "")
     assert not peer.received
     site.order("quick")
@@ -93,7 +93,7 @@ def test_a_node_stopped_during_a_job_requeues_it_and_delivers_it_later(site, pee
 @pytest.mark.parametrize("site", ["embedded", "redis"], indirect=True)
 def test_a_node_killed_during_a_job_delivers_it_after_its_restart(site, peer, poll):
     site.scan()
-    poll(lambda: site.job()["stage"] == "segment")
+    poll(lambda: site.job()["stage"] == "segment", seconds=180)
     descendants = site.node.descendants()
     site.node.process.kill()
     site.node.process.wait()
@@ -122,7 +122,7 @@ def test_a_node_killed_during_a_delivery_sends_the_same_bytes_again(site, peer, 
 
 def test_a_killed_child_of_the_worker_costs_one_attempt(site, peer, poll):
     site.scan()
-    poll(lambda: site.job()["stage"] == "segment")
+    poll(lambda: site.job()["stage"] == "segment", seconds=180)
     os.kill(int(site.job()["worker"].split("-")[-2]), signal.SIGKILL)
     site.order("quick")
     poll(lambda: site.job()["state"] == "delivered")
