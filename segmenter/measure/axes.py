@@ -98,6 +98,11 @@ def _balls(body: Body) -> list[tuple[Vector, float]]:
     depth = ndimage.distance_transform_edt(coarse) * step
     index = np.argwhere(depth > CANDIDATE_SHARE * depth.max())
     radii, centres = depth[tuple(index.T)], body.grid.to_patient((index - 1) * COARSE_STEP)
+    return separate(centres, radii)
+
+
+def separate(centres: Matrix, radii: NDArray[np.float64]) -> list[tuple[Vector, float]]:
+    """Return the largest of the balls, CANDIDATES at most, none with its centre inside a larger one."""
     balls: list[tuple[Vector, float]] = []
     while len(radii) and len(balls) < CANDIDATES:
         first = int(radii.argmax())

@@ -14,7 +14,7 @@ from scipy import ndimage, sparse
 from scipy.sparse.linalg import spsolve
 from scipy.spatial import KDTree
 
-from segmenter.measure.axes import RADII_MM, fit_sphere
+from segmenter.measure.axes import RADII_MM, fit_sphere, separate
 from segmenter.refine.rays import Search, nearest_edges, sphere
 from segmenter.volume.femur import Side
 from segmenter.volume.geometry import Geometry, Matrix
@@ -32,7 +32,7 @@ SHELL_MM = 0.5
 NO_WAY = 0.6  # of a ball's radius: nearer to the middle of the bone than that, nothing of it lies beside the ball
 LATERAL = 0.1  # cosine of the way from the head to the middle of the bone with the patient's side
 OWN_SHELL_MM = (6.0, 4.0, 3.0, 2.0, 2.0)  # how near to the sphere the outline must lie to count, round by round
-CANDIDATES, CANDIDATE_SHARE = 4, 0.7  # balls that fit into the bone, and their least radius as share of the largest
+CANDIDATE_SHARE = 0.7  # of the largest ball's radius
 SURFACE = 0.5  # share at the bone's surface
 ROUNDS = (Search(2.5, 3.5, 2.0),) * 2 + (Search(1.75, 2.0, 1.2),) * 4
 STIFF, ROUND = 2.0, 0.3  # weight of even bending and of the sphere, against 1 of an edge surely seen
@@ -62,9 +62,8 @@ class HeadSurface:
     """A head as distances `(rays,)`, mm, from its `centre` (LPS mm); `away`: unit vector from there to the shaft.
 
     radius: of the sphere through what is seen, mm. agreed: share of the rays, but those of the neck and those that
-    leave the scan, with an edge on that sphere. on: share of the edges that lie
-    on it. lost: share of the head found before that lies outside.
-    missing: share of the head that had not been found.
+    leave the scan, with an edge on that sphere. on: share of the edges that lie on it. lost: share of the head found
+    before that lies outside. missing: share of the head that had not been found.
     """
 
     centre: Vector
@@ -168,13 +167,7 @@ def balls(inside: NDArray[np.bool_], seen: NDArray[np.bool_], grid: Geometry) ->
     index = np.argwhere(depth > CANDIDATE_SHARE * depth.max())
     radii = depth[tuple(index.T)]
     centres = grid.to_patient(index + [at.start for at in box])
-    result: list[tuple[Vector, float]] = []
-    while len(radii) and len(result) < CANDIDATES:
-        first = int(radii.argmax())
-        result.append((centres[first], float(radii[first])))
-        apart = np.linalg.norm(centres - centres[first], axis=1) > radii[first]
-        radii, centres = radii[apart], centres[apart]
-    return result
+    return separate(centres, radii)
 
 
 def own_edge(share: FloatVolume, grid: Geometry, centre: Vector, radius: float) -> NDArray[np.float64]:

@@ -13,7 +13,7 @@ FloatVolume = NDArray[np.float32]
 SURFACE = 0.5
 MIN_MISSING = 0.08  # of a head, from which on it is completed: below that the network knows better than a sphere
 ROUND, NEARLY_ROUND = 0.95, 0.92  # share of the outline on one sphere: nothing is missing; hardly anything may be
-SURE_ON = 0.8  # share of the edges on the completed surface that is asked for where hardly anything may be missing
+NEARLY_ROUND_ON = 0.8  # share of the edges on its sphere without which a nearly round head is left as it is
 
 
 def completed(
@@ -41,6 +41,6 @@ def completed(
     head = find_surface(*scan, share, grid, begins)
     if head is None or head.missing < min_missing or metal_share(*scan, head) > 0:
         return share
-    if is_round >= NEARLY_ROUND and head.on < SURE_ON:
+    if is_round >= NEARLY_ROUND and head.on < NEARLY_ROUND_ON:
         return share
     return with_head(share, grid, head)

@@ -82,15 +82,15 @@ def coarse_view(volume: NDArray[np.generic], geometry: Geometry, models: Models)
 
 
 def find_hips(
-    volume: NDArray[np.generic], geometry: Geometry, models: Models, view: CoarseView | None = None
+    volume: NDArray[np.generic], geometry: Geometry, models: Models, coarse: CoarseView | None = None
 ) -> list[Hip]:
     """Return the hips of a scan, at most one per side, left first.
 
-    volume: HU `(z, y, x)` on `geometry`; view: its coarse view, if there is one already. Where a narrow field of view
+    volume: HU `(z, y, x)` on `geometry`; coarse: its coarse view, if there is one already. Where a narrow field of view
     shows no hip it is looked at again, its borders continued instead of air around it.
     """
-    view = view or coarse_view(volume, geometry, models)
-    hips = hips_of(view.probability.argmax(axis=0), view.grid)
+    coarse = coarse or coarse_view(volume, geometry, models)
+    hips = hips_of(coarse.probability.argmax(axis=0), coarse.grid)
     low, high = _extent(geometry)
     if hips or min((high - low)[:2]) > NARROW_MM:
         return hips
