@@ -21,8 +21,8 @@ GZIP, ZIP = b"\x1f\x8b", b"PK\x03\x04"
 
 DAMAGED = "cut off or damaged: copy the folder again"
 PACKED = "DICOM compressed with gzip: unpack it"
-ARCHIVE = "an archive: unpack it if it holds a part of the scan"
-PICTURE = "a picture such as JPEG: export the series as DICOM"
+ARCHIVE = "packed as an archive: unpack it if it holds a part of the scan"
+PICTURE = "in a picture format such as JPEG: export the series as DICOM"
 NO_DICOM = "not DICOM"
 LOCALISER = "of a localiser series"
 SAYS_CT = "says Modality CT"
@@ -109,7 +109,7 @@ def _not_ct(header: Dataset) -> str:
     if sop_class in CT_CLASSES:
         return "" if header.get("SeriesInstanceUID") else DAMAGED
     if sop_class == MediaStorageDirectoryStorage:
-        return "a DICOMDIR"
+        return "of the kind DICOMDIR"
     kind = sop_class.name if sop_class.name != sop_class else ""
     if header.get("Modality") == "CT":
         return CALLED_CT.format(kind) if kind else NO_CLASS

@@ -35,7 +35,7 @@ def test_looking_leaves_no_folder_behind_and_pictures_are_told(tmp_path, capsys)
     with pytest.raises(SystemExit):
         main(["segment", str(tmp_path / "in"), "--out", str(tmp_path / "a" / "b")])
     assert not (tmp_path / "a").exists()
-    assert "a picture such as JPEG: export the series as DICOM" in capsys.readouterr().err
+    assert "in a picture format such as JPEG: export the series as DICOM" in capsys.readouterr().err
 
 
 def test_files_of_every_command_are_private_and_there_are_no_core_dumps(tmp_path, monkeypatch):

@@ -64,7 +64,7 @@ def test_what_is_not_of_the_scan_is_counted_by_kind_without_names(tmp_path):
     (warning,) = found.warnings
     assert warning.startswith("7 of 27 files in the folder were not used: ")
     for words in (
-        "2 of another kind (MR Image Storage)", "1 of a localiser series", "2 not DICOM", "1 an archive",
+        "2 of another kind (MR Image Storage)", "1 of a localiser series", "2 not DICOM", "1 packed as an archive",
         "1 says Modality CT, but is no CT image: its SOP class is Secondary Capture Image Storage",
     ):  # fmt: skip
         assert words in warning
